@@ -1,0 +1,202 @@
+"""Artifacts: safetensors files that say what they are; nothing else here reads or writes tensors.
+
+The bytes are those of `safetensors.torch.save`, put together here so that equal content gives
+equal bytes under any version of that library, and so that what is hashed is what is written.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from npdraw.errors import ArtifactError
+from npdraw.files import sweep_temporaries, write_atomic
+from npdraw.header import (
+    COMMANDS,
+    DTYPES,
+    SCHEMAS,
+    Entry,
+    Header,
+    canonical,
+    check_digest,
+    damaged,
+    digest_of,
+    layout,
+    opened,
+    parse_metadata,
+    read_head,
+    read_header,
+    render,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = [
+    "Artifact",
+    "Header",
+    "check_input",
+    "read_artifact",
+    "read_header",
+    "sweep_temporaries",
+    "write_artifact",
+    "write_atomic",
+]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An artifact in memory; the tensors do not depend on the file any more."""
+
+    path: Path
+    header: Header
+    tensors: "dict[str, torch.Tensor]"
+
+
+def write_artifact(
+    path: Path,
+    kind: str,
+    tensors: "Mapping[str, torch.Tensor]",
+    *,
+    config: Mapping[str, Any],
+    dataset: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    seed: int,
+    metrics: Mapping[str, float],
+) -> str:
+    """Write an artifact atomically and return its digest; equal content gives equal bytes.
+
+    Raises:
+        ArtifactError: a tensor or a metric is not finite; names it.
+        ResourceError, UsageError: the file cannot be written (see `write_atomic`).
+        KeyError, TypeError, ValueError: a bug of the caller, such as an unknown kind or dtype.
+    """
+    import torch  # noqa: PLC0415
+
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            raise _not_finite(path, f"metric {name} is {value}")
+    names = {getattr(torch, torch_name): dtype for dtype, (torch_name, _) in DTYPES.items()}
+    views: dict[str, memoryview] = {}
+    specs: list[tuple[str, str, Sequence[int]]] = []
+    for name, tensor in tensors.items():
+        if tensor.dtype not in names:
+            raise ValueError(f"tensor {name} has dtype {tensor.dtype}, not one of {list(names)}")
+        if not torch.isfinite(tensor).all():
+            raise _not_finite(path, f"tensor {name} is not finite")
+        specs.append((name, names[tensor.dtype], tuple(tensor.shape)))
+        views[name] = _view(tensor.detach().cpu().contiguous())
+    entries = layout(specs)
+    unsigned = {
+        "kind": kind,
+        "schema": SCHEMAS[kind],
+        "config": dict(config),
+        "dataset": dict(dataset),
+        "inputs": dict(inputs),
+        "seed": seed,
+        "metrics": dict(metrics),
+    }
+
+    def read(entry: Entry) -> list[memoryview]:
+        return [views[entry.name]]
+
+    digest = digest_of(unsigned, entries, read)
+    values = unsigned | {"digest": digest}
+    parse_metadata(values)
+    write_atomic(path, [render(canonical(values), entries), *(views[e.name] for e in entries)])
+    return digest
+
+
+def read_artifact(
+    path: Path, *, kind: str, shapes: Mapping[str, Sequence[int]] | None = None
+) -> Artifact:
+    """Read and check an artifact; `shapes` names every tensor it must hold, and no others.
+
+    The file is read once, into memory of our own: what was checked is what is returned, and a
+    later overwrite of the file changes nothing.
+
+    Raises:
+        ArtifactError: as `read_header(..., verify=True)`; or a tensor is missing, unexpected, of
+            another shape or not finite.
+    """
+    import torch  # noqa: PLC0415
+
+    tensors: dict[str, torch.Tensor] = {}
+    views: dict[str, memoryview] = {}
+    with opened(path, kind) as file:
+        header, entries, begin = read_head(file, path, kind)
+        file.seek(begin)
+        for entry in entries:
+            dtype = getattr(torch, DTYPES[entry.dtype][0])
+            tensors[entry.name] = torch.empty(entry.shape, dtype=dtype, device="cpu")
+            views[entry.name] = _view(tensors[entry.name])
+            file.readinto(views[entry.name])
+    check_digest(path, header, entries, lambda entry: [views[entry.name]])
+    for name, tensor in tensors.items():
+        # torch gives no meaning to a bool that is neither 0 nor 1.
+        if tensor.dtype == torch.bool and (tensor.view(torch.uint8) > 1).any():
+            raise damaged(path, kind, f"its tensor {name} is not 0 or 1 everywhere")
+        if not torch.isfinite(tensor).all():
+            raise damaged(path, kind, f"its tensor {name} is not finite")
+    if shapes is not None:
+        _check_shapes(path, {entry.name: entry.shape for entry in entries}, shapes)
+    return Artifact(path, header, tensors)
+
+
+def check_input(artifact: Artifact, name: str, other: Artifact) -> None:
+    """Check that `artifact` was made from `other`, its input called `name`.
+
+    Raises:
+        ArtifactError: it was made from another one; names both.
+    """
+    trained_on, given = artifact.header.inputs.get(name), other.header.digest
+    if trained_on == given:
+        return
+    what = "part bank" if name == "parse" else name
+    was = f"{what} {trained_on[:6]}{_parts(artifact)}" if trained_on else f"no {what}"
+    command = COMMANDS.get(artifact.header.kind)
+    raise ArtifactError(
+        f"{artifact.path} was trained on {was}, but {other.path} holds {given[:6]}{_parts(other)}",
+        hint=f"Pass the {name} it was trained on"
+        + (f", or rerun: {command} {other.path}" if command else ""),
+    )
+
+
+def _parts(artifact: Artifact) -> str:
+    parse = artifact.header.config.get("parse")
+    return f" (K={parse['parts']})" if parse else ""
+
+
+def _not_finite(path: Path, problem: str) -> ArtifactError:
+    return ArtifactError(
+        f"cannot write {path}: its {problem}",
+        hint="Nothing was written. A lower learning rate may help",
+    )
+
+
+def _view(tensor: "torch.Tensor") -> memoryview:
+    """Return the bytes of a contiguous tensor in memory, without a copy."""
+    import torch  # noqa: PLC0415
+
+    return tensor.reshape(-1).view(torch.uint8).numpy().data
+
+
+def _check_shapes(
+    path: Path, found: Mapping[str, Sequence[int]], expected: Mapping[str, Sequence[int]]
+) -> None:
+    for name in sorted(found.keys() | expected.keys()):
+        if name not in found:
+            problem = f"it has no tensor {name}, expected one of shape {list(expected[name])}"
+        elif name not in expected:
+            problem = f"it has a tensor {name} of shape {list(found[name])}, expected none"
+        elif list(found[name]) != list(expected[name]):
+            problem = (
+                f"its tensor {name} has shape {list(found[name])}, expected {list(expected[name])}"
+            )
+        else:
+            continue
+        raise ArtifactError(
+            f"{path} does not fit its settings: {problem}",
+            hint="It was written by another npdraw; make it again with --force",
+        )

@@ -1,0 +1,117 @@
+"""The command line: options -> settings -> one stage -> report.
+
+Each command imports its stage inside its function, so that `--help`, `--version`, `info` and the
+completion of names never wait for torch.
+"""
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from inspect import cleandoc
+from io import TextIOWrapper
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+
+from npdraw import __version__
+from npdraw.cli import console, data, failures
+from npdraw.cli.eval_nll import eval_nll
+from npdraw.cli.info import info
+from npdraw.cli.options import plain
+from npdraw.cli.parse import parse
+from npdraw.cli.run import run
+from npdraw.cli.sample import sample
+from npdraw.cli.train_decoder import train_decoder
+from npdraw.cli.train_prior import train_prior
+
+app = typer.Typer(rich_markup_mode="rich", pretty_exceptions_enable=False)
+
+
+def _help(described: object) -> str:
+    return plain(cleandoc(described.__doc__ or ""))
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"npdraw {__version__}")
+        raise typer.Exit
+
+
+def _npdraw(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Learn to draw images part by part, and draw new ones (NP-DRAW).
+
+    Examples:
+
+        npdraw run --limit 500 --steps 20 --samples 5 --images 100 --out runs/quick
+        npdraw info runs/quick/model.safetensors
+    """
+
+
+PIPELINE, OTHER = "The pipeline, in this order", "All of it, and what is there"
+
+app = typer.Typer(rich_markup_mode="rich", pretty_exceptions_enable=False)
+app.callback(help=_help(_npdraw))(_npdraw)
+app.command("parse", help=_help(parse), rich_help_panel=PIPELINE)(parse)
+app.command("train-prior", help=_help(train_prior), rich_help_panel=PIPELINE)(train_prior)
+app.command("train-decoder", help=_help(train_decoder), rich_help_panel=PIPELINE)(train_decoder)
+app.command("eval-nll", help=_help(eval_nll), rich_help_panel=PIPELINE)(eval_nll)
+app.command("sample", help=_help(sample), rich_help_panel=PIPELINE)(sample)
+app.command("run", help=_help(run), rich_help_panel=OTHER)(run)
+app.command("info", help=_help(info), rich_help_panel=OTHER)(info)
+
+data_app = typer.Typer(rich_markup_mode="rich")
+data_app.command("ls", help=_help(data.ls))(data.ls)
+data_app.command("download", help=_help(data.download))(data.download)
+data_app.command("doctor", help=_help(data.doctor))(data.doctor)
+app.add_typer(data_app, name="data", help=_help(data), rich_help_panel=OTHER)
+
+
+def main() -> NoReturn:
+    """Run the command that the process was started with and exit with its code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    for stream in (sys.stdout, sys.stderr):
+        # Names of files may hold bytes, and terminals may lack signs: show them, do not fail.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    sys.exit(execute(sys.argv[1:]))
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise failures.Terminated
+
+
+def execute(arguments: Sequence[str]) -> int:
+    """Run one command; print its result or its error; return the exit code."""
+    try:
+        code = app(list(arguments) or ["--help"], prog_name="npdraw", standalone_mode=False)
+        if code != 130:
+            return int(code or 0)
+        caught: BaseException = KeyboardInterrupt()  # typer turns it into this code
+    except SystemExit as stop:
+        # Typer ends like this when nobody reads its output any more, and after completing names.
+        return 0 if isinstance(stop.__context__, BrokenPipeError) else int(stop.code or 0)
+    except (Exception, failures.Terminated) as raised:
+        caught = raised
+    if os.environ.get("NPDRAW_DEBUG"):
+        traceback.print_exception(caught)
+    command = _command(arguments)
+    error = failures.explain(caught, command, arguments)
+    console.show_error(command, error, as_json="--json" in arguments)
+    return error.exit_code
+
+
+def _command(arguments: Sequence[str]) -> str:
+    """Return the name of the command: the words in front of the first option, at most two."""
+    words = [argument for argument in arguments if not argument.startswith("-")]
+    return " ".join(words[: 2 if words[:1] == ["data"] else 1])

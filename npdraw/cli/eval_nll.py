@@ -1,0 +1,52 @@
+"""`npdraw eval-nll`."""
+
+from npdraw.cli import console, options, resolve
+
+
+def eval_nll(
+    *,
+    model: options.ModelPath = None,
+    data: options.OtherData = None,
+    data_root: options.DataRoot = None,
+    preset: options.FindPreset = None,
+    images: options.Images = None,
+    samples: options.Samples = options.SAMPLES,
+    estimator: options.Estimator = "importance",
+    batch_size: options.BatchSize = options.BATCH_SIZE,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    threads: options.Threads = 0,
+    out: options.OutResult = None,
+    quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Estimate the negative log-likelihood of the test images, in nats per image.
+
+    Examples:
+
+        npdraw eval-nll --samples 5 --images 100
+        npdraw eval-nll runs/k100/model.safetensors --samples 5 --images 100 --json
+    """
+    folder = resolve.folder(model, preset, find=data)
+    model = resolve.artifact("model", model, folder)
+
+    from npdraw.datasets import default_root  # noqa: PLC0415
+    from npdraw.stages.eval_nll import eval_nll as stage  # noqa: PLC0415
+    from npdraw.stages.runtime import Runtime  # noqa: PLC0415
+
+    with console.progress(quiet=quiet) as progress:
+        result = stage(
+            model,
+            source=data,
+            root=data_root or default_root(),
+            samples=samples,
+            images=images,
+            estimator=estimator,
+            seed=seed,
+            batch_size=batch_size,
+            out=out,
+            runtime=Runtime(device=device, precision=precision, threads=threads),
+            progress=progress,
+        )
+    console.show("eval-nll", result, as_json=as_json)

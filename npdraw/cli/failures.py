@@ -1,0 +1,104 @@
+"""From any exception to one line, a hint and an exit code."""
+
+import errno
+import shlex
+from collections.abc import Sequence
+
+import typer
+
+from npdraw.cli.options import BATCH_SIZE
+from npdraw.errors import NpdrawError, ResourceError, StoppedError, UsageError
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+FORBIDDEN = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.EISDIR,
+    errno.ENOTDIR,
+    errno.ENAMETOOLONG,
+)
+
+
+class BugError(NpdrawError):
+    """Something nobody thought of."""
+
+    code = "bug"
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived while no stage was there to save; no `except Exception` may swallow it."""
+
+
+def explain(error: BaseException, command: str, arguments: Sequence[str]) -> NpdrawError:
+    """Return what to tell people about `error`, which ended `command` with these arguments."""
+    if isinstance(error, StoppedError):
+        hint = f"{error.hint} {_again('go on', arguments)}".strip()
+        number = error.exit_code - 128
+        return StoppedError(error.message, hint=hint, signal_number=number)
+    if isinstance(error, NpdrawError):
+        return error
+    if isinstance(error, KeyboardInterrupt | Terminated):
+        number = 15 if isinstance(error, Terminated) else 2
+        return StoppedError("stopped", hint=_again("start again", arguments), signal_number=number)
+    if isinstance(error, typer.TyperException):
+        return _usage(error, command)
+    return _resources(error, arguments) or BugError(
+        f"this is a bug of npdraw: {type(error).__name__}: {error}",
+        hint="Please report it; NPDRAW_DEBUG=1 shows the traceback",
+    )
+
+
+def _again(purpose: str, arguments: Sequence[str]) -> str:
+    # --force would throw away what was saved.
+    kept = [argument for argument in arguments if argument != "--force"]
+    return f"To {purpose}: npdraw {shlex.join(kept)}"
+
+
+def _usage(error: typer.TyperException, command: str) -> UsageError:
+    """Return typer's complaint about the arguments, with the nearest name in the hint."""
+    context = getattr(error, "ctx", None)
+    page = context.command_path if context else f"npdraw {command}"
+    options = getattr(error, "possibilities", None)
+    if options:
+        message, near = error.message, f"Did you mean {options[0]}? "
+    else:
+        message, _, near = error.format_message().partition(". Did you mean ")
+        near = near and f"Did you mean {near} "
+    message = message.replace("Value error, ", "").rstrip(".")
+    return UsageError(message, hint=f"{near}See: {page} --help")
+
+
+def _resources(error: BaseException, arguments: Sequence[str]) -> NpdrawError | None:
+    """Return the error for a full disk, full memory or a forbidden path."""
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
+        where = f" for {error.filename}" if error.filename else ""
+        return ResourceError(
+            f"no space left on the disk{where}", hint="Make room and run the same command again"
+        )
+    if isinstance(error, OSError) and error.errno in FORBIDDEN and error.filename:
+        return UsageError(
+            f"cannot use {error.filename}: {error.strerror}", hint="Choose another path"
+        )
+    if (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "DefaultCPUAllocator" in str(error)
+    ):
+        return ResourceError("out of memory", hint=_less_memory(arguments))
+    return None
+
+
+def _less_memory(arguments: Sequence[str]) -> str:
+    command = arguments[0] if arguments else ""
+    if command == "parse":
+        return "Lower --limit or --parts"
+    if command == "run":
+        return "Lower batch_size of the sections prior and decoder in --config"
+    for flag, value in zip(arguments, [*arguments[1:], ""], strict=True):
+        if flag == "--batch-size":
+            return f"Lower --batch-size (now {value})"
+        if flag.startswith("--batch-size="):
+            return f"Lower --batch-size (now {flag.partition('=')[2]})"
+    now = f" (now {BATCH_SIZE})" if command in ("eval-nll", "sample") else ""
+    return f"Lower --batch-size{now}"

@@ -1,0 +1,23 @@
+"""`npdraw info`."""
+
+from dataclasses import asdict
+
+from npdraw.cli import console, options
+
+
+def info(
+    *,
+    artifact: options.ArtifactPath,
+    verify: options.Verify = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Print what an artifact says about itself: kind, settings, inputs, figures, digest.
+
+    Examples:
+
+        npdraw info runs/glyphs/parse.safetensors
+        npdraw info runs/glyphs/model.safetensors --verify --json
+    """
+    from npdraw.artifacts import read_header  # noqa: PLC0415
+
+    console.show("info", asdict(read_header(artifact, verify=verify)), as_json=as_json)

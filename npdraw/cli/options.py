@@ -1,0 +1,199 @@
+"""Every flag of the command line, spelled once, as the type of a command's parameter.
+
+Flags that change a setting take their name, meaning and default from the dataclasses of
+config.py; their value is None where the flag is not given. Nothing here imports torch or numpy.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from npdraw.config import PRESETS
+
+INPUT, MODEL, RUN, OUTPUT = "Input", "Model", "Run", "Output"
+
+SAVE_EVERY = 200
+SAMPLES = 50
+SEEDS = "0-99"
+BATCH_SIZE = 100
+TEMPERATURE = 1.0
+
+SETS = "glyphs, mnist, omniglot, folder:PATH or npz:FILE"
+
+
+def plain(text: str) -> str:
+    """Return `text` escaped so that the help shows its brackets instead of reading markup.
+
+    The same rule as `rich.markup.escape`, without importing rich for commands that do not need it.
+    """
+    return re.sub(r"(\\*)(\[[a-z#/@][^[]*?])", r"\1\1\\\2", text)
+
+
+def _option(flag: str, panel: str, meaning: str, *, default: str = "", **more: Any) -> Any:
+    """Declare a flag; `default` says in words what a default of None stands for."""
+    text = plain(f"{meaning} [default: {default}]" if default else meaning)
+    return typer.Option(flag, help=text, rich_help_panel=panel, **more)
+
+
+def _argument(name: str, meaning: str, *, default: str = "", **more: Any) -> Any:
+    text = plain(f"{meaning} [default: {default}]" if default else meaning)
+    return typer.Argument(metavar=name, help=text, rich_help_panel=INPUT, **more)
+
+
+def _setting(section: str, name: str, panel: str = MODEL) -> Any:
+    """Declare the flag of the setting `section.name` of config.py."""
+    config = getattr(PRESETS["glyphs"], section)
+    meaning = next(f.metadata["meaning"] for f in fields(config) if f.name == name)
+    values = {getattr(getattr(row, section), name) for row in PRESETS.values()}
+    default = str(getattr(config, name)) + ("" if len(values) == 1 else " for glyphs")
+    return _option(f"--{name.replace('_', '-')}", panel, meaning, default=default)
+
+
+def _preset(panel: str, meaning: str) -> Any:
+    return _option(
+        "--preset",
+        panel,
+        meaning,
+        default="the one named after --data",
+        autocompletion=_complete_preset,
+    )
+
+
+def _complete_preset(incomplete: str) -> Iterable[str]:
+    return [name for name in PRESETS if name.startswith(incomplete)]
+
+
+def _data(meaning: str, default: str) -> Any:
+    return _option("--data", INPUT, meaning, default=default)
+
+
+def _seed(default: str = "") -> Any:
+    return _option("--seed", RUN, "seed of every random choice", default=default, min=0)
+
+
+def _out(meaning: str, default: str = "") -> Any:
+    return _option("--out", OUTPUT, meaning, default=default)
+
+
+# Input
+ParsePath = Annotated[
+    Path | None,
+    _argument("PARSE", "artifact of npdraw parse", default="runs/PRESET/parse.safetensors"),
+]
+PriorPath = Annotated[
+    Path | None,
+    _argument("PRIOR", "artifact of npdraw train-prior", default="prior.safetensors beside PARSE"),
+]
+ModelPath = Annotated[
+    Path | None,
+    _argument("MODEL", "artifact of npdraw train-decoder", default="runs/PRESET/model.safetensors"),
+]
+ArtifactPath = Annotated[Path, _argument("ARTIFACT", "any artifact of npdraw")]
+SetName = Annotated[str, _argument("NAME", "mnist or omniglot")]
+Data = Annotated[str | None, _data(f"images: {SETS}", "those of the preset")]
+OtherData = Annotated[
+    str | None, _data(f"other images than the artifact's: {SETS}", "the artifact's")
+]
+FindData = Annotated[str | None, _data("look in the folder of this data set", "glyphs")]
+FindPreset = Annotated[str | None, _preset(INPUT, "look in runs/PRESET")]
+DataRoot = Annotated[
+    Path | None,
+    _option("--data-root", INPUT, "folder of the data sets", default="NPDRAW_DATA, else data"),
+]
+Limit = Annotated[
+    str | None,
+    _option(
+        "--limit",
+        INPUT,
+        "keep the first training images: a count, or a fraction such as 0.1",
+        default="all",
+        metavar="<count|fraction>",
+    ),
+]
+Images = Annotated[
+    int | None,
+    _option("--images", INPUT, "test images, evenly spaced over the split", default="all", min=1),
+]
+ImageSize = Annotated[int | None, _setting("parse", "image_size", INPUT)]
+Strict = Annotated[bool, _option("--strict", INPUT, "stop at an image that cannot be read")]
+
+# Model
+Preset = Annotated[str | None, _preset(MODEL, f"row of settings: {', '.join(PRESETS)}")]
+ConfigFile = Annotated[
+    Path | None,
+    _option("--config", MODEL, "TOML file with sections parse, prior, decoder; flags win over it"),
+]
+Parts = Annotated[int | None, _setting("parse", "parts")]
+PartSize = Annotated[int | None, _setting("parse", "part_size")]
+Stride = Annotated[int | None, _setting("parse", "stride")]
+Jitter = Annotated[int | None, _setting("parse", "jitter")]
+SnapTo = Annotated[Literal["mean", "medoid"] | None, _setting("parse", "snap")]
+PriorSteps = Annotated[int | None, _setting("prior", "steps")]
+PriorBatchSize = Annotated[int | None, _setting("prior", "batch_size")]
+DecoderSteps = Annotated[int | None, _setting("decoder", "steps")]
+DecoderBatchSize = Annotated[int | None, _setting("decoder", "batch_size")]
+PriorMode = Annotated[Literal["joint", "frozen"] | None, _setting("decoder", "prior")]
+BothSteps = Annotated[
+    int | None,
+    _option(
+        "--steps",
+        MODEL,
+        "training steps of the prior, and as many of the decoder",
+        default="those of the preset",
+    ),
+]
+Samples = Annotated[int, _option("--samples", MODEL, "importance samples of each image", min=1)]
+Estimator = Annotated[
+    Literal["importance", "published"],
+    _option(
+        "--estimator",
+        MODEL,
+        "importance: a bound on the NLL; published: the figure of the authors' code, no bound",
+    ),
+]
+Temperature = Annotated[
+    float,
+    _option("--temperature", MODEL, "temperature of the prior; below 1: safer drawings", min=0.0),
+]
+
+# Run
+Seed = Annotated[int, _seed()]
+LaterSeed = Annotated[int | None, _seed("that of PARSE")]
+BatchSize = Annotated[int, _option("--batch-size", RUN, "images at a time", min=1)]
+SaveEvery = Annotated[int, _option("--save-every", RUN, "steps between checkpoints", min=1)]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"],
+    _option("--device", RUN, "where to compute; auto: cuda if there is one"),
+]
+Precision = Annotated[
+    Literal["auto", "fp32", "bf16"], _option("--precision", RUN, "auto: bf16 where it pays")
+]
+Threads = Annotated[int, _option("--threads", RUN, "CPU threads; 0: one for each core", min=0)]
+Force = Annotated[bool, _option("--force", RUN, "start afresh, over what is there")]
+DryRun = Annotated[bool, _option("--dry-run", RUN, "print settings and estimates, write nothing")]
+Verify = Annotated[bool, _option("--verify", RUN, "read all of it and check the digest")]
+
+# Output
+Out = Annotated[
+    Path | None, _out("file to write", "in runs/PRESET, or beside the artifact that is read")
+]
+OutFolder = Annotated[Path | None, _out("folder to write to", "runs/PRESET")]
+OutSamples = Annotated[
+    Path | None,
+    _out(
+        "the PNG file with --grid, else the folder to write to",
+        "samples.png or samples beside MODEL",
+    ),
+]
+OutResult = Annotated[Path | None, _out("JSON file to write the result to as well")]
+Seeds = Annotated[
+    str, _option("--seeds", OUTPUT, "an image for each: A-B, or a list such as 0-9,20")
+]
+Grid = Annotated[bool, _option("--grid", OUTPUT, "one PNG sheet instead of a PNG for each image")]
+Canvas = Annotated[bool, _option("--canvas", OUTPUT, "show the canvas beside each image")]
+Quiet = Annotated[bool, _option("--quiet", OUTPUT, "no progress and no notes")]
+AsJson = Annotated[bool, _option("--json", OUTPUT, "print one JSON object")]

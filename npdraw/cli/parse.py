@@ -1,0 +1,76 @@
+"""`npdraw parse`."""
+
+from typing import Any
+
+from npdraw.cli import console, options, resolve
+
+
+def parse(
+    *,
+    data: options.Data = None,
+    data_root: options.DataRoot = None,
+    limit: options.Limit = None,
+    image_size: options.ImageSize = None,
+    strict: options.Strict = False,
+    preset: options.Preset = None,
+    config: options.ConfigFile = None,
+    parts: options.Parts = None,
+    part_size: options.PartSize = None,
+    stride: options.Stride = None,
+    jitter: options.Jitter = None,
+    snap: options.SnapTo = None,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    threads: options.Threads = 0,
+    force: options.Force = False,
+    dry_run: options.DryRun = False,
+    out: options.Out = None,
+    quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Choose a bank of parts from images and write each image as a drawing made of them.
+
+    Examples:
+
+        npdraw parse --limit 500
+        npdraw parse --parts 100 --limit 0.1 --out runs/k100/parse.safetensors
+    """
+    preset, data = resolve.preset_and_data(preset, data)
+    settings = resolve.config(
+        preset,
+        data,
+        config,
+        parse={
+            "image_size": image_size,
+            "parts": parts,
+            "part_size": part_size,
+            "stride": stride,
+            "jitter": jitter,
+            "snap": snap,
+        },
+    )
+
+    from npdraw.datasets import default_root, parse_limit  # noqa: PLC0415
+    from npdraw.stages.parse import parse as stage  # noqa: PLC0415
+    from npdraw.stages.runtime import Runtime  # noqa: PLC0415
+
+    with console.progress(quiet=quiet) as progress:
+        result: dict[str, Any] = stage(
+            settings,
+            source=data,
+            root=data_root or default_root(),
+            limit=parse_limit(limit) if limit else None,
+            seed=seed,
+            strict=strict,
+            out=out or resolve.RUNS / preset / "parse.safetensors",
+            runtime=Runtime(
+                device=device,
+                precision=precision,
+                threads=threads,
+                force=force,
+                dry_run=dry_run,
+            ),
+            progress=progress,
+        )
+    console.show("parse", result, as_json=as_json)

@@ -1,0 +1,117 @@
+"""What the flags of a command mean together: preset, data set, settings and paths.
+
+Bare commands chain: what is not given is looked for, and written, in `runs/<preset>/`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from npdraw.config import PRESETS, Config, override, preset, read_toml
+from npdraw.errors import ArtifactError, UsageError
+
+RUNS = Path("runs")
+MOST_SEEDS = 1_000_000
+_MADE_BY = {"parse": "parse", "prior": "train-prior", "model": "train-decoder"}
+
+
+def preset_and_data(preset_name: str | None, data: str | None) -> tuple[str, str]:
+    """Return the preset and the data set; each is found from the other where it is not given.
+
+    Raises:
+        UsageError: there is no such preset or data set.
+    """
+    if data is not None:
+        # Imported here because datasets needs numpy, which the help must not wait for.
+        from npdraw.datasets import parse_source  # noqa: PLC0415
+
+        named = parse_source(data).name
+        preset_name = preset_name or (named if named in PRESETS else "glyphs")
+    row = preset(preset_name or "glyphs")
+    return row.preset, data or row.data
+
+
+def changes(file: Path | None, **flags: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return section -> setting -> value of the TOML file, and of the flags that are given."""
+    merged: dict[str, Any] = dict(read_toml(file)) if file else {}
+    for section, values in flags.items():
+        given = {name: value for name, value in values.items() if value is not None}
+        if given:
+            below = merged.get(section, {})
+            if not isinstance(below, Mapping):
+                raise UsageError(f"{section} in {file} is not a section of settings")
+            merged[section] = {**below, **given}
+    return merged
+
+
+def config(preset_name: str, data: str, file: Path | None, **flags: Mapping[str, Any]) -> Config:
+    """Return all settings: preset < TOML file < flags."""
+    row = replace(preset(preset_name), data=data)
+    if file:
+        row = override(row, read_toml(file), source=str(file))
+    return override(row, changes(None, **flags), source="the command line")
+
+
+def artifact(kind: str, given: Path | None, folder: Path) -> Path:
+    """Return the artifact to read: the one given, else the one in `folder`.
+
+    Raises:
+        ArtifactError: none was given and there is none in `folder`; names the command to make it.
+    """
+    if given is not None:
+        return given
+    path = folder / f"{kind}.safetensors"
+    if not path.exists():
+        row = folder.name if folder.parent == RUNS else "glyphs"
+        where = "" if row == "glyphs" else f" --preset {row}"
+        raise ArtifactError(
+            f"there is no {path}",
+            hint=f"Make it: npdraw {_MADE_BY[kind]}{where}",
+        )
+    return path
+
+
+def folder(
+    given: Path | None, preset_name: str | None, data: str | None = None, *, find: str | None = None
+) -> Path:
+    """Return the folder of the artifacts: beside the one given, else `runs/<preset>/`.
+
+    `preset_name` and `data` are flags that only say where to look; `find` is a data set that the
+    command reads for itself as well.
+
+    Raises:
+        UsageError: an artifact is given together with a flag that only says where to look.
+    """
+    if given is None:
+        return RUNS / preset_and_data(preset_name, data or find)[0]
+    for flag, value in (("--preset", preset_name), ("--data", data)):
+        if value is not None:
+            raise UsageError(
+                f"{flag} {value} says where to look for an artifact, but {given} is named",
+                hint=f"Leave out {flag} or {given}",
+            )
+    return given.parent
+
+
+def seeds(text: str) -> list[int]:
+    """Read `--seeds`: numbers and ranges A-B (both ends included) with commas between them."""
+    found: list[int] = []
+    for part in text.split(","):
+        first, dash, last = (piece.strip() for piece in part.partition("-"))
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise UsageError(
+                f"--seeds {text}: {part.strip()!r} is neither a number nor a range",
+                hint="Write for instance --seeds 0-99, --seeds 3 or --seeds 0-9,20",
+            )
+        low, high = int(first), int(last if dash else first)
+        if high < low:
+            raise UsageError(
+                f"--seeds {text}: {low}-{high} runs backwards", hint=f"Write {high}-{low}"
+            )
+        if len(found) + high - low >= MOST_SEEDS:
+            raise UsageError(
+                f"--seeds {text}: more than {MOST_SEEDS:,} seeds", hint="Sample them in portions"
+            )
+        found.extend(range(low, high + 1))
+    return list(dict.fromkeys(found))

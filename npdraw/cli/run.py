@@ -1,0 +1,70 @@
+"""`npdraw run`."""
+
+from npdraw.cli import console, options, resolve
+
+
+def run(
+    *,
+    data: options.Data = None,
+    data_root: options.DataRoot = None,
+    limit: options.Limit = None,
+    image_size: options.ImageSize = None,
+    images: options.Images = None,
+    preset: options.Preset = None,
+    config: options.ConfigFile = None,
+    prior: options.PriorMode = None,
+    steps: options.BothSteps = None,
+    samples: options.Samples = options.SAMPLES,
+    seed: options.Seed = 0,
+    save_every: options.SaveEvery = options.SAVE_EVERY,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    threads: options.Threads = 0,
+    force: options.Force = False,
+    dry_run: options.DryRun = False,
+    out: options.OutFolder = None,
+    quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Run the whole pipeline, from images to samples, doing only what is not up to date.
+
+    Examples:
+
+        npdraw run --dry-run
+        npdraw run --limit 500 --steps 20 --samples 5 --images 100 --out runs/quick
+    """
+    preset, data = resolve.preset_and_data(preset, data)
+    settings = resolve.config(
+        preset,
+        data,
+        config,
+        parse={"image_size": image_size},
+        prior={"steps": steps},
+        decoder={"steps": steps, "prior": prior},
+    )
+
+    from npdraw.datasets import default_root, parse_limit  # noqa: PLC0415
+    from npdraw.stages.run import run as stage  # noqa: PLC0415
+    from npdraw.stages.runtime import Runtime  # noqa: PLC0415
+
+    with console.progress(quiet=quiet) as progress:
+        result = stage(
+            settings,
+            source=data,
+            root=data_root or default_root(),
+            limit=parse_limit(limit) if limit else None,
+            seed=seed,
+            samples=samples,
+            images=images,
+            out=out or resolve.RUNS / preset,
+            runtime=Runtime(
+                device=device,
+                precision=precision,
+                threads=threads,
+                save_every=save_every,
+                force=force,
+                dry_run=dry_run,
+            ),
+            progress=progress,
+        )
+    console.show("run", result, as_json=as_json)

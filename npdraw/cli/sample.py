@@ -1,0 +1,49 @@
+"""`npdraw sample`."""
+
+from npdraw.cli import console, options, resolve
+
+
+def sample(
+    *,
+    model: options.ModelPath = None,
+    data: options.FindData = None,
+    preset: options.FindPreset = None,
+    temperature: options.Temperature = options.TEMPERATURE,
+    batch_size: options.BatchSize = options.BATCH_SIZE,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    threads: options.Threads = 0,
+    seeds: options.Seeds = options.SEEDS,
+    grid: options.Grid = False,
+    canvas: options.Canvas = False,
+    out: options.OutSamples = None,
+    quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Draw new images, one for each seed.
+
+    Examples:
+
+        npdraw sample --grid
+        npdraw sample --seeds 0-9,20 --canvas --temperature 0.8 --out runs/drawn
+    """
+    numbers = resolve.seeds(seeds)
+    folder = resolve.folder(model, preset, data)
+    model = resolve.artifact("model", model, folder)
+
+    from npdraw.stages.runtime import Runtime  # noqa: PLC0415
+    from npdraw.stages.sample import sample as stage  # noqa: PLC0415
+
+    with console.progress(quiet=quiet) as progress:
+        result = stage(
+            model,
+            seeds=numbers,
+            grid=grid,
+            canvas=canvas,
+            temperature=temperature,
+            batch_size=batch_size,
+            out=out or folder / ("samples.png" if grid else "samples"),
+            runtime=Runtime(device=device, precision=precision, threads=threads),
+            progress=progress,
+        )
+    console.show("sample", result, as_json=as_json)

@@ -1,0 +1,65 @@
+"""`npdraw train-decoder`."""
+
+from npdraw.cli import console, options, resolve
+
+
+def train_decoder(
+    *,
+    parse: options.ParsePath = None,
+    prior: options.PriorPath = None,
+    data: options.OtherData = None,
+    data_root: options.DataRoot = None,
+    preset: options.FindPreset = None,
+    config: options.ConfigFile = None,
+    prior_mode: options.PriorMode = None,
+    steps: options.DecoderSteps = None,
+    batch_size: options.DecoderBatchSize = None,
+    seed: options.LaterSeed = None,
+    save_every: options.SaveEvery = options.SAVE_EVERY,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    threads: options.Threads = 0,
+    force: options.Force = False,
+    dry_run: options.DryRun = False,
+    out: options.Out = None,
+    quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Train encoder and decoder, and with them the prior, on the images.
+
+    Examples:
+
+        npdraw train-decoder --steps 20
+        npdraw train-decoder runs/k100/parse.safetensors --steps 20 --prior frozen
+    """
+    folder = resolve.folder(parse, preset, find=data)
+    parse = resolve.artifact("parse", parse, folder)
+    prior = resolve.artifact("prior", prior, folder)
+    changes = resolve.changes(
+        config, decoder={"prior": prior_mode, "steps": steps, "batch_size": batch_size}
+    )
+
+    from npdraw.datasets import default_root  # noqa: PLC0415
+    from npdraw.stages.runtime import Runtime  # noqa: PLC0415
+    from npdraw.stages.train_decoder import train_decoder as stage  # noqa: PLC0415
+
+    with console.progress(quiet=quiet) as progress:
+        result = stage(
+            parse,
+            prior,
+            changes=changes,
+            source=data,
+            root=data_root or default_root(),
+            out=out or folder / "model.safetensors",
+            seed=seed,
+            runtime=Runtime(
+                device=device,
+                precision=precision,
+                threads=threads,
+                save_every=save_every,
+                force=force,
+                dry_run=dry_run,
+            ),
+            progress=progress,
+        )
+    console.show("train-decoder", result, as_json=as_json)

@@ -1,0 +1,55 @@
+"""`npdraw train-prior`."""
+
+from npdraw.cli import console, options, resolve
+
+
+def train_prior(
+    *,
+    parse: options.ParsePath = None,
+    data: options.FindData = None,
+    preset: options.FindPreset = None,
+    config: options.ConfigFile = None,
+    steps: options.PriorSteps = None,
+    batch_size: options.PriorBatchSize = None,
+    seed: options.LaterSeed = None,
+    save_every: options.SaveEvery = options.SAVE_EVERY,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    threads: options.Threads = 0,
+    force: options.Force = False,
+    dry_run: options.DryRun = False,
+    out: options.Out = None,
+    quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Train the prior: a Transformer that learns which part is drawn where.
+
+    Examples:
+
+        npdraw train-prior --steps 20
+        npdraw train-prior runs/k100/parse.safetensors --steps 20 --batch-size 64
+    """
+    folder = resolve.folder(parse, preset, data)
+    parse = resolve.artifact("parse", parse, folder)
+    changes = resolve.changes(config, prior={"steps": steps, "batch_size": batch_size})
+
+    from npdraw.stages.runtime import Runtime  # noqa: PLC0415
+    from npdraw.stages.train_prior import train_prior as stage  # noqa: PLC0415
+
+    with console.progress(quiet=quiet) as progress:
+        result = stage(
+            parse,
+            changes=changes,
+            out=out or folder / "prior.safetensors",
+            seed=seed,
+            runtime=Runtime(
+                device=device,
+                precision=precision,
+                threads=threads,
+                save_every=save_every,
+                force=force,
+                dry_run=dry_run,
+            ),
+            progress=progress,
+        )
+    console.show("train-prior", result, as_json=as_json)

@@ -1,0 +1,269 @@
+"""Settings: each default once, with its meaning and unit; published setups as rows of a table.
+
+Settings are resolved as defaults < preset < TOML file < command line. A later stage takes the
+settings of the earlier ones from the artifact it reads. Nothing here imports torch.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from npdraw.errors import UsageError, did_you_mean
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise UsageError(f"impossible settings: {message}")
+
+
+def setting(default: Any, meaning: str) -> Any:
+    """Declare a dataclass field whose meaning can be shown by `--dry-run` and the help."""
+    return field(default=default, metadata={"meaning": meaning})
+
+
+@dataclass(frozen=True)
+class ParseConfig:
+    """Images, layout, part bank and parser (model.md sections 1 to 3; paper section 3.1)."""
+
+    image_size: int = setting(28, "side of the images, pixels")
+    channels: int = setting(1, "colour channels: 1 grey")
+    part_size: int = setting(5, "side of a part, pixels (P)")
+    stride: int = setting(5, "distance between cells of the grid, pixels")
+    jitter: int = setting(1, "placements of a cell along each axis, one pixel apart; 1: plain grid")
+    parts: int = setting(50, "parts in the bank (K)")
+    snap: str = setting("mean", "mean: cluster centres; medoid: the nearest real patches")
+    compositing: str = setting("max", "max: light strokes on dark; over: later steps cover")
+    threshold: float = setting(0.5, "a part is painted if it lowers the squared error by more")
+    sweeps: int = setting(5, "most passes over the steps where placements overlap")
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        _require(4 <= self.image_size <= 256, f"image_size {self.image_size}, not in 4..256")
+        _require(self.channels == 1, f"channels {self.channels}; grey images have 1")
+        _require(1 <= self.part_size <= self.image_size, f"part_size {self.part_size}")
+        _require(1 <= self.stride <= self.image_size, f"stride {self.stride}")
+        _require(self.jitter >= 1, f"jitter {self.jitter}; it starts at 1")
+        _require(
+            self.part_size + self.jitter - 1 <= 2 * self.stride,
+            f"the window part_size + jitter - 1 = {self.part_size + self.jitter - 1} is more than "
+            f"twice the stride {self.stride}",
+        )
+        _require(self.part_size + self.jitter > self.stride, "stride leaves gaps between cells")
+        _require(1 <= self.parts <= 4096, f"parts {self.parts}, not in 1..4096")
+        _require(self.snap in ("mean", "medoid"), f"snap {self.snap!r}, not mean or medoid")
+        _require(
+            self.compositing in ("max", "over"),
+            f"compositing {self.compositing!r}, not max or over",
+        )
+        _require(self.threshold >= 0, f"threshold {self.threshold} is negative")
+        _require(self.sweeps >= 1, f"sweeps {self.sweeps}; at least 1")
+
+
+@dataclass(frozen=True)
+class PriorConfig:
+    """The Transformer prior and its training on parses (model.md section 5; paper section 3.2)."""
+
+    width: int = setting(128, "channels of the Transformer")
+    depth: int = setting(4, "layers")
+    heads: int = setting(4, "attention heads")
+    mlp_width: int = setting(512, "channels inside the MLP")
+    dropout: float = setting(0.0, "dropout while training on parses, 0..1")
+    steps: int = setting(1500, "training steps")
+    batch_size: int = setting(128, "drawings in a step")
+    learning_rate: float = setting(1e-3, "peak learning rate of AdamW")
+    weight_decay: float = setting(0.01, "weight decay of AdamW")
+    warmup: float = setting(0.03, "fraction of the steps in which the learning rate rises")
+    ema: float = setting(0.995, "decay a step of the moving average of the weights")
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        _require(self.width >= 1 and self.depth >= 1, "prior.width and prior.depth start at 1")
+        _require(
+            self.heads >= 1 and self.width % self.heads == 0,
+            f"prior.width {self.width} is not a multiple of prior.heads {self.heads}",
+        )
+        _require(self.mlp_width >= 1, f"prior.mlp_width {self.mlp_width}")
+        _require(0 <= self.dropout < 1, f"prior.dropout {self.dropout}, not in [0, 1)")
+        _check_training("prior", self)
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """Encoder, decoder and their joint training (model.md section 6; paper section 3.3)."""
+
+    prior: str = setting("joint", "joint: the prior goes on training; frozen: the paper's setting")
+    encoder_channels: int = setting(64, "channels of the encoder")
+    encoder_depth: int = setting(4, "residual blocks of the encoder")
+    decoder_channels: tuple[int, ...] = setting((32, 64, 128), "channels at each halving of size")
+    decoder_depth: int = setting(2, "residual blocks at each size, down and up")
+    steps: int = setting(4500, "training steps")
+    batch_size: int = setting(128, "images in a step")
+    encoder_learning_rate: float = setting(1e-3, "peak learning rate of encoder and prior")
+    learning_rate: float = setting(1e-3, "peak learning rate of the decoder")
+    weight_decay: float = setting(0.01, "weight decay of AdamW")
+    warmup: float = setting(0.03, "fraction of the steps in which the learning rate rises")
+    ema: float = setting(0.998, "decay a step of the moving average of the weights")
+    temperature: float = setting(0.6, "temperature of the relaxed sample at the start")
+    final_temperature: float = setting(0.15, "temperature at the end")
+    parse_weight: float = setting(1.0, "weight of the cross-entropy to the parse at the start")
+    final_parse_weight: float = setting(0.0, "its floor")
+    parse_until: float = setting(0.3, "fraction of the steps in which it decays to the floor")
+    canvas_weight: float = setting(0.5, "weight of the squared error of the canvas")
+    kl_weight: float = setting(1.0, "weight of the KL; 1 makes the loss a bound")
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        _require(
+            self.prior in ("joint", "frozen"), f"decoder.prior {self.prior!r}, not joint or frozen"
+        )
+        _require(self.encoder_channels >= 1, f"decoder.encoder_channels {self.encoder_channels}")
+        _require(self.encoder_depth >= 0, f"decoder.encoder_depth {self.encoder_depth}")
+        _require(
+            len(self.decoder_channels) >= 1 and min(self.decoder_channels) >= 1,
+            f"decoder.decoder_channels {self.decoder_channels}",
+        )
+        _require(self.decoder_depth >= 0, f"decoder.decoder_depth {self.decoder_depth}")
+        _require(self.encoder_learning_rate > 0, "decoder.encoder_learning_rate must be positive")
+        _require(
+            self.temperature > 0 and self.final_temperature > 0,
+            "decoder.temperature and decoder.final_temperature must be positive",
+        )
+        for name in ("parse_weight", "final_parse_weight", "canvas_weight", "kl_weight"):
+            _require(getattr(self, name) >= 0, f"decoder.{name} is negative")
+        _require(0 <= self.parse_until <= 1, f"decoder.parse_until {self.parse_until}")
+        _check_training("decoder", self)
+
+
+def _check_training(section: str, config: PriorConfig | DecoderConfig) -> None:
+    _require(config.steps >= 1, f"{section}.steps {config.steps}; at least 1")
+    _require(config.batch_size >= 1, f"{section}.batch_size {config.batch_size}; at least 1")
+    _require(config.learning_rate > 0, f"{section}.learning_rate must be positive")
+    _require(config.weight_decay >= 0, f"{section}.weight_decay is negative")
+    _require(0 <= config.warmup < 1, f"{section}.warmup {config.warmup}, not in [0, 1)")
+    _require(0 <= config.ema < 1, f"{section}.ema {config.ema}, not in [0, 1)")
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of a pipeline; `preset` and `data` say where they come from."""
+
+    preset: str = "glyphs"
+    data: str = "glyphs"
+    parse: ParseConfig = field(default_factory=ParseConfig)
+    prior: PriorConfig = field(default_factory=PriorConfig)
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+
+
+SECTIONS = ("parse", "prior", "decoder")
+"""The sections in the order of the stages that fix them."""
+
+_TYPES = {"parse": ParseConfig, "prior": PriorConfig, "decoder": DecoderConfig}
+
+PRESETS: Mapping[str, Config] = {
+    "glyphs": Config(
+        preset="glyphs",
+        data="glyphs",
+        prior=PriorConfig(width=96, depth=3, mlp_width=384, steps=300),
+        decoder=DecoderConfig(steps=450, ema=0.99, decoder_channels=(24, 48, 96)),
+    ),
+    "mnist": Config(preset="mnist", data="mnist"),
+    "omniglot": Config(preset="omniglot", data="omniglot"),
+    # Model.md section 8: the sizes and schedules of the paper and its code.
+    "mnist-paper": Config(
+        preset="mnist-paper",
+        data="mnist",
+        prior=PriorConfig(
+            width=64, depth=8, heads=16, mlp_width=2048, steps=79_320, batch_size=500
+        ),
+        decoder=DecoderConfig(
+            prior="frozen",
+            encoder_channels=128,
+            decoder_channels=(128, 128, 128),
+            steps=79_320,
+            batch_size=500,
+            encoder_learning_rate=1e-3,
+            learning_rate=1e-4,
+            temperature=1.0,
+            final_temperature=0.5,
+            parse_weight=50.0,
+            final_parse_weight=50.0,
+            canvas_weight=0.0,
+        ),
+    ),
+}
+
+
+def preset(name: str) -> Config:
+    """Return a row of the preset table; `UsageError` names the nearest one if there is none."""
+    if name not in PRESETS:
+        raise UsageError(f"unknown preset {name!r}", hint=did_you_mean(name, PRESETS))
+    return PRESETS[name]
+
+
+def override(config: Config, changes: Mapping[str, Mapping[str, Any]], *, source: str) -> Config:
+    """Return `config` with the settings in `changes` (section -> name -> value) replaced.
+
+    `source` names where they come from in the `UsageError` for an unknown section or name, or a
+    value of another type.
+    """
+    for section, values in changes.items():
+        if section not in SECTIONS:
+            raise UsageError(
+                f"unknown section [{section}] in {source}", hint=did_you_mean(section, SECTIONS)
+            )
+        if not isinstance(values, Mapping):
+            raise UsageError(f"{section} in {source} is not a section of settings")
+        current = getattr(config, section)
+        known = {f.name: getattr(current, f.name) for f in fields(current)}
+        for name in values:
+            if name not in known:
+                raise UsageError(
+                    f"unknown setting {section}.{name} in {source}", hint=did_you_mean(name, known)
+                )
+        typed = {
+            name: _typed(f"{section}.{name}", value, known[name], source)
+            for name, value in values.items()
+        }
+        config = replace(config, **{section: replace(current, **typed)})
+    return config
+
+
+def _typed(name: str, value: Any, current: Any, source: str) -> Any:
+    """Return `value` as the type of the default `current`."""
+    if isinstance(current, tuple) and isinstance(value, list | tuple):
+        value = tuple(value)
+        fits = all(type(item) is int for item in value)
+    elif isinstance(current, float):
+        fits = type(value) in (int, float)
+        value = float(value) if fits else value
+    else:
+        fits = type(value) is type(current)
+    if not fits:
+        wanted = "list of integers" if isinstance(current, tuple) else type(current).__name__
+        raise UsageError(f"{name} in {source} is {value!r}, expected {wanted}")
+    return value
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file of settings; `UsageError` if it is missing or not TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not a TOML file: {error}") from error
+
+
+def as_dict(config: Config, sections: tuple[str, ...] = SECTIONS) -> dict[str, Any]:
+    """Return the settings of `sections` as plain values, as stored in artifacts."""
+    return {"preset": config.preset} | {name: asdict(getattr(config, name)) for name in sections}
+
+
+def from_dict(values: Mapping[str, Any], *, data: str, source: str) -> Config:
+    """Return the settings stored in an artifact; sections it lacks come from its preset."""
+    name = str(values.get("preset", ""))
+    base = replace(preset(name), data=data)
+    stored = {key: value for key, value in values.items() if key != "preset"}
+    return override(base, stored, source=source)

@@ -1,0 +1,292 @@
+"""A name, folder or file -> uint8 images [N, C, H, W]: the data sets, their facts and subsets."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npdraw import images as pictures
+from npdraw import published
+from npdraw.errors import DataError, UsageError, did_you_mean
+from npdraw.glyphs import glyphs
+
+Pixels = NDArray[np.uint8]
+
+SPLITS = ("train", "test")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a named data set; `digests` are those of the images [N, 1, H, W]."""
+
+    train: int
+    test: int
+    image_size: int
+    origin: str
+    licence: str
+    digests: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
+
+
+SETS: Mapping[str, Facts] = {
+    "glyphs": Facts(20_000, 2_000, 28, "drawn by npdraw", "MIT"),
+    "mnist": Facts(
+        60_000,
+        10_000,
+        28,
+        "Y. LeCun, C. Cortes: yann.lecun.com/exdb/mnist",
+        "CC BY-SA 3.0",
+        {
+            "train": "0f507c79838d9fb97b81e67df24cb0e7adb1dbd2b707bbf7aded55922a16f3b7",
+            "test": "22498ea987607f37719b79dd1f938f649c0b0ca2ed5a669381b4f1c06f472600",
+        },
+    ),
+    "omniglot": Facts(
+        24_345,
+        8_070,
+        28,
+        "B. Lake: github.com/brendenlake/omniglot",
+        "MIT",
+        {
+            "train": "ab6b043ac5268a134ea2743faef3f08db97bd2ebbae8d51d0d6599c7433651ec",
+            "test": "882ee7ea90a6a1f6bd87ecf4fd659c74253b167202e7bf2d7e63ff44a2351004",
+        },
+        note="omniglot: a seeded random split of the published size, not the published split, "
+        "so likelihoods are close to published ones but not comparable",
+    ),
+}
+"""The named data sets."""
+
+PATHS = ("folder", "npz")
+"""Kinds of data sets that are given by a path."""
+
+MNIST_VALIDATION = 5_000
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where images come from: a named data set, or a `folder` or `npz` file with its path."""
+
+    name: str
+    path: Path | None = None
+
+    def __str__(self) -> str:
+        return self.name if self.path is None else f"{self.name}:{self.path}"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Images uint8 [N, C, H, W], ink or light 255, and lines for people about them."""
+
+    images: Pixels
+    notes: tuple[str, ...] = ()
+
+
+def default_root() -> Path:
+    """Return the folder of the named data sets: `NPDRAW_DATA`, or `data`."""
+    return Path(os.environ.get("NPDRAW_DATA") or "data")
+
+
+def parse_source(text: str) -> Source:
+    """Return the source that `NAME`, `folder:PATH` or `npz:FILE` stands for.
+
+    Raises:
+        UsageError: unknown name (the hint has the nearest one) or no path.
+    """
+    name, _, path = text.partition(":")
+    if name in PATHS:
+        if not path:
+            raise UsageError(f"{text!r} has no path", hint=f"write {name}:PATH")
+        return Source(name, Path(path).expanduser())
+    if text not in SETS:
+        raise UsageError(
+            f"unknown data set {text!r}",
+            hint=did_you_mean(text, [*SETS, "folder:PATH", "npz:FILE"]),
+        )
+    return Source(text)
+
+
+def load(
+    source: Source,
+    split: str,
+    *,
+    root: Path,
+    image_size: int,
+    channels: int = 1,
+    strict: bool = False,
+) -> Loaded:
+    """Load the images of split "train" or "test", image_size pixels square; 1 or 3 channels.
+
+    Images of another size are resized (shorter side, antialiased) and cut to the middle. A named
+    set is read from `root/NAME.npz` if that is there, otherwise from its published files below
+    `root`. Nothing is ever downloaded or written.
+
+    Raises:
+        DataError: missing or damaged; `strict`: also if one picture of a folder is.
+    """
+    if split not in SPLITS:
+        raise UsageError(f"unknown split {split!r}", hint=did_you_mean(split, SPLITS))
+    if channels not in (1, 3):
+        raise UsageError(f"images with {channels} channels", hint="1 is grey, 3 is colour")
+    if source.name == "folder" and source.path is not None:
+        images, notes = pictures.read_folder(
+            source.path, split, image_size=image_size, channels=channels, strict=strict
+        )
+        return Loaded(images, notes)
+    if source.name == "npz" and source.path is not None:
+        return Loaded(pictures.fit(pictures.read_npz(source.path, split), image_size, channels))
+    facts = SETS[source.name]
+    native = _read_named(source.name, split, root)
+    notes = (facts.note,) if facts.note else ()
+    if not _as_published(facts, split, native):
+        notes += (f"{source.name} in {root}: its {split} images are not the usual ones",)
+    return Loaded(pictures.fit(native, image_size, channels), notes)
+
+
+def _read_named(name: str, split: str, root: Path) -> Pixels:
+    """Read a named data set: uint8 [N, H, W] (or [N, H, W, 3] from a file)."""
+    if name == "glyphs":
+        return glyphs(split)[:, 0]
+    archive = root / f"{name}.npz"
+    if archive.exists():
+        return pictures.read_npz(archive, split)
+    if name == "mnist":
+        return published.read_mnist(root, split)
+    return published.read_omniglot(root, split)
+
+
+def _as_published(facts: Facts, split: str, native: Pixels) -> bool:
+    known = facts.digests.get(split)
+    return known is None or digest(native[:, None]) == known
+
+
+def download(name: str, root: Path) -> None:
+    """Fetch the published files of a named data set to where `load` looks for them.
+
+    Raises:
+        UsageError: unknown name, or a data set that needs no download.
+        DataError: it failed.
+    """
+    source = parse_source(name)
+    if source.name == "glyphs" or source.path is not None:
+        raise UsageError(f"{name} needs no download", hint="it can be used as it is")
+    published.download(name, root)
+
+
+@dataclass(frozen=True)
+class Status:
+    """State of a named data set: "ready", "missing", or "damaged" with the problem."""
+
+    name: str
+    state: str
+    problem: str
+    facts: Facts
+
+
+def status(root: Path, *, check: bool = False) -> list[Status]:
+    """Return the state of every named data set; `check` reads all and compares the digests."""
+    return [Status(name, *_state(name, root, check), facts) for name, facts in SETS.items()]
+
+
+def _state(name: str, root: Path, check: bool) -> tuple[str, str]:
+    archive = root / f"{name}.npz"
+    if name == "glyphs":
+        return "ready", ""
+    if not archive.exists() and not published.present(name, root):
+        return "missing", ""
+    if check:
+        try:
+            if name == "mnist" and not archive.exists():
+                published.check_mnist(root)
+            for split in SPLITS:
+                if not _as_published(SETS[name], split, _read_named(name, split, root)):
+                    where = archive if archive.exists() else root
+                    return "damaged", f"the {split} images in {where} are not the usual ones"
+        except DataError as error:
+            return "damaged", error.message
+    return "ready", ""
+
+
+def parse_limit(text: str) -> int | float:
+    """Return the number of images ("600") or the fraction of them ("0.01", "1.0") in `text`."""
+    try:
+        limit: int | float = int(text)
+    except ValueError:
+        try:
+            limit = float(text)
+        except ValueError:
+            raise _bad_limit(text) from None
+    _check_limit(limit)
+    return limit
+
+
+def keep(images: Pixels, limit: int | float | None) -> Pixels:
+    """Return the first images: all (None), a count (int) or a fraction (float, at least one).
+
+    Raises:
+        UsageError: the count is not in 1..N or the fraction not in (0, 1].
+    """
+    if limit is None:
+        return images
+    _check_limit(limit)
+    count = limit if isinstance(limit, int) else max(1, round(limit * len(images)))
+    if count > len(images):
+        raise UsageError(
+            f"--limit {count}, but there are {len(images)} images",
+            hint="leave --limit away for all",
+        )
+    return images[:count]
+
+
+def _check_limit(limit: int | float) -> None:
+    if not (limit >= 1 if isinstance(limit, int) else 0 < limit <= 1):
+        raise _bad_limit(limit)
+
+
+def _bad_limit(limit: object) -> UsageError:
+    return UsageError(
+        f"--limit {limit} is neither a count nor a fraction",
+        hint="a whole number of at least 1, or a fraction above 0.0 and up to 1.0",
+    )
+
+
+def validation_size(source: Source, kept: int, total: int) -> int:
+    """Return how many of the last kept training images are the validation split.
+
+    That is 1 %, but at least 20 and at most half; of the whole of MNIST the customary 5,000.
+
+    Raises:
+        UsageError: fewer than 4 images are kept.
+    """
+    if kept < 4:
+        raise UsageError(f"{kept} training images", hint="use a --limit of at least 4")
+    if source.name == "mnist" and kept == total == SETS["mnist"].train:
+        return MNIST_VALIDATION
+    return min(max(-(-kept // 100), 20), kept // 2)
+
+
+def evenly_spaced(total: int, n: int) -> NDArray[np.int64]:
+    """Return n evenly spaced indices, int64 [n], of 0..total-1; `UsageError` if there are fewer."""
+    if not 1 <= n <= total:
+        raise UsageError(f"--images {n}, but there are {total}", hint=f"a number in 1..{total}")
+    return np.arange(n, dtype=np.int64) * total // n
+
+
+def binarize(images: Pixels, seed: int) -> Pixels:
+    """Return uint8 0/1 of the same shape, where a pixel is 1 with probability value/255.
+
+    The first n images come out the same however many follow.
+    """
+    generator = np.random.Generator(np.random.Philox(seed))
+    return (generator.integers(0, 255, images.shape, dtype=np.uint8) < images).astype(np.uint8)
+
+
+def digest(images: Pixels) -> str:
+    """Return the SHA-256 of type, shape and pixels, as hexadecimal digits."""
+    head = json.dumps([images.dtype.str, list(images.shape)])
+    return hashlib.sha256(head.encode() + np.ascontiguousarray(images).tobytes()).hexdigest()

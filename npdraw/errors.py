@@ -1,0 +1,80 @@
+"""Everything that can go wrong for a reason a user can act on, with its exit code.
+
+An exception that is not an `NpdrawError` is a bug of npdraw (exit code 1).
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class NpdrawError(Exception):
+    """An error with one clear line (`message`), what to do about it (`hint`) and an exit code."""
+
+    code = "error"
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(NpdrawError):
+    """Unknown names, impossible settings, output that is there with other settings."""
+
+    code = "usage"
+    exit_code = 2
+
+
+class ArtifactError(NpdrawError):
+    """An artifact that is missing, damaged, of another kind, or does not fit its inputs."""
+
+    code = "artifact"
+    exit_code = 3
+
+
+class DataError(NpdrawError):
+    """Images that are missing or damaged."""
+
+    code = "data"
+    exit_code = 4
+
+
+class ResourceError(NpdrawError):
+    """Disk or memory ran out."""
+
+    code = "resources"
+    exit_code = 5
+
+
+class DivergedError(NpdrawError):
+    """The loss is no longer a finite number."""
+
+    code = "diverged"
+    exit_code = 6
+
+
+class BusyError(NpdrawError):
+    """Another process is working on the same output."""
+
+    code = "busy"
+    exit_code = 7
+
+
+class StoppedError(NpdrawError):
+    """Stopped by a signal, after saving; the exit code is 128 + the signal's number."""
+
+    code = "stopped"
+    exit_code = 130
+
+    def __init__(self, message: str, *, hint: str = "", signal_number: int = 2) -> None:
+        super().__init__(message, hint=hint)
+        self.exit_code = 128 + signal_number
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a hint that suggests the known name nearest to `name` and lists them all."""
+    names = sorted(known)
+    near = get_close_matches(name, names, n=1)
+    suggestion = f"Did you mean {near[0]!r}? " if near else ""
+    return f"{suggestion}Known: {', '.join(names)}."

@@ -1,0 +1,88 @@
+"""Writing files: completely or not at all."""
+
+import errno
+import os
+import re
+import secrets
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from npdraw.errors import ResourceError, UsageError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_CANNOT_SYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}
+
+
+def write_atomic(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
+    """Write a file completely or not at all, with the usual mode and missing folders made.
+
+    Raises:
+        ResourceError: the disk is full.
+        UsageError: the file cannot be written for another reason, such as missing permission.
+    """
+    target = Path(os.path.realpath(path))  # a link stays a link
+    temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        # Replacing a device such as /dev/null would break the machine.
+        if target.exists() and not target.is_file():
+            what = "a folder" if target.is_dir() else "not a regular file"
+            raise UsageError(f"cannot write {path}: it is {what}", hint="Name a file with --out")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # The kernel applies the umask: reading it would need a change that threads could see.
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            with open(descriptor, "wb") as file:  # noqa: PTH123
+                for chunk in chunks:
+                    file.write(chunk)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)  # noqa: PTH105
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync_folder(target.parent)
+    except OSError as error:
+        if error.errno in _FULL:
+            raise ResourceError(
+                f"the disk is full: cannot write {path}: {error.strerror}",
+                hint="Free some space and run the same command again",
+            ) from error
+        no_folder = isinstance(error, FileExistsError | NotADirectoryError)
+        reason = "it would lie below a file" if no_folder else error.strerror
+        raise UsageError(
+            f"cannot write {path}: {reason}",
+            hint="Choose another place with --out",
+        ) from error
+
+
+def sweep_temporaries(path: Path) -> None:
+    """Remove what interrupted writes of `path` left behind, but nothing of a running process."""
+    target = Path(os.path.realpath(path))
+    pattern = re.compile(rf"\.{re.escape(target.name)}\.([1-9][0-9]*)-[0-9a-f]{{8}}\.tmp")
+    with suppress(OSError):
+        for found in sorted(target.parent.iterdir()):
+            match = pattern.fullmatch(found.name)
+            if match and (int(match[1]) == os.getpid() or not _alive(int(match[1]))):
+                found.unlink(missing_ok=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:  # some network file systems cannot
+            raise
+    finally:
+        os.close(descriptor)

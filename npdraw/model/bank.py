@@ -1,0 +1,143 @@
+"""The part bank: K patches of real images, the non-parametric "what" (model.md section 2).
+
+Paper section 3.1: k-means over the patches of the training images, then each centre may be
+replaced by the nearest real patch.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from npdraw.errors import UsageError
+from npdraw.model.layout import Layout
+
+CHUNK = 65_536
+"""Patches whose distances are held at once."""
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Parts and how well they cover the patches they come from."""
+
+    parts: Tensor
+    """float [K, C, P, P] in [0, 1]."""
+    patches: int
+    """Patches that were clustered; blank ones are left out."""
+    error: float
+    """Mean squared distance of a pixel of a patch to that of its part."""
+
+
+def collect_patches(images: Tensor, layout: Layout) -> Tensor:
+    """Return the patches under every placement that are not blank: float [M, C * P * P] in [0, 1].
+
+    Images uint8 [N, C, H, W]. Pixels outside the image are 0.
+    """
+    found = []
+    for chunk in images.split(4096):
+        patches = layout.patches(chunk.float() / 255).flatten(0, 2)
+        found.append(patches[patches.any(1)])
+    return torch.cat(found)
+
+
+def build_bank(
+    images: Tensor,
+    layout: Layout,
+    parts: int,
+    *,
+    snap: str,
+    generator: torch.Generator,
+    tolerance: float = 1e-4,
+    iterations: int = 300,
+) -> Bank:
+    """Cluster the patches of uint8 images [N, C, H, W] into `parts` parts.
+
+    k-means++ seeding, then Lloyd iterations until the error improves by less than `tolerance`
+    (relative). `snap` "medoid" replaces each centre by the nearest patch, "mean" keeps it.
+    `UsageError` if there are fewer distinct patches than parts.
+    """
+    patches = collect_patches(images, layout)
+    # Up to a million patches every one counts; sorting them to find duplicates would cost more.
+    if len(patches) < 100 * parts and len(patches.unique(dim=0)) < parts:
+        raise UsageError(
+            f"{parts} parts, but the images have only {len(patches.unique(dim=0))} different "
+            "patches that are not blank",
+            hint="Lower --parts, or give more images.",
+        )
+    centres = _seed(patches, parts, generator)
+    previous = float("inf")
+    for _ in range(iterations):
+        label, distance = _assign(patches, centres)
+        error = float(distance.mean(dtype=torch.float64))
+        if previous - error <= tolerance * error:
+            break
+        previous = error
+        centres = _update(patches, label, distance, parts)
+    if snap == "medoid":
+        centres = _medoids(patches, centres)
+    label, distance = _assign(patches, centres)
+    usage = torch.bincount(label, minlength=parts)
+    order = usage.argsort(descending=True, stable=True)
+    shape = (parts, images.shape[1], layout.part_size, layout.part_size)
+    return Bank(
+        parts=centres[order].view(shape).clamp(0, 1).contiguous(),
+        patches=len(patches),
+        error=float(distance.mean(dtype=torch.float64)) / patches.shape[1],
+    )
+
+
+def _seed(patches: Tensor, parts: int, generator: torch.Generator) -> Tensor:
+    """k-means++: each next centre is a patch drawn in proportion to its squared distance."""
+    first = torch.randint(len(patches), (1,), generator=generator)
+    centres = [patches[first]]
+    norms = patches.square().sum(1)
+    distance = _to_one(patches, norms, centres[0])
+    for _ in range(parts - 1):
+        cumulative = distance.double().cumsum(0)
+        target = torch.rand(1, generator=generator, dtype=torch.float64) * cumulative[-1]
+        index = torch.searchsorted(cumulative, target, right=True).clamp_max(len(patches) - 1)
+        centres.append(patches[index])
+        distance = torch.minimum(distance, _to_one(patches, norms, centres[-1]))
+    return torch.cat(centres)
+
+
+def _to_one(patches: Tensor, norms: Tensor, centre: Tensor) -> Tensor:
+    """Squared distance of each patch to one centre [1, D]."""
+    return (norms - 2 * (patches @ centre[0]) + centre.square().sum()).clamp_min_(0)
+
+
+def _assign(patches: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the nearest centre of each patch, int64 [M], and the squared distance, [M]."""
+    labels, distances = [], []
+    norms = centres.square().sum(1)
+    for chunk in patches.split(CHUNK):
+        partial, label = torch.addmm(norms, chunk, centres.T, alpha=-2).min(1)
+        labels.append(label)
+        distances.append((partial + chunk.square().sum(1)).clamp_min_(0))
+    return torch.cat(labels), torch.cat(distances)
+
+
+def _update(patches: Tensor, label: Tensor, distance: Tensor, parts: int) -> Tensor:
+    """Return the mean of each cluster; an empty one restarts at the patch that fits worst."""
+    count = torch.bincount(label, minlength=parts)
+    total = torch.zeros(parts, patches.shape[1]).index_add_(0, label, patches)
+    centres = total / count.clamp_min(1)[:, None]
+    empty = (count == 0).nonzero().flatten()
+    if len(empty):
+        centres[empty] = patches[distance.topk(len(empty)).indices]
+    return centres
+
+
+def _medoids(patches: Tensor, centres: Tensor) -> Tensor:
+    """Return the patch nearest to each centre."""
+    best = torch.full((len(centres),), float("inf"))
+    index = torch.zeros(len(centres), dtype=torch.int64)
+    norms = centres.square().sum(1)
+    start = 0
+    for chunk in patches.split(CHUNK):
+        distance = chunk.square().sum(1)[:, None] - 2 * chunk @ centres.T + norms
+        nearest, where = distance.min(0)
+        index = torch.where(nearest < best, where + start, index)
+        best = torch.minimum(best, nearest)
+        start += len(chunk)
+    return patches[index]

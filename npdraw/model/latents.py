@@ -1,0 +1,175 @@
+"""Latents of a drawing, z_t = (whether_t, where_t, what_t), and distributions over them.
+
+Model.md section 1; paper section 3.1. Letters: N images, T steps, O placements, K parts.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Hard drawings. A step that does not paint has `where = what = 0` by convention."""
+
+    whether: Tensor
+    """bool [N, T]: does the step paint?"""
+    where: Tensor
+    """int64 [N, T] in 0..O-1: which of the step's placements."""
+    what: Tensor
+    """int64 [N, T] in 0..K-1: which part of the bank."""
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` if the three do not have one shape and their types."""
+        if not self.whether.shape == self.where.shape == self.what.shape:
+            shapes = [tuple(x.shape) for x in (self.whether, self.where, self.what)]
+            raise ValueError(f"whether, where, what must have one shape, got {shapes}")
+        if self.whether.dtype != torch.bool:
+            raise ValueError(f"whether must be bool, got {self.whether.dtype}")
+
+    def __len__(self) -> int:
+        return self.whether.shape[0]
+
+    def __getitem__(self, index: Tensor | slice) -> "Latents":
+        return Latents(self.whether[index], self.where[index], self.what[index])
+
+    def to(self, device: torch.device) -> "Latents":
+        """Return the same drawings on `device`."""
+        return Latents(self.whether.to(device), self.where.to(device), self.what.to(device))
+
+    def canonical(self) -> "Latents":
+        """Return the drawings with `where = what = 0` at steps that do not paint."""
+        return Latents(self.whether, self.where * self.whether, self.what * self.whether)
+
+    def one_hot(self, placements: int, parts: int) -> "Relaxed":
+        """Return the corner of the relaxed latents that these drawings are."""
+        return Relaxed(
+            self.whether.float(),
+            F.one_hot(self.where, placements).float(),
+            F.one_hot(self.what, parts).float(),
+        )
+
+
+def blank(images: int, steps: int, device: torch.device | None = None) -> Latents:
+    """Return `images` drawings of `steps` steps that paint nothing."""
+    zeros = torch.zeros(images, steps, dtype=torch.int64, device=device)
+    return Latents(zeros.bool(), zeros, zeros.clone())
+
+
+def concatenate(drawings: list[Latents]) -> Latents:
+    """Join drawings along N."""
+    return Latents(
+        torch.cat([z.whether for z in drawings]),
+        torch.cat([z.where for z in drawings]),
+        torch.cat([z.what for z in drawings]),
+    )
+
+
+@dataclass(frozen=True)
+class Relaxed:
+    """Soft drawings, differentiable; one-hot values are hard drawings."""
+
+    whether: Tensor
+    """float [N, T] in [0, 1]."""
+    where: Tensor
+    """float [N, T, O], sums to 1 over O."""
+    what: Tensor
+    """float [N, T, K], sums to 1 over K."""
+
+
+@dataclass(frozen=True)
+class Factors:
+    """Distributions of the steps: p(whether), p(where), p(what | where), in fp32.
+
+    `where` and `what` are conditional on painting, so that
+    `log p(z_t) = log p(whether_t) + whether_t * (log p(where_t) + log p(what_t | where_t))`.
+    """
+
+    whether: Tensor
+    """Logits of painting, [N, T]."""
+    where: Tensor
+    """Log probabilities in nats, [N, T, O]."""
+    what: Tensor
+    """Log probabilities in nats, [N, T, O, K]; [N, T, 1, K] if what does not depend on where."""
+
+    def log_prob(self, z: Latents) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the nats of whether, where and what at every step, each [N, T].
+
+        Where and what are 0 at steps that do not paint, whatever `z` holds there.
+        """
+        whether = -F.softplus(torch.where(z.whether, -self.whether, self.whether))
+        where = self.where.gather(2, z.where[..., None]).squeeze(2)
+        what = self._what_at(z.where).gather(2, z.what[..., None]).squeeze(2)
+        zero = torch.zeros((), device=where.device)
+        return (
+            whether,
+            torch.where(z.whether, where, zero),
+            torch.where(z.whether, what, zero),
+        )
+
+    def _what_at(self, where: Tensor) -> Tensor:
+        """Log probabilities of what at the given placements, [N, T, K]."""
+        if self.what.shape[2] == 1:
+            return self.what.squeeze(2)
+        index = where[..., None, None].expand(-1, -1, 1, self.what.shape[3])
+        return self.what.gather(2, index).squeeze(2)
+
+    def sample(self, uniform: Tensor, temperature: float = 1.0) -> Latents:
+        """Draw hard latents by inverting the distribution functions.
+
+        `uniform` [N, T, 3] in [0, 1) answers whether, where and what. `temperature` divides the
+        logits of all three.
+        """
+        whether = uniform[..., 0] < torch.sigmoid(self.whether / temperature)
+        where = _invert(self.where / temperature, uniform[..., 1])
+        what = _invert(self._what_at(where) / temperature, uniform[..., 2])
+        return Latents(whether, where, what).canonical()
+
+    def relax(self, uniform: Tensor, temperature: float) -> Relaxed:
+        """Draw one soft sample: binary Concrete for whether, Gumbel-softmax for where and what.
+
+        Maddison et al. 2017, equations 10 and 16. `uniform` [N, T, 1 + O + K] in [0, 1).
+        Only for a `what` that does not depend on where, as in the encoder.
+        """
+        tiny = torch.finfo(uniform.dtype).tiny
+        bit, rest = uniform[..., :1].clamp(1e-6, 1 - 1e-6), uniform[..., 1:]
+        logistic = (bit.log() - torch.log1p(-bit)).squeeze(-1)
+        gumbel = -torch.log((-torch.log(rest.clamp_min(tiny))).clamp_min(tiny))
+        where_noise, what_noise = gumbel.split(
+            [self.where.shape[2], self.what.shape[3]], dim=2
+        )
+        return Relaxed(
+            torch.sigmoid((self.whether + logistic) / temperature),
+            torch.softmax((self.where + where_noise) / temperature, dim=2),
+            torch.softmax((self.what.squeeze(2) + what_noise) / temperature, dim=2),
+        )
+
+    def kl(self, other: "Factors") -> Tensor:
+        """Return KL(self || other) of every step in nats, [N, T] (model.md section 6).
+
+        `KL_t = KL(whether) + q_t * (KL(where) + E_{o ~ q} KL(what at o))`, `q_t` the probability
+        of painting; the expectation over placements is exact.
+        """
+        paint = torch.sigmoid(self.whether)
+        whether = paint * (F.logsigmoid(self.whether) - F.logsigmoid(other.whether)) + (
+            1 - paint
+        ) * (F.logsigmoid(-self.whether) - F.logsigmoid(-other.whether))
+        q_where, q_what = self.where.exp(), self.what.exp()
+        where = (q_where * (self.where - other.where)).sum(2)
+        what = (q_what * (self.what - other.what)).sum(3)  # [N, T, O]
+        return whether + paint * (where + (q_where * what).sum(2))
+
+
+def _invert(log_prob: Tensor, uniform: Tensor) -> Tensor:
+    """Return the index at which the distribution function of softmax(`log_prob`) passes `uniform`.
+
+    `log_prob` [..., K], `uniform` [...]; the result is int64 [...] in 0..K-1.
+    """
+    if log_prob.shape[-1] == 1:
+        return torch.zeros_like(uniform, dtype=torch.int64)
+    cumulative = torch.softmax(log_prob, -1).cumsum(-1)
+    # The total is 1 up to rounding; scaling by it keeps a uniform near 1 inside the support.
+    index = (cumulative <= uniform[..., None] * cumulative[..., -1:]).sum(-1)
+    return index.clamp_max(log_prob.shape[-1] - 1)

@@ -1,0 +1,115 @@
+"""Where the parts of a drawing may go: one step for each cell of a centred grid.
+
+Model.md section 1. The *frame* is the smallest rectangle that holds every placement; it contains
+the image, and what lies outside the image is cropped.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A grid of cells in raster order, each with `jitter ** 2` placements one pixel apart."""
+
+    height: int
+    width: int
+    part_size: int
+    stride: int
+    jitter: int = 1
+
+    @property
+    def window(self) -> int:
+        """Side of the square that the placements of a cell reach, pixels."""
+        return self.part_size + self.jitter - 1
+
+    @property
+    def rows(self) -> int:
+        """Rows of cells."""
+        return -(-self.height // self.stride)
+
+    @property
+    def columns(self) -> int:
+        """Columns of cells."""
+        return -(-self.width // self.stride)
+
+    @property
+    def steps(self) -> int:
+        """T, one step for each cell."""
+        return self.rows * self.columns
+
+    @property
+    def placements(self) -> int:
+        """O, the placements a step may choose from."""
+        return self.jitter**2
+
+    @property
+    def overlapping(self) -> bool:
+        """Whether placements of neighbouring cells can overlap."""
+        return self.window > self.stride
+
+    @property
+    def frame(self) -> tuple[int, int]:
+        """Height and width of the frame, pixels; at least those of the image."""
+        return (
+            (self.rows - 1) * self.stride + self.window,
+            (self.columns - 1) * self.stride + self.window,
+        )
+
+    @property
+    def origin(self) -> tuple[int, int]:
+        """Row and column of the image's top-left pixel in the frame."""
+        return (self.frame[0] - self.height) // 2, (self.frame[1] - self.width) // 2
+
+    @cached_property
+    def positions(self) -> Tensor:
+        """Top-left pixel (row, column) of each placement in the image, int64 [T, O, 2]."""
+        row, column = torch.meshgrid(
+            torch.arange(self.rows), torch.arange(self.columns), indexing="ij"
+        )
+        cells = torch.stack([row, column], -1).view(-1, 1, 2) * self.stride
+        dy, dx = torch.meshgrid(
+            torch.arange(self.jitter), torch.arange(self.jitter), indexing="ij"
+        )
+        offsets = torch.stack([dy, dx], -1).view(1, -1, 2)
+        return cells + offsets - torch.tensor(self.origin)
+
+    @cached_property
+    def pixels(self) -> Tensor:
+        """Flat index in the frame of each pixel of each placement, int64 [T, O, P * P]."""
+        corner = self.positions + torch.tensor(self.origin)
+        side = torch.arange(self.part_size)
+        row = corner[..., 0, None, None] + side[:, None]
+        column = corner[..., 1, None, None] + side
+        return (row * self.frame[1] + column).flatten(2)
+
+    @cached_property
+    def inside(self) -> Tensor:
+        """1 where a pixel of a placement is inside the image, else 0, float [T, O, P * P]."""
+        ones = self.to_frame(torch.ones(1, 1, self.height, self.width))
+        return ones.flatten()[self.pixels]
+
+    def to_frame(self, images: Tensor) -> Tensor:
+        """Put images [N, C, H, W] into the frame, zeros around them: [N, C, frame]."""
+        top, left = self.origin
+        bottom = self.frame[0] - self.height - top
+        right = self.frame[1] - self.width - left
+        return F.pad(images, (left, right, top, bottom))
+
+    def crop(self, framed: Tensor) -> Tensor:
+        """Cut the image out of the frame: [..., frame] -> [..., H, W]."""
+        top, left = self.origin
+        return framed[..., top : top + self.height, left : left + self.width]
+
+    def patches(self, images: Tensor) -> Tensor:
+        """Return what lies under each placement, zero outside the image.
+
+        Images [N, C, H, W] -> [N, T, O, C * P * P].
+        """
+        framed = self.to_frame(images).flatten(2)  # [N, C, frame]
+        index = self.pixels.to(images.device)
+        return framed[:, :, index].permute(0, 2, 3, 1, 4).flatten(3)

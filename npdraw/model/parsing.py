@@ -1,0 +1,112 @@
+"""The heuristic parser p_h(z | x): what drawing best explains an image.
+
+Model.md section 3; paper section 3.1 and algorithm 1. The parser minimises
+`squared error of the canvas + threshold * parts painted`.
+"""
+
+import torch
+from torch import Tensor
+
+from npdraw.model.canvas import last_painter, paint
+from npdraw.model.latents import Latents, blank
+from npdraw.model.layout import Layout
+
+
+def match_gains(images: Tensor, bank: Tensor, layout: Layout) -> Tensor:
+    """Return how much each part at each placement lowers the squared error of a blank canvas.
+
+    Images [N, C, H, W], bank [K, C, P, P] -> float [N, T, O, K]; pixels outside the image do not
+    count. `||x||^2 - ||x - part||^2 = 2 x . part - ||part||^2`: one matrix product.
+    """
+    parts = bank.flatten(1)  # [K, C * P * P]
+    inside = layout.inside.to(bank.device).repeat(1, 1, bank.shape[1])  # [T, O, C * P * P]
+    norms = inside @ parts.square().T  # [T, O, K]
+    return 2 * (layout.patches(images) @ parts.T) - norms
+
+
+def parse(
+    images: Tensor,
+    bank: Tensor,
+    layout: Layout,
+    *,
+    threshold: float,
+    compositing: str = "max",
+    sweeps: int = 5,
+) -> Latents:
+    """Parse images [N, C, H, W] in [0, 1] into drawings.
+
+    A part is painted if it lowers the squared error by more than `threshold`. Where placements
+    cannot overlap, steps are independent and decided in one go. Otherwise the steps are decided
+    given all others, in passes over the grid, until nothing changes or `sweeps` passes were made;
+    the objective never rises.
+    """
+    if not layout.overlapping:
+        return _decide(match_gains(images, bank, layout), threshold)
+    z = blank(len(images), layout.steps, images.device)
+    for _ in range(sweeps):
+        before = z
+        for steps in _parity_steps(layout):
+            rest = _without(z, steps)
+            gains = _gains_given(rest, steps, images, bank, layout, compositing)
+            z = _replace(rest, steps, _decide(gains, threshold))
+        if _equal(before, z):
+            break
+    return z
+
+
+def _decide(gains: Tensor, threshold: float) -> Latents:
+    """Take the best of the gains [N, T, O, K] at each step, if it exceeds the threshold."""
+    gain, index = gains.flatten(2).max(2)
+    parts = gains.shape[3]
+    return Latents(gain > threshold, index // parts, index % parts).canonical()
+
+
+def _parity_steps(layout: Layout) -> list[Tensor]:
+    """The steps of each parity of row and column; those of one class never overlap."""
+    grid = torch.arange(layout.steps).view(layout.rows, layout.columns)
+    classes = [grid[row::2, column::2].flatten() for row in (0, 1) for column in (0, 1)]
+    return [steps for steps in classes if len(steps)]
+
+
+def _without(z: Latents, steps: Tensor) -> Latents:
+    whether = z.whether.clone()
+    whether[:, steps] = False
+    return Latents(whether, z.where, z.what).canonical()
+
+
+def _replace(z: Latents, steps: Tensor, new: Latents) -> Latents:
+    whether, where, what = z.whether.clone(), z.where.clone(), z.what.clone()
+    whether[:, steps], where[:, steps], what[:, steps] = new.whether, new.where, new.what
+    return Latents(whether, where, what)
+
+
+def _equal(a: Latents, b: Latents) -> bool:
+    return (
+        torch.equal(a.whether, b.whether)
+        and torch.equal(a.where, b.where)
+        and torch.equal(a.what, b.what)
+    )
+
+
+def _gains_given(
+    rest: Latents, steps: Tensor, images: Tensor, bank: Tensor, layout: Layout, compositing: str
+) -> Tensor:
+    """Return how much each candidate of `steps` lowers the error of the canvas of the others.
+
+    `rest` paints none of `steps`. Float [N, len(steps), O, K]; the whole composited canvas counts.
+    """
+    channels = bank.shape[1]
+    painted = paint(rest, bank, layout, compositing)[:, :channels]
+    below = layout.patches(painted)[:, steps]  # [N, S, O, C * P * P]
+    target = layout.patches(images)[:, steps]
+    counts = layout.inside.to(bank.device)[steps].repeat(1, 1, channels)
+    if compositing == "over":
+        last = layout.patches(last_painter(rest, layout).float())[:, steps]
+        later = last > (steps.to(last.device) + 1)[:, None, None]  # stays on top of the candidate
+        counts = counts * ~later.repeat(1, 1, 1, channels)
+    error = (counts * (below - target).square()).sum(-1)
+    gains = []
+    for part in bank.flatten(1):
+        candidate = part if compositing == "over" else torch.maximum(below, part)
+        gains.append(error - (counts * (candidate - target).square()).sum(-1))
+    return torch.stack(gains, -1)

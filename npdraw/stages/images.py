@@ -1,0 +1,120 @@
+"""The images of a pipeline: found again by later stages, checked, and split."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from npdraw.artifacts import Header
+from npdraw.config import ParseConfig
+from npdraw.datasets import PATHS, Source, digest, keep, load, parse_source, validation_size
+from npdraw.errors import DataError
+from npdraw.stages.output import read_json, run_folder
+from npdraw.stages.progress import Progress
+
+
+@dataclass(frozen=True)
+class TrainingImages:
+    """What is kept of the training set; the last images of it are the validation split."""
+
+    images: Tensor
+    """uint8 [N, C, H, W], training images first."""
+    validation: int
+    """How many of the last are for validation."""
+    source: Source
+    dataset: dict[str, Any]
+    """What an artifact records: name, split sizes, shape, digest of the images."""
+
+    @property
+    def train(self) -> Tensor:
+        """The training split."""
+        return self.images[: len(self.images) - self.validation]
+
+    @property
+    def held_out(self) -> Tensor:
+        """The validation split."""
+        return self.images[len(self.images) - self.validation :]
+
+
+def training_images(
+    source: Source,
+    root: Path,
+    config: ParseConfig,
+    limit: int | float | None,
+    progress: Progress,
+    *,
+    strict: bool = False,
+) -> TrainingImages:
+    """Load the training images, keep the first `limit` and split validation off."""
+    loaded = load(
+        source,
+        "train",
+        root=root,
+        image_size=config.image_size,
+        channels=config.channels,
+        strict=strict,
+    )
+    for note in loaded.notes:
+        progress.note(note)
+    kept = keep(loaded.images, limit)
+    validation = validation_size(source, len(kept), len(loaded.images))
+    dataset = {
+        "name": source.name,
+        "train": len(kept) - validation,
+        "validation": validation,
+        "image_shape": list(kept.shape[1:]),
+        "binarized": True,
+        "digest": digest(kept),
+    }
+    return TrainingImages(torch.tensor(kept), validation, source, dataset)
+
+
+def same_images(
+    header: Header,
+    made_from: Path,
+    given: str | None,
+    root: Path,
+    config: ParseConfig,
+    progress: Progress,
+) -> TrainingImages:
+    """Load the training images that the artifact `header`, read from `made_from`, was made from.
+
+    `given` names them or other ones; those of another name are taken whole, and recorded.
+
+    Raises:
+        DataError: they cannot be found, or are not the ones recorded.
+    """
+    recorded = header.dataset
+    source = find_source(header, made_from, given)
+    if source.name != recorded["name"]:
+        return training_images(source, root, config, None, progress)
+    limit = recorded["train"] + recorded["validation"]
+    images = training_images(source, root, config, limit, progress)
+    if images.dataset["digest"] != recorded["digest"]:
+        raise DataError(
+            f"the images of {source} are {images.dataset['digest'][:6]}, but {made_from} was made "
+            f"from {recorded['digest'][:6]}",
+            hint="Name the right images with --data or --data-root, or parse these first.",
+        )
+    return images
+
+
+def find_source(header: Header, made_from: Path, given: str | None) -> Source:
+    """Return the data set given, else that of the artifact read from `made_from`.
+
+    An artifact never holds the path of a folder or file; it is kept beside it, in `.run/`.
+    """
+    if given is not None:
+        return parse_source(given)
+    name = header.dataset["name"]
+    if name not in PATHS:
+        return Source(name)
+    path = read_json(run_folder(made_from) / "config.json").get("source")
+    if not isinstance(path, str):
+        raise DataError(
+            f"{made_from} was made from a {name} whose path is not known here",
+            hint=f"Name it with --data {name}:PATH.",
+        )
+    return parse_source(path)

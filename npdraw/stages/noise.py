@@ -1,0 +1,49 @@
+"""Randomness: every number is keyed by what it is for, so that nothing depends on batching.
+
+Evaluation and sampling key it by image, training by step (model.md section 7; interface.md,
+"Known traps").
+"""
+
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def uniform(purpose: str, seed: int, images: Sequence[int], shape: tuple[int, ...]) -> Tensor:
+    """Return float32 numbers in [0, 1), [len(images), *shape], each image's from its own stream."""
+    rows = [
+        np.random.Generator(np.random.Philox(_key(purpose, seed, image))).random(
+            shape, dtype=np.float32
+        )
+        for image in images
+    ]
+    return torch.from_numpy(np.stack(rows))
+
+
+def generator(purpose: str, seed: int, step: int, device: torch.device) -> torch.Generator:
+    """Return torch's generator of one step of one purpose."""
+    state = _key(purpose, seed, step).generate_state(1, np.uint64)[0]
+    return torch.Generator(device).manual_seed(int(state) % 2**63)
+
+
+def batch(seed: int, step: int, size: int, images: int) -> Tensor:
+    """Return the indices of the images of step `step` (from 0), int64 [size].
+
+    Epochs follow one another without a gap, each a permutation of all images; a batch may span
+    two or more.
+    """
+    found = []
+    first, end = step * size, (step + 1) * size
+    for epoch in range(first // images, -(-end // images)):
+        rng = np.random.Generator(np.random.Philox(_key("epoch", seed, epoch)))
+        order = rng.permutation(images)
+        start = epoch * images
+        found.append(order[max(first - start, 0) : end - start])
+    return torch.from_numpy(np.concatenate(found))
+
+
+def _key(purpose: str, seed: int, index: int) -> np.random.SeedSequence:
+    return np.random.SeedSequence([zlib.crc32(purpose.encode()), seed, index])

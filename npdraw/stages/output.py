@@ -1,0 +1,171 @@
+"""The output of a stage and the folder `OUT.run/` beside it: lock, settings, log, what is done.
+
+The same command again goes on or reports that its output is up to date; output that is there with
+other settings is refused unless forced (interface.md, rule 7).
+"""
+
+import fcntl
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from npdraw.artifacts import Header, read_header, sweep_temporaries, write_atomic
+from npdraw.errors import ArtifactError, BusyError, UsageError
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What decides the bytes of an output: runs with equal identities are the same run."""
+
+    config: dict[str, Any]
+    dataset: dict[str, Any]
+    inputs: dict[str, str]
+    seed: int
+
+    def differences(self, header: Header) -> list[str]:
+        """Name the settings in which an artifact's header differs, with both values."""
+        mine = _flatten({"seed": self.seed, "inputs": self.inputs, "dataset": self.dataset})
+        mine |= _flatten(self.config)
+        other = _flatten({"seed": header.seed, "inputs": header.inputs, "dataset": header.dataset})
+        other |= _flatten(header.config)
+        names = sorted(name for name in mine | other if mine.get(name) != other.get(name))
+        return [f"{name} {_short(other.get(name))}, now {_short(mine.get(name))}" for name in names]
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def _short(value: Any) -> str:
+    text = "none" if value is None else str(value)
+    return text[:6] if len(text) == 64 else text  # a digest
+
+
+def run_folder(out: Path) -> Path:
+    """Return the folder that keeps what belongs to `out` but is not its content."""
+    return out.with_name(out.name + ".run")
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[Path]:
+    """Hold the lock of an output and yield its run folder; `BusyError` if another process has it.
+
+    The lock is the kernel's, so it is free again when the process is gone, however it went.
+    """
+    folder = run_folder(out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / "lock").open("w")
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {folder}: {error.strerror}", hint="Choose another place with --out."
+        ) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise BusyError(
+                f"another npdraw is working on {out}", hint="Wait for it, or choose another --out."
+            ) from error
+        sweep_temporaries(out)
+        yield folder
+
+
+def finished(out: Path, kind: str, identity: Identity, *, force: bool) -> Header | None:
+    """Return the header of `out` if it is up to date, None if it is to be made.
+
+    Raises:
+        UsageError: it is there with other settings, and `force` is not given.
+        ArtifactError: something else is there, and `force` is not given.
+    """
+    if not out.exists():
+        return None
+    try:
+        header = read_header(out, kind=kind, verify=True)
+    except ArtifactError as error:
+        if force:
+            return None
+        raise ArtifactError(error.message, hint="--force replaces it.") from error
+    if _matches(out, header, identity, force=force):
+        return header
+    return None
+
+
+def resumable(checkpoint: Path, out: Path, identity: Identity, *, force: bool) -> bool:
+    """Whether a checkpoint continues this run; errors as `finished`, and starts afresh if forced."""
+    if not checkpoint.exists():
+        return False
+    header = read_header(checkpoint, kind="checkpoint")
+    if _matches(out, header, identity, force=force):
+        return True
+    return False
+
+
+def _matches(out: Path, header: Header, identity: Identity, *, force: bool) -> bool:
+    differences = identity.differences(header)
+    if differences and not force:
+        raise UsageError(
+            f"{out} is there with other settings: {'; '.join(differences[:4])}",
+            hint="--force starts it afresh; --out writes elsewhere.",
+        )
+    return not differences
+
+
+def clear(folder: Path) -> None:
+    """Remove everything in a run folder but the lock."""
+    for entry in folder.iterdir():
+        if entry.name == "lock":
+            continue
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON file atomically, for people and later commands to read."""
+    write_atomic(path, [json.dumps(value, indent=2).encode() + b"\n"])
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file of ours; empty if it is missing or damaged: it only helps."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+class MetricsLog:
+    """`metrics.jsonl`: one JSON object a line, appended while training."""
+
+    def __init__(self, path: Path, *, step: int) -> None:
+        """Open the log and cut it back to the records up to `step`, where the run goes on."""
+        self.path = path
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        kept = []
+        for line in lines:
+            try:
+                record = json.loads(line)
+            except ValueError:
+                break  # the line that a kill cut short; nothing follows it
+            if record["step"] > step:
+                break
+            kept.append(record)
+        self.seconds = kept[-1]["seconds"] if kept else 0.0
+        write_atomic(path, [json.dumps(record).encode() + b"\n" for record in kept])
+
+    def append(self, step: int, **figures: float) -> None:
+        """Add a record."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **figures}) + "\n")

@@ -1,0 +1,92 @@
+"""All stages in a row, each doing only what is not up to date."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from npdraw.config import SECTIONS, Config
+from npdraw.stages.eval_nll import eval_nll
+from npdraw.stages.parse import parse
+from npdraw.stages.progress import Progress
+from npdraw.stages.runtime import Runtime
+from npdraw.stages.sample import sample
+from npdraw.stages.train_decoder import train_decoder
+from npdraw.stages.train_prior import train_prior
+
+SHEET = 100
+"""Samples on the sheet, of the seeds from 0."""
+
+
+def run(
+    config: Config,
+    *,
+    source: str,
+    root: Path,
+    limit: int | float | None,
+    seed: int,
+    samples: int,
+    images: int | None,
+    out: Path,
+    runtime: Runtime,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Run the pipeline into the folder `out`; returns the figures of each stage by its name."""
+    changes = {section: asdict(getattr(config, section)) for section in SECTIONS}
+    paths = {kind: out / f"{kind}.safetensors" for kind in ("parse", "prior", "model")}
+    results: dict[str, Any] = {}
+    results["parse"] = parse(
+        config,
+        source=source,
+        root=root,
+        limit=limit,
+        seed=seed,
+        out=paths["parse"],
+        runtime=runtime,
+        progress=progress,
+    )
+    if runtime.dry_run:
+        return {"dry_run": True, "settings": {"preset": config.preset} | changes, "out": str(out)}
+    results["train_prior"] = train_prior(
+        paths["parse"],
+        changes=changes,
+        out=paths["prior"],
+        seed=seed,
+        runtime=runtime,
+        progress=progress,
+    )
+    results["train_decoder"] = train_decoder(
+        paths["parse"],
+        paths["prior"],
+        changes=changes,
+        source=source,
+        root=root,
+        out=paths["model"],
+        seed=seed,
+        runtime=runtime,
+        progress=progress,
+    )
+    results["eval_nll"] = eval_nll(
+        paths["model"],
+        source=source,
+        root=root,
+        samples=samples,
+        images=images,
+        estimator="importance",
+        seed=seed,
+        batch_size=100,
+        out=out / "eval.json",
+        runtime=runtime,
+        progress=progress,
+    )
+    results["sample"] = sample(
+        paths["model"],
+        seeds=list(range(SHEET)),
+        grid=True,
+        canvas=False,
+        temperature=1.0,
+        batch_size=100,
+        out=out / "samples.png",
+        runtime=runtime,
+        progress=progress,
+    )
+    return {**results, "out": str(out)}

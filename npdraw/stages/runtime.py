@@ -1,0 +1,48 @@
+"""Where and how a stage computes: settings that may change from run to run of one output."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from npdraw.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """How to run, not what: none of this is an artifact's setting."""
+
+    device: str = "auto"
+    """auto (cuda if there is one), cpu or cuda."""
+    precision: str = "auto"
+    """auto, fp32 or bf16 (autocast; probabilities are always fp32)."""
+    threads: int = 0
+    """CPU threads; 0 leaves the choice to torch."""
+    save_every: int = 200
+    """Training steps from one checkpoint to the next."""
+    force: bool = False
+    """Replace output that is there with other settings."""
+    dry_run: bool = False
+    """Say what would be done, write nothing."""
+
+    def start(self) -> torch.device:
+        """Set the threads and return the device; `UsageError` if there is no such device."""
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise UsageError("there is no CUDA device here", hint="Use --device cpu.")
+        cuda = self.device == "cuda" or (self.device == "auto" and torch.cuda.is_available())
+        return torch.device("cuda" if cuda else "cpu")
+
+    def bf16(self, device: torch.device) -> bool:
+        """Whether to compute in bf16; auto says yes where the hardware multiplies it."""
+        if self.precision == "auto":
+            return device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+        return self.precision == "bf16"
+
+    @contextmanager
+    def autocast(self, device: torch.device) -> Iterator[None]:
+        """Compute in the chosen precision."""
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16(device)):
+            yield

@@ -1,0 +1,95 @@
+"""Sample sheets: tensors of probabilities to PNG bytes, the same bytes for the same picture."""
+
+import io
+
+import torch
+from PIL import Image, PngImagePlugin
+from torch import Tensor
+
+from npdraw.model.latents import Latents, concatenate
+from npdraw.model.npdraw import NPDraw
+from npdraw.model.prior import Prior
+from npdraw.stages.noise import uniform
+
+CHUNK = 64
+"""Drawings sampled at once, always: float sums depend on the batch size, choices must not."""
+
+MARK = "npdraw"
+"""Key of the PNG text that says what a picture shows; its presence says that npdraw made it."""
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Map [0, 1] to 0..255; `ValueError` for what is not finite or outside, which would be hidden.
+
+    A tolerance of 1e-4 allows for rounding in bf16.
+    """
+    if not torch.isfinite(images).all():
+        raise ValueError("the image has values that are not finite")
+    low, high = float(images.min()), float(images.max())
+    if low < -1e-4 or high > 1 + 1e-4:
+        raise ValueError(f"the image has values in [{low:.4g}, {high:.4g}], expected [0, 1]")
+    return (images.clamp(0, 1) * 255 + 0.5).to(torch.uint8)
+
+
+def png(pixels: Tensor, text: str = "") -> bytes:
+    """Encode uint8 [C, H, W] (C 1: mode L, 3: RGB) as PNG, with `text` under the key `npdraw`."""
+    array = pixels.permute(1, 2, 0).cpu().numpy()
+    picture = Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
+    info = PngImagePlugin.PngInfo()
+    info.add_text(MARK, text)
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", pnginfo=info, compress_level=6)
+    return buffer.getvalue()
+
+
+def tile(images: Tensor, columns: int | None = None, border: int = 2) -> Tensor:
+    """Lay uint8 images [N, C, H, W] out in rows, with a border of grey between and around them.
+
+    As nearly square as possible unless `columns` is given; returns [C, height, width].
+    """
+    count, channels, height, width = images.shape
+    columns = columns or max(1, round((count * height / width) ** 0.5))
+    rows = -(-count // columns)
+    sheet = torch.full(
+        (channels, rows * (height + border) + border, columns * (width + border) + border),
+        96,
+        dtype=torch.uint8,
+    )
+    for index, image in enumerate(images):
+        row, column = divmod(index, columns)
+        top, left = border + row * (height + border), border + column * (width + border)
+        sheet[:, top : top + height, left : left + width] = image
+    return sheet
+
+
+def beside(left: Tensor, right: Tensor, gap: int = 1) -> Tensor:
+    """Put uint8 images [N, C, H, W] side by side in pairs, with a grey gap."""
+    between = torch.full((*left.shape[:3], gap), 96, dtype=torch.uint8)
+    return torch.cat([left, between, right], 3)
+
+
+def draw(prior: Prior, seeds: list[int], temperature: float = 1.0) -> Latents:
+    """Sample one drawing for each seed; it depends on its seed alone.
+
+    Works in chunks of fixed size, padded with repetitions, so that every number is computed in a
+    batch of the same shape.
+    """
+    found = []
+    device = prior.position.device
+    for start in range(0, len(seeds), CHUNK):
+        chunk = seeds[start : start + CHUNK]
+        padded = chunk + chunk[-1:] * (CHUNK - len(chunk))
+        noise = uniform("sample", 0, padded, (prior.layout.steps, 3)).to(device)
+        found.append(prior.sample(noise, temperature=temperature)[: len(chunk)])
+    return concatenate(found)
+
+
+@torch.no_grad()
+def render(model: NPDraw, z: Latents, batch_size: int = CHUNK) -> tuple[Tensor, Tensor]:
+    """Return the canvas image and the decoded image of drawings, uint8 [N, C, H, W] each."""
+    canvases, images = [], []
+    for start in range(0, len(z), batch_size):
+        canvas = model.paint(z[start : start + batch_size])
+        canvases.append(to_uint8(canvas[:, :-1]).cpu())
+        images.append(to_uint8(model.decode(canvas)).cpu())
+    return torch.cat(canvases), torch.cat(images)

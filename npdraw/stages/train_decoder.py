@@ -1,0 +1,242 @@
+"""Stage 3: train encoder and decoder, and with them the prior, on images (model.md section 6)."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from npdraw.artifacts import check_input, write_artifact, write_atomic
+from npdraw.config import DecoderConfig, as_dict
+from npdraw.datasets import binarize, evenly_spaced
+from npdraw.model.npdraw import NPDraw
+from npdraw.model.parsing import parse as parse_images
+from npdraw.stages.images import same_images
+from npdraw.stages.loading import later_config, new_model, read_parse, read_prior, weights_of
+from npdraw.stages.noise import batch, generator, uniform
+from npdraw.stages.output import (
+    Identity,
+    MetricsLog,
+    clear,
+    finished,
+    locked,
+    read_json,
+    resumable,
+    write_json,
+)
+from npdraw.stages.progress import Progress
+from npdraw.stages.runtime import Runtime
+from npdraw.stages.sheet import draw, png, render, tile
+from npdraw.stages.training import (
+    State,
+    Stop,
+    descend,
+    is_due,
+    judged,
+    learning_rate,
+    load_checkpoint,
+    new_state,
+    remember_best,
+    save_checkpoint,
+)
+
+SHEET = 64
+"""Samples on a sheet while training, of the seeds from 0."""
+
+WATCHED = 1000
+"""Validation images, evenly spaced, that are looked at while training; the end takes all."""
+
+
+def train_decoder(
+    parse_path: Path,
+    prior_path: Path,
+    *,
+    changes: Mapping[str, Mapping[str, Any]],
+    source: str | None,
+    root: Path,
+    out: Path,
+    seed: int | None,
+    runtime: Runtime,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Train the model; validate the hard ELBO on held-out images.
+
+    Returns the figures of `npdraw train-decoder --json`. `elbo` is the negative bound: nats per
+    image, the lower the better, with one hard posterior sample; `relaxed_elbo` the same of the
+    training objective in the last steps, so that their difference is the gap of the relaxation.
+    """
+    device = runtime.start()
+    parse = read_parse(parse_path)
+    prior, prior_config, prior_artifact = read_prior(prior_path)
+    check_input(prior_artifact, "parse", parse)
+    config = later_config(prior_artifact, changes, "decoder")
+    settings = config.decoder
+    seed = prior_artifact.header.seed if seed is None else seed
+    data = same_images(parse.header, parse_path, source, root, config.parse, progress)
+    identity = Identity(
+        as_dict(config),
+        data.dataset,
+        {"parse": parse.header.digest, "prior": prior_artifact.header.digest},
+        seed,
+    )
+    torch.manual_seed(generator("model", seed, 0, torch.device("cpu")).initial_seed())
+    model = new_model(config, parse.tensors["bank"])
+    model.prior.load_state_dict(prior.state_dict())
+    model.prior.requires_grad_(settings.prior == "joint")
+    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if runtime.dry_run:
+        parameters = sum(p.numel() for p in model.parameters())
+        return {
+            "dry_run": True,
+            "settings": identity.config,
+            "parameters": parameters,
+            "out": str(out),
+        }
+    with locked(out) as folder, Stop() as stop:
+        checkpoint = folder / "checkpoint.safetensors"
+        header = finished(out, "model", identity, force=runtime.force)
+        if header is not None:
+            result = read_json(folder / "result.json") | header.metrics
+            return result | {"resumed_from": settings.steps, "out": str(out), "up_to_date": True}
+        encoder_side = [*model.encoder.parameters(), *model.prior.parameters()]
+        state = new_state(
+            model,
+            [
+                (encoder_side, settings.encoder_learning_rate),
+                (list(model.decoder.parameters()), settings.learning_rate),
+            ],
+            settings.weight_decay,
+        )
+        if resumable(checkpoint, out, identity, force=runtime.force):
+            load_checkpoint(checkpoint, state)
+        else:
+            clear(folder)
+        write_json(folder / "config.json", identity.config | {"source": str(data.source)})
+        resumed_from = state.step
+        log = MetricsLog(folder / "metrics.jsonl", step=state.step)
+        began = time.perf_counter() - log.seconds
+
+        train = data.train.to(device)
+        held_out = torch.from_numpy(binarize(data.held_out.numpy(), seed)).to(device)
+        few = held_out[torch.from_numpy(evenly_spaced(len(held_out), min(WATCHED, len(held_out))))]
+        every = max(50, settings.steps // 10)
+        recent: dict[str, float] = {}
+        progress.start(
+            "train-decoder", settings.steps, scale=settings.batch_size, done=state.step
+        )
+        while True:
+            last = state.step == settings.steps
+            fresh = state.step != resumed_from or state.step == 0
+            if (state.step % every == 0 or last) and fresh:
+                with judged(state), runtime.autocast(device):
+                    figures = validate(model, few, seed, settings.batch_size)
+                remember_best(state, figures["elbo"])
+                log.append(
+                    state.step, seconds=time.perf_counter() - began, **figures, **recent
+                )
+                progress.update(state.step, **figures)
+            if (is_due(state.step, every) or last) and fresh:
+                with judged(state), runtime.autocast(device):
+                    _, images = render(model, draw(model.prior, list(range(SHEET))))
+                write_atomic(folder / f"samples-{state.step:06d}.png", [png(tile(images))])
+            if last or stop.signal or (state.step % runtime.save_every == 0 and fresh):
+                save_checkpoint(checkpoint, state, identity)
+            stop.leave(state.step, settings.steps)
+            if last:
+                break
+            recent = train_step(state, model, train, config.parse.threshold, settings, seed, runtime)
+            progress.update(state.step, loss=recent["loss"])
+        progress.finish()
+
+        model.load_state_dict(state.best)
+        model.eval()
+        with runtime.autocast(device):
+            metrics = validate(model, held_out, seed, settings.batch_size)
+        metrics = {"best_step": state.best_step, **metrics}
+        write_artifact(
+            out,
+            "model",
+            weights_of(model, parse.tensors["bank"]),
+            config=identity.config,
+            dataset=identity.dataset,
+            inputs=identity.inputs,
+            seed=seed,
+            metrics={"steps": settings.steps, **metrics},
+        )
+        seconds = time.perf_counter() - began
+        result = {"steps": settings.steps, "seconds": seconds, "resumed_from": resumed_from}
+        write_json(folder / "result.json", result | metrics)
+    return {**result, **metrics, "out": str(out)}
+
+
+def schedule(step: int, settings: DecoderConfig) -> tuple[float, float]:
+    """Return temperature and parse weight at `step`.
+
+    The temperature falls geometrically over the whole run; the parse weight linearly to its floor.
+    """
+    done = step / settings.steps
+    temperature = settings.temperature * (
+        settings.final_temperature / settings.temperature
+    ) ** done
+    left = max(0.0, 1 - done / settings.parse_until) if settings.parse_until else 0.0
+    floor = settings.final_parse_weight
+    return temperature, floor + (settings.parse_weight - floor) * left
+
+
+def train_step(
+    state: State,
+    model: NPDraw,
+    train: Tensor,
+    threshold: float,
+    settings: DecoderConfig,
+    seed: int,
+    runtime: Runtime,
+) -> dict[str, float]:
+    """Binarise a batch afresh, parse it, and take one step down the loss."""
+    device = train.device
+    step = state.step
+    noise = generator("train", seed, step, device)
+    index = batch(seed, step, settings.batch_size, len(train)).to(device)
+    grey = train[index].float() / 255
+    images = (torch.rand(grey.shape, generator=noise, device=device) < grey).float()
+    shape = (len(images), model.layout.steps, model.noise_size())
+    noise_uniform = torch.rand(shape, generator=noise, device=device)
+    temperature, parse_weight = schedule(step, settings)
+    with runtime.autocast(device):
+        parse = parse_images(
+            images, model.bank, model.layout, threshold=threshold, compositing=model.compositing
+        )
+        terms = model.terms(images, parse, noise_uniform, temperature)
+        loss = (
+            terms.distortion
+            + settings.kl_weight * terms.rate
+            + parse_weight * terms.parse
+            + settings.canvas_weight * terms.canvas
+        ).mean()
+    rate = learning_rate(step, settings.steps, settings.warmup)
+    value = descend(state, loss, rate, settings.ema)
+    with torch.no_grad():
+        elbo = float((terms.distortion + terms.rate).mean())
+    return {"loss": value, "relaxed_elbo": elbo}
+
+
+def validate(model: NPDraw, images: Tensor, seed: int, batch_size: int) -> dict[str, float]:
+    """Return ELBO, rate and distortion in nats per image and canvas error, with hard samples."""
+    totals = torch.zeros(3, dtype=torch.float64)
+    for start in range(0, len(images), batch_size):
+        chunk = images[start : start + batch_size].float()
+        indices = range(start, start + len(chunk))
+        noise = uniform("validate", seed, indices, (model.layout.steps, 3)).to(images.device)
+        with torch.no_grad():
+            w = model.weigh(chunk, model.encode(chunk), noise)
+        sums = torch.stack([w.rate, w.distortion, w.canvas_error]).sum(1, dtype=torch.float64)
+        totals += sums.cpu()
+    rate, distortion, canvas = (totals / len(images)).tolist()
+    return {
+        "elbo": rate + distortion,
+        "rate": rate,
+        "distortion": distortion,
+        "canvas_mse": canvas,
+    }

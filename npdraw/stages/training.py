@@ -1,0 +1,223 @@
+"""What both training stages share: state, schedule, checkpoint, stopping. Plain functions.
+
+A run is a function of its settings and seed alone: batches and noise are keyed by step, so that a
+resumed run is bitwise the uninterrupted one (on one machine, device and thread count).
+"""
+
+import math
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+import torch
+from torch import Tensor, nn
+
+from npdraw.artifacts import read_artifact, write_artifact
+from npdraw.errors import ArtifactError, DivergedError, StoppedError
+from npdraw.stages.output import Identity
+
+
+@dataclass
+class State:
+    """A training in progress."""
+
+    model: nn.Module
+    optimizer: torch.optim.AdamW
+    average: dict[str, Tensor]
+    """Exponential moving average of the weights, used wherever the model is judged."""
+    best: dict[str, Tensor]
+    """The average at the step that was best on the validation split."""
+    step: int = 0
+    best_step: int = 0
+    best_score: float = math.inf
+    """Validation nats at `best_step`."""
+    peak_rates: list[float] = field(default_factory=list)
+    """Peak learning rate of each parameter group."""
+
+
+def new_state(
+    model: nn.Module, groups: list[tuple[list[nn.Parameter], float]], weight_decay: float
+) -> State:
+    """Return a training at step 0; `groups` are parameters and their peak learning rates.
+
+    Only matrices and kernels decay, not biases, norms and scales.
+    """
+    options = []
+    for parameters, rate in groups:
+        trained = [p for p in parameters if p.requires_grad]
+        options.append({"params": [p for p in trained if p.ndim > 1], "lr": rate})
+        options.append(
+            {"params": [p for p in trained if p.ndim <= 1], "lr": rate, "weight_decay": 0.0}
+        )
+    options = [group for group in options if group["params"]]
+    optimizer = torch.optim.AdamW(options, weight_decay=weight_decay, betas=(0.9, 0.99), fused=True)
+    return State(
+        model,
+        optimizer,
+        average=_weights(model),
+        best=_weights(model),
+        peak_rates=[float(group["lr"]) for group in options],  # type: ignore[arg-type]
+    )
+
+
+def _weights(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def learning_rate(step: int, steps: int, warmup: float) -> float:
+    """Return the fraction of the peak at `step`: a linear rise, then a cosine down to 0."""
+    rise = max(1.0, warmup * steps)
+    if step < rise:
+        return (step + 1) / (rise + 1)
+    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1.0, steps - rise)))
+
+
+def descend(state: State, loss: Tensor, rate: float, decay: float) -> float:
+    """Take one optimiser step down `loss` at `rate` of the peak; returns the loss.
+
+    The moving average follows with `decay`, faster in the first steps so that it forgets the
+    initial weights. `DivergedError` if the loss is not finite; the weights are then untouched.
+    """
+    value = float(loss.detach())
+    if not math.isfinite(value):
+        raise DivergedError(
+            f"the loss is {value} at step {state.step}",
+            hint="Lower the learning rate; the same command goes on from the last checkpoint.",
+        )
+    state.optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    norm = nn.utils.clip_grad_norm_(state.model.parameters(), 50.0)
+    if not math.isfinite(float(norm)):
+        raise DivergedError(
+            f"the gradient is {float(norm)} at step {state.step}",
+            hint="Lower the learning rate; the same command goes on from the last checkpoint.",
+        )
+    for group, peak in zip(state.optimizer.param_groups, state.peak_rates, strict=True):
+        group["lr"] = peak * rate
+    state.optimizer.step()
+    state.step += 1
+    decay = min(decay, state.step / (state.step + 10))
+    for name, weight in state.model.state_dict().items():
+        state.average[name].lerp_(weight, 1 - decay)
+    return value
+
+
+@contextmanager
+def judged(state: State) -> Iterator[None]:
+    """Within the block the model has its average weights and is in evaluation mode."""
+    raw = _weights(state.model)
+    state.model.load_state_dict(state.average)
+    state.model.eval()
+    try:
+        yield
+    finally:
+        state.model.load_state_dict(raw)
+        state.model.train()
+
+
+def remember_best(state: State, score: float) -> None:
+    """Keep the average weights if `score` (validation nats) is the lowest so far."""
+    if score < state.best_score:
+        state.best_score, state.best_step = score, state.step
+        state.best = {name: value.clone() for name, value in state.average.items()}
+
+
+def is_due(step: int, every: int) -> bool:
+    """Whether to look at step 1, 2, 4, 8, ... and then at every `every`th."""
+    return step % every == 0 or (step < every and step & (step - 1) == 0)
+
+
+def save_checkpoint(path: Path, state: State, identity: Identity) -> None:
+    """Write everything that a training needs to go on."""
+    tensors = {f"weights/{name}": value for name, value in state.model.state_dict().items()}
+    tensors |= {f"average/{name}": value for name, value in state.average.items()}
+    tensors |= {f"best/{name}": value for name, value in state.best.items()}
+    for name, parameter in state.model.named_parameters():
+        for key, value in state.optimizer.state.get(parameter, {}).items():
+            tensors[f"optimizer/{key}/{name}"] = value
+    metrics = {"step": state.step, "best_step": state.best_step}
+    if math.isfinite(state.best_score):
+        metrics["best_score"] = state.best_score
+    write_artifact(
+        path,
+        "checkpoint",
+        tensors,
+        config=identity.config,
+        dataset=identity.dataset,
+        inputs=identity.inputs,
+        seed=identity.seed,
+        metrics=metrics,
+    )
+
+
+def load_checkpoint(path: Path, state: State) -> None:
+    """Put a fresh training where the checkpoint was written."""
+    artifact = read_artifact(path, kind="checkpoint")
+    metrics = artifact.header.metrics
+    groups: dict[str, dict[str, Tensor]] = {"weights": {}, "average": {}, "best": {}}
+    optimizer: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in artifact.tensors.items():
+        section, _, rest = name.partition("/")
+        if section == "optimizer":
+            key, _, parameter = rest.partition("/")
+            optimizer.setdefault(parameter, {})[key] = tensor
+        else:
+            groups[section][rest] = tensor
+    try:
+        state.model.load_state_dict(groups["weights"])
+    except RuntimeError as error:
+        raise ArtifactError(
+            f"{path} does not fit its settings", hint="--force starts the training afresh."
+        ) from error
+    _copy(groups["average"], state.average)
+    _copy(groups["best"], state.best)
+    for name, parameter in state.model.named_parameters():
+        if name in optimizer:
+            state.optimizer.state[parameter] = {
+                # The step count stays on the CPU unless the optimiser is fused on the device.
+                key: value.to(parameter.device)
+                for key, value in optimizer[name].items()
+            }
+    state.step, state.best_step = int(metrics["step"]), int(metrics["best_step"])
+    state.best_score = metrics.get("best_score", math.inf)
+
+
+def _copy(source: Mapping[str, Tensor], target: dict[str, Tensor]) -> None:
+    for name, value in target.items():
+        value.copy_(source[name])
+
+
+class Stop:
+    """Notes the first INT or TERM, so that the loop can finish its step, save and leave.
+
+    A second one acts at once, as if nobody had listened.
+    """
+
+    def __init__(self) -> None:
+        self.signal = 0
+        self._previous: dict[int, object] = {}
+
+    def __enter__(self) -> "Stop":
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._restore()
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        self.signal = number
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+        self._previous.clear()
+
+    def leave(self, step: int, steps: int) -> None:
+        """Raise `StoppedError` if a signal was noted; call it after saving."""
+        if self.signal:
+            raise StoppedError(f"stopped at step {step} of {steps}", signal_number=self.signal)

@@ -1,0 +1,35 @@
+"""Stages that tests make up, so that what a command does with them can be tested alone."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+FakeStage = Callable[[str, Callable[..., Any]], None]
+
+
+@pytest.fixture
+def fake_stage(monkeypatch: pytest.MonkeyPatch) -> FakeStage:
+    """Replace `npdraw.stages.NAME.NAME` and, so that torch stays out, `Runtime`."""
+
+    def replace(name: str, function: Callable[..., Any]) -> None:
+        monkeypatch.setitem(
+            sys.modules, f"npdraw.stages.{name}", SimpleNamespace(**{name: function})
+        )
+        monkeypatch.setitem(
+            sys.modules, "npdraw.stages.runtime", SimpleNamespace(Runtime=SimpleNamespace)
+        )
+
+    return replace
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("NPDRAW_DATA", raising=False)
+    monkeypatch.delenv("NPDRAW_DEBUG", raising=False)
+    return tmp_path

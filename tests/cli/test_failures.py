@@ -1,0 +1,263 @@
+"""Exit codes, error messages and what JSON says when a command fails."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from npdraw.cli import execute, failures
+from npdraw.errors import (
+    ArtifactError,
+    BusyError,
+    DataError,
+    DivergedError,
+    NpdrawError,
+    ResourceError,
+    StoppedError,
+    UsageError,
+)
+
+
+class OutOfMemoryError(RuntimeError):
+    """As torch's, which is known by its name."""
+
+
+def raising(error: BaseException) -> Any:
+    def stage(*_: Any, **__: Any) -> None:
+        raise error
+
+    return stage
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code", "code"),
+    [
+        (ValueError("x"), 1, "bug"),
+        (KeyError("x"), 1, "bug"),
+        (UsageError("m", hint="h"), 2, "usage"),
+        (ArtifactError("m", hint="h"), 3, "artifact"),
+        (DataError("m", hint="h"), 4, "data"),
+        (ResourceError("m", hint="h"), 5, "resources"),
+        (OSError(errno.ENOSPC, "No space left on device", "x.tmp"), 5, "resources"),
+        (MemoryError(), 5, "resources"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 5, "resources"),
+        (OutOfMemoryError("CUDA out of memory"), 5, "resources"),
+        (PermissionError(errno.EACCES, "Permission denied", "/x"), 2, "usage"),
+        (DivergedError("m", hint="h"), 6, "diverged"),
+        (BusyError("m", hint="h"), 7, "busy"),
+        (StoppedError("m"), 130, "stopped"),
+        (StoppedError("m", signal_number=15), 143, "stopped"),
+        (KeyboardInterrupt(), 130, "stopped"),
+        (failures.Terminated(), 143, "stopped"),
+    ],
+)
+def test_every_exception_has_its_exit_code_and_one_line(
+    *,
+    error: BaseException,
+    exit_code: int,
+    code: str,
+    fake_stage: Any,
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fake_stage("parse", raising(error))
+    assert execute(["parse"]) == exit_code
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    first, second = shown.err.splitlines()
+    assert first.startswith("Error: ")
+    assert second.startswith("Hint: ")
+
+    assert execute(["parse", "--json"]) == exit_code
+    printed = json.loads(capsys.readouterr().out)
+    described = printed.pop("error")
+    assert printed == {"ok": False, "command": "parse"}
+    assert list(described) == ["code", "message", "hint"]
+    assert described["code"] == code
+    assert f"Error: {described['message']}" == first
+
+
+def test_success_is_0(fake_stage: Any, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fake_stage("parse", lambda config, **_: {"images": 3, "canvas_mse": 0.25})
+    assert execute(["parse", "--json"]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out) == {
+        "ok": True,
+        "command": "parse",
+        "images": 3,
+        "canvas_mse": 0.25,
+    }
+    assert shown.err == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "hint"),
+    [
+        (["parse", "--partz", "3"], "No such option: --partz", "Did you mean --parts?"),
+        (["pars"], "No such command 'pars'", "Did you mean 'parse'? See: npdraw --help"),
+        (["parse", "--preset", "mnst"], "unknown preset 'mnst'", "Did you mean 'mnist'?"),
+        (["parse", "--data", "mnst"], "unknown data set 'mnst'", "Did you mean 'mnist'?"),
+        (["parse", "--device", "gpu"], "Invalid value for '--device'", "npdraw parse --help"),
+        (["parse", "--parts", "many"], "Invalid value for '--parts'", "npdraw parse --help"),
+        (["parse", "--parts", "0"], "impossible settings: parts 0", ""),
+        (["parse", "--limit", "1.5"], "--limit 1.5 is neither", "whole number"),
+        (["parse", "surplus"], "unexpected extra argument", "npdraw parse --help"),
+        (["parse", "--config", "no.toml"], "cannot read no.toml", ""),
+        (["info"], "Missing argument 'ARTIFACT'", "npdraw info --help"),
+        (["data", "download", "mnits"], "unknown data set 'mnits'", "Did you mean 'mnist'?"),
+        (["data", "docter"], "No such command 'docter'", "Did you mean 'doctor'?"),
+        (["eval-nll", "--samples", "0"], "Invalid value for '--samples'", "npdraw eval-nll"),
+        (["sample", "--seeds", "9-0"], "--seeds 9-0", "Write 0-9"),
+    ],
+)
+def test_wrong_arguments_are_usage_errors(
+    arguments: list[str],
+    message: str,
+    hint: str,
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert execute([*arguments, "--json"]) == 2
+    shown = capsys.readouterr()
+    printed = json.loads(shown.out)
+    assert printed["ok"] is False
+    assert printed["error"]["code"] == "usage"
+    assert message in printed["error"]["message"]
+    assert hint in printed["error"]["hint"]
+    assert "Traceback" not in shown.err
+    assert list(folder.iterdir()) == []
+
+
+def test_incomplete_arguments(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, message in (
+        (["parse", "--seed"], "Option '--seed' requires an argument"),
+        (["data"], "Missing command"),
+    ):
+        assert execute(arguments) == 2
+        assert capsys.readouterr().err == (
+            f"Error: {message}\nHint: See: npdraw {arguments[0]} --help\n"
+        )
+
+
+def test_missing_artifacts_name_the_command_that_makes_them(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments, path, maker in (
+        (["train-prior"], "runs/glyphs/parse.safetensors", "npdraw parse"),
+        (["train-decoder"], "runs/glyphs/parse.safetensors", "npdraw parse"),
+        (
+            ["sample", "--data", "mnist"],
+            "runs/mnist/model.safetensors",
+            "train-decoder --preset mn",
+        ),
+        (["eval-nll", "--preset", "mnist-paper"], "runs/mnist-paper/model", "--preset mnist-paper"),
+        (["info", "no.safetensors"], "no.safetensors", "npdraw parse"),
+    ):
+        assert execute(arguments) == 3
+        error, hint = capsys.readouterr().err.splitlines()
+        assert path in error
+        assert maker in hint
+
+
+def test_missing_images_are_4(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("npdraw.stages.parse")
+    assert execute(["parse", "--data", "folder:nowhere"]) == 4
+    assert "nowhere" in capsys.readouterr().err
+
+
+def test_stopped_commands_say_how_to_go_on_without_starting_afresh(
+    fake_stage: Any, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake_stage("train_prior", raising(StoppedError("stopped at step 7 of 9", hint="It is saved.")))
+    parse = "my folder/parse.safetensors"
+    assert execute(["train-prior", parse, "--force", "--steps", "9"]) == 130
+    error, hint = capsys.readouterr().err.splitlines()
+    assert error == "Error: stopped at step 7 of 9"
+    assert hint == f"Hint: It is saved. To go on: npdraw train-prior '{parse}' --steps 9"
+
+
+def test_out_of_memory_names_the_batch_size() -> None:
+    for arguments, hint in (
+        (["sample", "--batch-size", "64"], "Lower --batch-size (now 64)"),
+        (["sample", "--batch-size=64"], "Lower --batch-size (now 64)"),
+        (["sample"], "Lower --batch-size (now 100)"),
+        (["train-prior"], "Lower --batch-size"),
+        (["parse"], "Lower --limit or --parts"),
+    ):
+        assert failures.explain(MemoryError(), arguments[0], arguments).hint == hint
+
+
+def test_debug_shows_the_traceback_of_every_error(
+    fake_stage: Any,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for error in (ValueError("oops"), DataError("no images")):
+        fake_stage("parse", raising(error))
+        monkeypatch.delenv("NPDRAW_DEBUG", raising=False)
+        execute(["parse"])
+        assert "Traceback" not in capsys.readouterr().err
+        monkeypatch.setenv("NPDRAW_DEBUG", "1")
+        execute(["parse"])
+        assert "Traceback (most recent call last)" in capsys.readouterr().err
+
+
+def test_messages_are_not_read_as_markup_and_take_one_line(
+    fake_stage: Any, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake_stage("parse", raising(NpdrawError("[/data] and\n[bold]x[/bold] " + "y" * 200)))
+    assert execute(["parse"]) == 1
+    assert capsys.readouterr().err == f"Error: [/data] and [bold]x[/bold] {'y' * 200}\n"
+
+
+WAITING = """
+import sys, time
+from types import SimpleNamespace
+from npdraw.cli import main
+def parse(*_, **__):
+    print("ready", file=sys.stderr, flush=True)
+    time.sleep(60)
+sys.modules["npdraw.stages.parse"] = SimpleNamespace(parse=parse)
+sys.modules["npdraw.stages.runtime"] = SimpleNamespace(Runtime=SimpleNamespace)
+sys.argv = ["npdraw", "parse", "--json"]
+main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_a_command_with_their_code(number: signal.Signals, folder: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAITING],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    assert process.stderr.readline() == "ready\n"
+    process.send_signal(number)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 128 + number
+    assert json.loads(out)["error"]["code"] == "stopped"
+    assert err == "Error: stopped\nHint: To start again: npdraw parse --json\n"
+
+
+def test_nobody_reads_the_result(folder: Path) -> None:
+    for arguments in (["data", "ls"], ["data", "ls", "--json"], ["--help"], ["parse", "--help"]):
+        reader, writer = os.pipe()
+        os.close(reader)
+        done = subprocess.run(
+            [sys.executable, "-m", "npdraw", *arguments],
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        os.close(writer)
+        assert (done.returncode, done.stderr) == (0, "")

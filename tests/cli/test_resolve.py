@@ -1,0 +1,102 @@
+"""What the flags mean together: presets, data sets, paths, settings, seeds."""
+
+from pathlib import Path
+
+import pytest
+
+from npdraw.cli import resolve
+from npdraw.config import PRESETS
+from npdraw.errors import ArtifactError, UsageError
+
+
+@pytest.mark.parametrize(
+    ("preset", "data", "expected"),
+    [
+        (None, None, ("glyphs", "glyphs")),
+        (None, "mnist", ("mnist", "mnist")),
+        ("mnist-paper", None, ("mnist-paper", "mnist")),
+        ("mnist-paper", "omniglot", ("mnist-paper", "omniglot")),
+        (None, "folder:/x/y", ("glyphs", "folder:/x/y")),
+        (None, "npz:a.npz", ("glyphs", "npz:a.npz")),
+        ("mnist", "npz:a.npz", ("mnist", "npz:a.npz")),
+    ],
+)
+def test_preset_and_data_follow_from_each_other(
+    preset: str | None, data: str | None, expected: tuple[str, str]
+) -> None:
+    assert resolve.preset_and_data(preset, data) == expected
+
+
+def test_settings_are_preset_then_file_then_flags(tmp_path: Path) -> None:
+    file = tmp_path / "x.toml"
+    file.write_text("[parse]\nparts = 7\nstride = 4\n[prior]\nsteps = 3\n")
+    config = resolve.config("mnist", "glyphs", file, parse={"parts": 9, "snap": None})
+    assert (config.preset, config.data) == ("mnist", "glyphs")
+    assert (config.parse.parts, config.parse.stride, config.prior.steps) == (9, 4, 3)
+    assert config.decoder == PRESETS["mnist"].decoder
+    assert resolve.changes(file, prior={"steps": None, "batch_size": 5}, parse={"parts": 9}) == {
+        "parse": {"parts": 9, "stride": 4},
+        "prior": {"steps": 3, "batch_size": 5},
+    }
+
+
+def test_an_unknown_setting_names_the_file_and_the_nearest(tmp_path: Path) -> None:
+    file = tmp_path / "x.toml"
+    file.write_text("[parse]\npart = 7\n")
+    with pytest.raises(UsageError, match=r"unknown setting parse\.part in .*x\.toml") as raised:
+        resolve.config("mnist", "mnist", file)
+    assert "'parts'" in raised.value.hint
+    file.write_text("parse = 3\n")
+    with pytest.raises(UsageError, match="not a section"):
+        resolve.changes(file, parse={"parts": 9})
+
+
+def test_folders_chain(tmp_path: Path) -> None:
+    given = tmp_path / "parse.safetensors"
+    assert resolve.folder(None, None) == Path("runs/glyphs")
+    assert resolve.folder(None, "mnist-paper") == Path("runs/mnist-paper")
+    assert resolve.folder(None, None, "mnist") == Path("runs/mnist")
+    assert resolve.folder(None, None, find="mnist") == Path("runs/mnist")
+    assert resolve.folder(given, None) == tmp_path
+    assert resolve.folder(given, None, find="mnist") == tmp_path
+
+
+def test_a_flag_that_would_not_be_read_is_refused() -> None:
+    given = Path("a/parse.safetensors")
+    with pytest.raises(UsageError, match="--preset mnist says where to look"):
+        resolve.folder(given, "mnist")
+    with pytest.raises(UsageError, match="--data mnist says where to look"):
+        resolve.folder(given, None, "mnist")
+
+
+def test_an_artifact_is_the_one_given_or_the_one_there(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"there is no .*prior\.safetensors") as raised:
+        resolve.artifact("prior", None, tmp_path)
+    assert raised.value.hint == "Make it: npdraw train-prior"
+    there = tmp_path / "prior.safetensors"
+    there.touch()
+    assert resolve.artifact("prior", None, tmp_path) == there
+    # A given one is left to its reader, whose message fits what is wrong with it.
+    assert resolve.artifact("prior", Path("no/such"), tmp_path) == Path("no/such")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("3", [3]),
+        ("0-3", [0, 1, 2, 3]),
+        ("7-7", [7]),
+        ("0-2,20, 1-4", [0, 1, 2, 20, 3, 4]),
+        ("18446744073709551616", [2**64]),
+    ],
+)
+def test_seeds(text: str, expected: list[int]) -> None:
+    assert resolve.seeds(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", "-1", "1-", "a", "1,,2", "3-1", "1.5", "0-1000000", "1-2-3", "²"]
+)
+def test_wrong_seeds(text: str) -> None:
+    with pytest.raises(UsageError, match="--seeds"):
+        resolve.seeds(text)

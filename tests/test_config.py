@@ -1,0 +1,235 @@
+"""Settings: precedence, names, types, ranges, and the way into artifacts and back."""
+
+import ast
+import inspect
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from npdraw import config as config_module
+from npdraw.config import (
+    PRESETS,
+    SECTIONS,
+    Config,
+    DecoderConfig,
+    ParseConfig,
+    PriorConfig,
+    as_dict,
+    from_dict,
+    override,
+    preset,
+    read_toml,
+)
+from npdraw.errors import UsageError
+
+
+def test_settings_come_from_defaults_then_preset_then_file_then_command_line(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text("[prior]\nsteps = 7\nbatch_size = 9\n")
+    config = override(preset("glyphs"), read_toml(file), source=str(file))
+    config = override(config, {"prior": {"steps": 8}}, source="the command line")
+    assert config.prior.steps == 8  # command line over file
+    assert config.prior.batch_size == 9  # file over default
+    assert config.prior.width == PRESETS["glyphs"].prior.width != PriorConfig().width  # preset
+    assert config.prior.heads == PriorConfig().heads  # default
+    assert config.parse == PRESETS["glyphs"].parse
+
+
+def test_override_leaves_its_argument_alone() -> None:
+    before = preset("mnist")
+    override(before, {"parse": {"parts": 3}}, source="a test")
+    assert before == preset("mnist")
+    assert before.parse.parts == 50
+
+
+@pytest.mark.parametrize(
+    ("changes", "message", "hint"),
+    [
+        ({"prior": {"step": 1}}, "unknown setting prior.step in f.toml", "Did you mean 'steps'?"),
+        ({"priors": {"steps": 1}}, "unknown section [priors] in f.toml", "Did you mean 'prior'?"),
+        ({"parse": {"steps": 1}}, "unknown setting parse.steps in f.toml", "Known: "),
+        ({"parse": 5}, "parse in f.toml is not a section of settings", ""),
+    ],
+)
+def test_an_unknown_name_is_an_error_with_the_nearest(
+    changes: dict[str, Any], message: str, hint: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        override(Config(), changes, source="f.toml")
+    assert caught.value.message == message
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "value", "expected"),
+    [
+        ("prior", "steps", "7", "int"),
+        ("prior", "steps", 7.0, "int"),
+        ("prior", "steps", True, "int"),
+        ("prior", "learning_rate", "fast", "float"),
+        ("prior", "learning_rate", True, "float"),
+        ("parse", "snap", 3, "str"),
+        ("decoder", "decoder_channels", 32, "list of integers"),
+        ("decoder", "decoder_channels", [32, "64"], "list of integers"),
+        ("decoder", "decoder_channels", [True], "list of integers"),
+    ],
+)
+def test_a_value_of_another_type_is_an_error(
+    section: str, name: str, value: Any, expected: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        override(Config(), {section: {name: value}}, source="f.toml")
+    shown = tuple(value) if isinstance(value, list) else value
+    assert caught.value.message == f"{section}.{name} in f.toml is {shown!r}, expected {expected}"
+
+
+def test_whole_numbers_and_lists_are_taken_where_they_fit() -> None:
+    changes = {"prior": {"learning_rate": 1}, "decoder": {"decoder_channels": [8, 16]}}
+    config = override(Config(), changes, source="f.toml")
+    assert type(config.prior.learning_rate) is float
+    assert config.decoder.decoder_channels == (8, 16)
+
+
+OUT_OF_RANGE = [
+    (ParseConfig, "image_size", [3, 257]),
+    (ParseConfig, "channels", [0, 3]),
+    (ParseConfig, "part_size", [0, 29]),
+    (ParseConfig, "stride", [0, 29, 6]),
+    (ParseConfig, "jitter", [0, 7]),
+    (ParseConfig, "parts", [0, 4097]),
+    (ParseConfig, "snap", ["median"]),
+    (ParseConfig, "compositing", ["min"]),
+    (ParseConfig, "threshold", [-0.1]),
+    (ParseConfig, "sweeps", [0]),
+    (PriorConfig, "width", [0, 126]),
+    (PriorConfig, "depth", [0]),
+    (PriorConfig, "heads", [0, 3]),
+    (PriorConfig, "mlp_width", [0]),
+    (PriorConfig, "dropout", [-0.1, 1.0]),
+    (DecoderConfig, "prior", ["both"]),
+    (DecoderConfig, "encoder_channels", [0]),
+    (DecoderConfig, "encoder_depth", [-1]),
+    (DecoderConfig, "decoder_channels", [(), (8, 0)]),
+    (DecoderConfig, "decoder_depth", [-1]),
+    (DecoderConfig, "encoder_learning_rate", [0.0]),
+    (DecoderConfig, "temperature", [0.0]),
+    (DecoderConfig, "final_temperature", [0.0]),
+    (DecoderConfig, "parse_weight", [-1.0]),
+    (DecoderConfig, "final_parse_weight", [-1.0]),
+    (DecoderConfig, "parse_until", [-0.1, 1.1]),
+    (DecoderConfig, "canvas_weight", [-1.0]),
+    (DecoderConfig, "kl_weight", [-1.0]),
+    *[
+        (kind, name, values)
+        for kind in (PriorConfig, DecoderConfig)
+        for name, values in (
+            ("steps", [0]),
+            ("batch_size", [0]),
+            ("learning_rate", [0.0, float("nan")]),
+            ("weight_decay", [-0.1]),
+            ("warmup", [-0.1, 1.0]),
+            ("ema", [-0.1, 1.0]),
+        )
+    ],
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "values"), OUT_OF_RANGE)
+def test_a_value_out_of_range_is_an_error_that_names_the_setting(
+    kind: type, name: str, values: list[Any]
+) -> None:
+    for value in values:
+        with pytest.raises(UsageError, match="impossible settings") as caught:
+            kind(**{name: value})
+        assert name in caught.value.message
+
+
+def test_every_setting_has_a_range() -> None:
+    checked = {(kind, name) for kind, name, _ in OUT_OF_RANGE}
+    for kind in (ParseConfig, PriorConfig, DecoderConfig):
+        assert {(kind, field.name) for field in fields(kind)} <= checked
+
+
+def test_every_setting_says_what_it_means() -> None:
+    for kind in (ParseConfig, PriorConfig, DecoderConfig):
+        for field in fields(kind):
+            assert field.metadata["meaning"], field.name
+
+
+def test_each_default_is_written_once() -> None:
+    """Our rows repeat no default; a published row says what was published, whatever we default."""
+    kinds = {kind.__name__: kind for kind in (ParseConfig, PriorConfig, DecoderConfig)}
+    table = next(
+        node.value
+        for node in ast.walk(ast.parse(inspect.getsource(config_module)))
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "PRESETS"
+    )
+    assert isinstance(table, ast.Dict)
+    rows = {ast.literal_eval(key): row for key, row in zip(table.keys, table.values, strict=True)}
+    assert rows.keys() == PRESETS.keys()
+    repeated = [
+        (name, keyword.arg)
+        for name, row in rows.items()
+        if not name.endswith("-paper")
+        for call in ast.walk(row)
+        if isinstance(call, ast.Call) and ast.unparse(call.func) in kinds
+        for keyword in call.keywords
+        if ast.literal_eval(keyword.value) == getattr(kinds[ast.unparse(call.func)](), keyword.arg)
+    ]
+    assert repeated == []
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_are_named_after_themselves_and_survive_an_artifact(name: str) -> None:
+    config = preset(name)
+    assert config.preset == name
+    stored = json.loads(json.dumps(as_dict(config)))
+    assert from_dict(stored, data=config.data, source="x.safetensors") == config
+
+
+def test_an_unknown_preset_is_an_error_with_the_nearest() -> None:
+    with pytest.raises(UsageError, match="unknown preset 'mnst'") as caught:
+        preset("mnst")
+    assert "Did you mean 'mnist'?" in caught.value.hint
+
+
+def test_as_dict_holds_the_sections_asked_for_and_never_the_path_of_the_data() -> None:
+    config = Config(data="folder:/home/someone/pictures")
+    assert as_dict(config, ("parse",)).keys() == {"preset", "parse"}
+    assert as_dict(config).keys() == {"preset", *SECTIONS}
+    assert "someone" not in json.dumps(as_dict(config))
+
+
+def test_sections_an_artifact_lacks_come_from_its_preset() -> None:
+    config = override(preset("glyphs"), {"parse": {"parts": 7}}, source="a test")
+    again = from_dict(as_dict(config, ("parse",)), data="npz", source="parse.safetensors")
+    assert again.parse.parts == 7
+    assert again.prior == preset("glyphs").prior
+    assert again.data == "npz"
+
+
+def test_an_artifact_with_an_unknown_setting_is_named() -> None:
+    with pytest.raises(UsageError, match=r"unknown setting parse\.part in parse\.safetensors"):
+        stored = {"preset": "glyphs", "parse": {"part": 1}}
+        from_dict(stored, data="glyphs", source="parse.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(None, "cannot read"), (b"[prior\n", "not a TOML file"), (b"\xff", "not a TOML file")],
+)
+def test_a_file_that_cannot_be_read_is_named(
+    tmp_path: Path, content: bytes | None, reason: str
+) -> None:
+    file = tmp_path / "settings.toml"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(UsageError, match=reason) as caught:
+        read_toml(file)
+    assert str(file) in caught.value.message
+    assert "\n" not in caught.value.message

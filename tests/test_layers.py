@@ -1,0 +1,196 @@
+"""Imports go one way, `npdraw --help` stays quick, files stay small, nothing unpickles."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import npdraw
+
+PACKAGE = Path(npdraw.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+HEAVY = {"torch", "torchvision", "numpy", "safetensors"}
+LONGEST = 320  # lines
+
+# What each layer may import. A module named here is a layer; a folder is one layer, free inside.
+BASE = {"npdraw", "config", "errors", "files"}
+LAYERS = {
+    "npdraw": set(),  # npdraw/__init__.py
+    "errors": set(),
+    "config": {"errors"},
+    "files": {"errors"},
+    "header": {"errors"},
+    "artifacts": BASE | {"header"},
+    "model": BASE | {"model"},
+    "stages": BASE | {"artifacts", "datasets", "model", "stages"},
+    "cli": BASE | {"artifacts", "datasets", "model", "stages", "cli"},
+    "__main__": {"cli"},
+}
+# Modules beside datasets.py that are not named above are its own: nobody else may import them.
+OWN = {path.stem for path in PACKAGE.glob("*.py")} - LAYERS.keys() - {"__init__", "datasets"}
+LAYERS |= {"datasets": BASE | OWN} | dict.fromkeys(OWN, BASE)
+
+LIGHT = [PACKAGE / f"{name}.py" for name in ("__init__", "__main__", "config", "errors", "files")]
+LIGHT += [PACKAGE / "header.py", PACKAGE / "artifacts.py", *sorted((PACKAGE / "cli").rglob("*.py"))]
+
+
+def layer(path: Path) -> str:
+    """Return the layer a file of the package belongs to."""
+    first = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    return "npdraw" if first == "__init__" else first
+
+
+def imported(node: ast.AST) -> list[str]:
+    """Return the full names a statement imports; `from a import b` gives `a.b`."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        assert node.level == 0, f"line {node.lineno}: a relative import hides its layer"
+        return [f"{node.module}.{alias.name}" for alias in node.names]
+    return []
+
+
+def layers_used(tree: ast.AST) -> set[str]:
+    """Return the layers of npdraw that a file imports anywhere, inside functions too."""
+    names = [name.split(".") for node in ast.walk(tree) for name in imported(node)]
+    return {
+        name[1] if len(name) > 1 and name[1] in LAYERS else "npdraw"
+        for name in names
+        if name[0] == "npdraw"
+    }
+
+
+def run_at_import(tree: ast.AST) -> Iterator[ast.AST]:
+    """Walk over what runs when the module is imported: no functions, nothing for types only."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            continue
+        yield node
+        yield from run_at_import(node)
+
+
+def heavy_at_import(tree: ast.AST) -> set[str]:
+    return {name.split(".")[0] for node in run_at_import(tree) for name in imported(node)} & HEAVY
+
+
+def forbidden(tree: ast.AST) -> list[str]:
+    """Return every way in which a file could run what it reads."""
+    found = []
+    for node in ast.walk(tree):
+        names = {name.split(".")[0] for name in imported(node)}
+        found += names & {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "yaml"}
+        found += {"torch.load", "torch.save"} & set(imported(node))
+        if isinstance(node, ast.Attribute):
+            found += {ast.unparse(node)} & {"torch.load", "torch.save"}
+        if isinstance(node, ast.Call):
+            found += {ast.unparse(node.func)} & {"eval", "exec", "compile", "__import__"}
+            found += [
+                "allow_pickle"
+                for keyword in node.keywords
+                if keyword.arg == "allow_pickle" and ast.unparse(keyword.value) != "False"
+            ]
+    return found
+
+
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_down_never_up_never_sideways(path: Path) -> None:
+    assert layers_used(parse(path)) <= LAYERS[layer(path)]
+
+
+@pytest.mark.parametrize(
+    ("layer_name", "statement"),
+    [
+        ("model", "from npdraw.stages import parse"),
+        ("model", "from npdraw import artifacts"),
+        ("datasets", "def f():\n    import npdraw.model.bank"),
+        ("artifacts", "from npdraw.datasets import load"),
+        ("config", "from npdraw.artifacts import read_header"),
+        ("stages", "from npdraw.cli.console import print"),
+        ("stages", "from npdraw import header"),
+    ],
+)
+def test_the_rule_sees_every_spelling(layer_name: str, statement: str) -> None:
+    assert not layers_used(ast.parse(statement)) <= LAYERS[layer_name]
+
+
+def test_the_sets_drawings_are_imported_by_datasets_only() -> None:
+    for path in FILES:
+        if layer(path) != "datasets":
+            assert not layers_used(parse(path)) & OWN, path
+
+
+@pytest.mark.parametrize("path", LIGHT, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_nothing_heavy_is_imported_with_the_command_line(path: Path) -> None:
+    assert heavy_at_import(parse(path)) == set()
+
+
+def test_heavy_imports_are_found_unless_they_are_for_types_or_later() -> None:
+    assert heavy_at_import(ast.parse("try:\n    import torch.nn\nexcept ImportError: pass"))
+    assert heavy_at_import(ast.parse("class A:\n    from numpy import zeros"))
+    assert not heavy_at_import(ast.parse("def f():\n    import torch"))
+    assert not heavy_at_import(ast.parse("if TYPE_CHECKING:\n    import torch"))
+
+
+COMMANDS = ["parse", "train-prior", "train-decoder", "eval-nll", "sample", "run", "info", "data"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], *([command, "--help"] for command in COMMANDS)]
+)
+def test_help_and_version_do_not_import_torch(arguments: list[str]) -> None:
+    code = f"""
+import sys
+from npdraw.cli import main
+sys.argv = ["npdraw", *{arguments!r}]
+try:
+    main()
+except SystemExit as stop:
+    assert not stop.code, stop.code
+print("HEAVY", sorted({HEAVY!r} & sys.modules.keys()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    *shown, last = done.stdout.splitlines()
+    assert shown, "nothing was printed"
+    assert last == "HEAVY []"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_file_holds_one_idea(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST
+    assert path.name != "utils.py"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_nothing_runs_what_it_reads(path: Path) -> None:
+    assert forbidden(parse(path)) == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import pickle",
+        "from yaml import safe_load",
+        "torch.load(path)",
+        "load = torch.load",
+        "from torch import load",
+        "eval('1')",
+        "exec(text)",
+        "np.load(path, allow_pickle=True)",
+    ],
+)
+def test_every_way_to_run_what_is_read_is_found(statement: str) -> None:
+    assert forbidden(ast.parse(statement))
+
+
+def test_models_may_be_put_in_evaluation_mode() -> None:
+    assert forbidden(ast.parse("model.eval()\nnp.load(path, allow_pickle=False)")) == []
