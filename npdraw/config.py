@@ -94,10 +94,11 @@ class DecoderConfig:
     """Encoder, decoder and their joint training (model.md section 6; paper section 3.3)."""
 
     prior: str = setting("joint", "joint: the prior goes on training; frozen: the paper's setting")
-    encoder_channels: int = setting(64, "channels of the encoder")
+    encoder_channels: int = setting(96, "channels of the encoder")
     encoder_depth: int = setting(4, "residual blocks of the encoder")
-    decoder_channels: tuple[int, ...] = setting((32, 64, 128), "channels at each halving of size")
+    decoder_channels: tuple[int, ...] = setting((64, 128), "channels at each halving of size")
     decoder_depth: int = setting(2, "residual blocks at each size, down and up")
+    decoder_patch: int = setting(2, "side of the squares of pixels the decoder starts from")
     steps: int = setting(4500, "training steps")
     batch_size: int = setting(128, "images in a step")
     encoder_learning_rate: float = setting(1e-3, "peak learning rate of encoder and prior")
@@ -125,6 +126,7 @@ class DecoderConfig:
             f"decoder.decoder_channels {self.decoder_channels}",
         )
         _require(self.decoder_depth >= 0, f"decoder.decoder_depth {self.decoder_depth}")
+        _require(self.decoder_patch >= 1, f"decoder.decoder_patch {self.decoder_patch}")
         _require(self.encoder_learning_rate > 0, "decoder.encoder_learning_rate must be positive")
         _require(
             self.temperature > 0 and self.final_temperature > 0,
@@ -166,7 +168,7 @@ PRESETS: Mapping[str, Config] = {
         preset="glyphs",
         data="glyphs",
         prior=PriorConfig(width=96, depth=3, mlp_width=384, steps=300),
-        decoder=DecoderConfig(steps=450, ema=0.99, decoder_channels=(24, 48, 96)),
+        decoder=DecoderConfig(steps=450, ema=0.99, decoder_channels=(48, 96)),
     ),
     "mnist": Config(preset="mnist", data="mnist"),
     "omniglot": Config(preset="omniglot", data="omniglot"),
@@ -181,6 +183,7 @@ PRESETS: Mapping[str, Config] = {
             prior="frozen",
             encoder_channels=128,
             decoder_channels=(128, 128, 128),
+            decoder_patch=1,
             steps=79_320,
             batch_size=500,
             encoder_learning_rate=1e-3,

@@ -157,7 +157,7 @@ def read_head(
 
 
 def _check_kind(path: Path, kind: str | None, found: Any, schema: Any) -> None:
-    if type(found) is not str or found not in SCHEMAS or type(schema) is not int:
+    if found not in SCHEMAS or type(schema) is not int:
         raise OddHeaderError(f"its kind {found!r} is unknown")
     if kind is not None and found != kind:
         raise ArtifactError(
@@ -177,9 +177,11 @@ def parse_metadata(values: dict[str, Any]) -> Header:
     """Return `values` as a `Header`; TypeError or OddHeaderError if it is none."""
     header = Header(**values)
     if not (
-        all(type(field) is dict for field in (header.config, header.dataset, header.inputs))
+        all(
+            type(field) is dict
+            for field in (header.config, header.dataset, header.inputs, header.metrics)
+        )
         and type(header.seed) is int
-        and type(header.metrics) is dict
         and all(type(value) in (int, float) for value in header.metrics.values())
         and all(_is_digest(value) for value in (header.digest, *header.inputs.values()))
     ):

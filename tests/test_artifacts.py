@@ -245,6 +245,18 @@ def test_a_truncated_file_is_refused(file: Path, read: Callable[[Path], object])
         assert str(file) in refused(lambda: read(file))
 
 
+def test_the_place_where_a_file_ends_too_early_is_named(file: Path) -> None:
+    data = file.read_bytes()
+    file.write_bytes(data[:100])
+    assert refused(lambda: read_header(file)) == (
+        f"{file} is damaged: it ends inside its header, after 100 bytes"
+    )
+    file.write_bytes(data[:-1])
+    assert refused(lambda: read_header(file)) == (
+        f"{file} is damaged: it has {len(data) - 1} bytes, expected {len(data)}"
+    )
+
+
 @pytest.mark.parametrize("extra", [b"\0", b"\0" * 64])
 def test_bytes_at_the_end_are_refused(file: Path, extra: bytes) -> None:
     size = file.stat().st_size
@@ -314,6 +326,14 @@ def negative(head: dict[str, Any]) -> None:
     head["generator"]["shape"] = [-5]
 
 
+def twice_negative(head: dict[str, Any]) -> None:
+    head["where"]["shape"] = [-1, -2]
+
+
+def boolean(head: dict[str, Any]) -> None:
+    head["where"]["shape"] = [True, 2]
+
+
 def fractional(head: dict[str, Any]) -> None:
     head["generator"]["shape"] = [5.0]
 
@@ -346,6 +366,8 @@ def blanks(head: dict[str, Any]) -> None:
         reordered,
         wider,
         negative,
+        twice_negative,
+        boolean,
         fractional,
         huge,
         other_dtype,
@@ -394,6 +416,8 @@ def test_a_name_given_twice_is_refused(file: Path, where: str) -> None:
         {"seed": None},  # None: the field is missing
         {"metrics": {"nats": "low"}},
         {"metrics": []},
+        {"config": []},
+        {"dataset": "glyphs"},
         {"inputs": {"parse": 5}},
         {"digest": "A" * 64},
         {"host": "laptop"},

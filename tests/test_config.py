@@ -116,6 +116,7 @@ OUT_OF_RANGE = [
     (DecoderConfig, "encoder_depth", [-1]),
     (DecoderConfig, "decoder_channels", [(), (8, 0)]),
     (DecoderConfig, "decoder_depth", [-1]),
+    (DecoderConfig, "decoder_patch", [0]),
     (DecoderConfig, "encoder_learning_rate", [0.0]),
     (DecoderConfig, "temperature", [0.0]),
     (DecoderConfig, "final_temperature", [0.0]),

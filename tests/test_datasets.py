@@ -1,3 +1,5 @@
+import gzip
+import hashlib
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -6,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from npdraw import datasets
+from npdraw import datasets, published
 from npdraw.datasets import (
     SETS,
     Source,
@@ -158,6 +160,22 @@ def test_status_tells_missing_from_ready_from_damaged(tmp_path, monkeypatch):
     assert states(tmp_path) == {"mnist": "ready"}  # a look at the file's name only
     (broken,) = status(tmp_path, check=True)
     assert broken.state == "damaged" and "mnist.npz is damaged" in broken.problem
+
+
+def test_a_check_finds_damaged_labels_that_loading_does_not_need(tmp_path, monkeypatch):
+    packed = gzip.compress(bytes(16 + 28 * 28))
+    known = replace(published.MNIST["train"], checksum=hashlib.sha256(packed).hexdigest())
+    labels = published.MNIST["test labels"]
+    files = {"train": known, "test": known, "test labels": labels}
+    monkeypatch.setattr(published, "MNIST", files)
+    monkeypatch.setattr(datasets, "SETS", {"mnist": replace(SETS["mnist"], digests={})})
+    (tmp_path / known.path).parent.mkdir(parents=True)
+    (tmp_path / known.path).write_bytes(packed)
+    assert states(tmp_path, check=True) == {"mnist": "ready"}
+    (tmp_path / labels.path).write_bytes(b"half")
+    assert len(load(MNIST, "train", root=tmp_path, image_size=28).images) == 1
+    (broken,) = status(tmp_path, check=True)
+    assert broken.state == "damaged" and "t10k-labels-idx1-ubyte.gz" in broken.problem
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,7 @@ def test_a_folder_is_read_in_the_order_of_relative_paths_whatever_the_suffix_cas
     for value, name in enumerate(["b/a.PNG", "a.bmp", "b/b.gif", "c.Tiff", "a/z.tif"]):
         save(tmp_path, name, 10 * value)
     (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "folder.png").mkdir()
     # a.bmp, a/z.tif, b/a.PNG, b/b.gif | c.Tiff
     assert values(tmp_path) == ([10, 40, 0, 20], ())
     assert values(tmp_path, "test") == ([30], ())

@@ -24,7 +24,7 @@ LAYERS = {
     "files": {"errors"},
     "header": {"errors"},
     "artifacts": BASE | {"header"},
-    "model": BASE | {"model"},
+    "model": {"npdraw", "config", "errors", "model"},  # knows no paths
     "stages": BASE | {"artifacts", "datasets", "model", "stages"},
     "cli": BASE | {"artifacts", "datasets", "model", "stages", "cli"},
     "__main__": {"cli"},

@@ -53,7 +53,7 @@ def _npdraw(
 
     Examples:
 
-        npdraw run --limit 500 --steps 20 --samples 5 --images 100 --out runs/quick
+        npdraw run --limit 500 --steps 10 --samples 5 --images 100 --out runs/quick
         npdraw info runs/quick/model.safetensors
     """
 

@@ -17,6 +17,7 @@ def eval_nll(
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     threads: options.Threads = 0,
+    force: options.Force = False,
     out: options.OutResult = None,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
@@ -46,7 +47,7 @@ def eval_nll(
             seed=seed,
             batch_size=batch_size,
             out=out,
-            runtime=Runtime(device=device, precision=precision, threads=threads),
+            runtime=Runtime(device=device, precision=precision, threads=threads, force=force),
             progress=progress,
         )
     console.show("eval-nll", result, as_json=as_json)

@@ -41,7 +41,7 @@ def _option(flag: str, panel: str, meaning: str, *, default: str = "", **more: A
 
 def _argument(name: str, meaning: str, *, default: str = "", **more: Any) -> Any:
     text = plain(f"{meaning} [default: {default}]" if default else meaning)
-    return typer.Argument(metavar=name, help=text, rich_help_panel=INPUT, **more)
+    return typer.Argument(metavar=name, help=text, **more)
 
 
 def _setting(section: str, name: str, panel: str = MODEL) -> Any:
@@ -172,7 +172,9 @@ Device = Annotated[
 Precision = Annotated[
     Literal["auto", "fp32", "bf16"], _option("--precision", RUN, "auto: bf16 where it pays")
 ]
-Threads = Annotated[int, _option("--threads", RUN, "CPU threads; 0: one for each core", min=0)]
+Threads = Annotated[
+    int, _option("--threads", RUN, "CPU threads; 0: as many as torch chooses", min=0)
+]
 Force = Annotated[bool, _option("--force", RUN, "start afresh, over what is there")]
 DryRun = Annotated[bool, _option("--dry-run", RUN, "print settings and estimates, write nothing")]
 Verify = Annotated[bool, _option("--verify", RUN, "read all of it and check the digest")]

@@ -3,6 +3,7 @@
 Bare commands chain: what is not given is looked for, and written, in `runs/<preset>/`.
 """
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -27,8 +28,8 @@ def preset_and_data(preset_name: str | None, data: str | None) -> tuple[str, str
         from npdraw.datasets import parse_source  # noqa: PLC0415
 
         named = parse_source(data).name
-        preset_name = preset_name or (named if named in PRESETS else "glyphs")
-    row = preset(preset_name or "glyphs")
+        preset_name = preset_name or (named if named in PRESETS else Config().preset)
+    row = preset(preset_name or Config().preset)
     return row.preset, data or row.data
 
 
@@ -53,22 +54,23 @@ def config(preset_name: str, data: str, file: Path | None, **flags: Mapping[str,
     return override(row, changes(None, **flags), source="the command line")
 
 
-def artifact(kind: str, given: Path | None, folder: Path) -> Path:
+def artifact(kind: str, given: Path | None, folder: Path, *, made_from: Path | None = None) -> Path:
     """Return the artifact to read: the one given, else the one in `folder`.
 
     Raises:
-        ArtifactError: none was given and there is none in `folder`; names the command to make it.
+        ArtifactError: none was given and there is none in `folder`; the hint is the command that
+            makes it, `made_from` an artifact that was given.
     """
     if given is not None:
         return given
     path = folder / f"{kind}.safetensors"
     if not path.exists():
-        row = folder.name if folder.parent == RUNS else "glyphs"
-        where = "" if row == "glyphs" else f" --preset {row}"
-        raise ArtifactError(
-            f"there is no {path}",
-            hint=f"Make it: npdraw {_MADE_BY[kind]}{where}",
-        )
+        command = ["npdraw", _MADE_BY[kind]]
+        if made_from is not None:
+            command.append(str(made_from))
+        elif folder.name != Config().preset:
+            command += ["--preset", folder.name]
+        raise ArtifactError(f"there is no {path}", hint=f"Make it: {shlex.join(command)}")
     return path
 
 

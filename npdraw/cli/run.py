@@ -31,7 +31,7 @@ def run(
     Examples:
 
         npdraw run --dry-run
-        npdraw run --limit 500 --steps 20 --samples 5 --images 100 --out runs/quick
+        npdraw run --limit 500 --steps 10 --samples 5 --images 100 --out runs/quick
     """
     preset, data = resolve.preset_and_data(preset, data)
     settings = resolve.config(

@@ -13,6 +13,7 @@ def sample(
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     threads: options.Threads = 0,
+    force: options.Force = False,
     seeds: options.Seeds = options.SEEDS,
     grid: options.Grid = False,
     canvas: options.Canvas = False,
@@ -43,7 +44,7 @@ def sample(
             temperature=temperature,
             batch_size=batch_size,
             out=out or folder / ("samples.png" if grid else "samples"),
-            runtime=Runtime(device=device, precision=precision, threads=threads),
+            runtime=Runtime(device=device, precision=precision, threads=threads, force=force),
             progress=progress,
         )
     console.show("sample", result, as_json=as_json)

@@ -29,12 +29,12 @@ def train_decoder(
 
     Examples:
 
-        npdraw train-decoder --steps 20
-        npdraw train-decoder runs/k100/parse.safetensors --steps 20 --prior frozen
+        npdraw train-decoder --steps 10
+        npdraw train-decoder runs/k100/parse.safetensors --prior frozen --steps 10
     """
     folder = resolve.folder(parse, preset, find=data)
-    parse = resolve.artifact("parse", parse, folder)
-    prior = resolve.artifact("prior", prior, folder)
+    parse_path = resolve.artifact("parse", parse, folder)
+    prior_path = resolve.artifact("prior", prior, folder, made_from=parse)
     changes = resolve.changes(
         config, decoder={"prior": prior_mode, "steps": steps, "batch_size": batch_size}
     )
@@ -45,8 +45,8 @@ def train_decoder(
 
     with console.progress(quiet=quiet) as progress:
         result = stage(
-            parse,
-            prior,
+            parse_path,
+            prior_path,
             changes=changes,
             source=data,
             root=data_root or default_root(),

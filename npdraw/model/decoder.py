@@ -4,6 +4,8 @@ Model.md section 6; paper section 3.3. It sees nothing but the canvas, image and
 image is must come through the drawing.
 """
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,25 +14,37 @@ from npdraw.model.blocks import residual_blocks
 
 
 class Decoder(nn.Module):
-    """Residual blocks at each size, halving and doubling, with skip connections."""
+    """Residual blocks at each size, halving and doubling, with skip connections.
+
+    With `patch` 2 or more, squares of that many pixels a side become channels of one position, so
+    that no block works at full size; a last pair of convolutions at full size joins the squares
+    with the canvas again. A wide layer at half size costs as much as a narrow one at full size and
+    learns more (LOG.md).
+    """
 
     def __init__(
-        self, canvas_channels: int, outputs: int, channels: tuple[int, ...], depth: int
+        self,
+        canvas_channels: int,
+        outputs: int,
+        channels: tuple[int, ...],
+        depth: int,
+        patch: int,
     ) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(canvas_channels, channels[0], 3, padding=1)
+        self.patch = patch
+        self.multiple = patch * 2 ** (len(channels) - 1)
+        pairs = list(pairwise(channels))
+        self.stem = nn.Conv2d(canvas_channels * patch**2, channels[0], 3, padding=1)
         self.down = nn.ModuleList(residual_blocks(c, depth) for c in channels[:-1])
-        self.shrink = nn.ModuleList(
-            nn.Conv2d(a, b, 2, stride=2) for a, b in zip(channels, channels[1:], strict=False)
-        )
+        self.shrink = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairs)
         self.middle = residual_blocks(channels[-1], depth)
-        self.grow = nn.ModuleList(
-            nn.ConvTranspose2d(b, a, 2, stride=2)
-            for a, b in zip(channels, channels[1:], strict=False)
-        )
+        self.grow = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in pairs)
         self.up = nn.ModuleList(residual_blocks(c, depth) for c in channels[:-1])
-        self.head = nn.Conv2d(channels[0], outputs, 3, padding=1)
-        self.multiple = 2 ** (len(channels) - 1)
+        fine = max(8, channels[0] // patch**2)
+        self.unpatch = nn.Conv2d(channels[0], fine * patch**2, 1)
+        self.join = nn.Conv2d(fine + canvas_channels, 2 * fine, 3, padding=1)
+        self.head = nn.Conv2d(2 * fine, outputs, 3, padding=1)
+        nn.init.zeros_(self.head.weight)
 
     def forward(self, canvas: Tensor) -> Tensor:
         """Return the parameters of the likelihood, fp32 [N, outputs, H, W], from the canvas.
@@ -38,17 +52,17 @@ class Decoder(nn.Module):
         `canvas` [N, C + 1, H, W] in [0, 1]. Sides that cannot be halved evenly are padded.
         """
         height, width = canvas.shape[2:]
-        padding = (0, -width % self.multiple, 0, -height % self.multiple)
-        h = self.stem(F.pad(canvas, padding).contiguous(memory_format=torch.channels_last))
+        padded = F.pad(canvas, (0, -width % self.multiple, 0, -height % self.multiple))
+        patches = F.pixel_unshuffle(padded, self.patch)
+        h = self.stem(patches.contiguous(memory_format=torch.channels_last))
         skips = []
         for blocks, shrink in zip(self.down, self.shrink, strict=True):
             skips.append(blocks(h))
             h = shrink(skips[-1])
         h = self.middle(h)
-        for blocks, grow, skip in zip(
-            self.up[::-1], self.grow[::-1], skips[::-1], strict=True
-        ):
+        for blocks, grow, skip in zip(self.up[::-1], self.grow[::-1], skips[::-1], strict=True):
             h = blocks(grow(h) + skip)
-        with torch.autocast(canvas.device.type, enabled=False):  # exact logits, little work
-            output: Tensor = self.head(F.silu(h.float()))
-        return output[:, :, :height, :width]
+        fine = F.pixel_shuffle(self.unpatch(F.silu(h)), self.patch)
+        joined = self.join(torch.cat([F.silu(fine), padded.to(fine.dtype)], 1))
+        output: Tensor = self.head(F.silu(joined))
+        return output[:, :, :height, :width].float()

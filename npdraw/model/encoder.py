@@ -13,6 +13,9 @@ from npdraw.model.latents import Factors
 from npdraw.model.layout import Layout
 from npdraw.model.parsing import match_gains
 
+MARGIN = 2
+"""Pixels around a cell's window that its first layer sees."""
+
 
 class Encoder(nn.Module):
     """From images to the distributions of whether, where and what at every step."""
@@ -22,21 +25,17 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
         self.layout, self.parts = layout, parts
-        half = max(1, channels // 2)
-        self.stem = nn.Conv2d(image_channels, half, 3, padding=1)
-        self.local = residual_blocks(half, 1)
-        # The window of a cell and a margin of one pixel; the frame is padded to match.
-        self.to_cells = nn.Conv2d(half, channels, layout.window + 2, layout.stride, padding=1)
+        side = layout.window + 2 * MARGIN
+        self.stem = nn.Conv2d(image_channels, channels, side, layout.stride, padding=MARGIN)
         self.cells = residual_blocks(channels, depth)
         self.heads = nn.Conv2d(channels, 1 + layout.placements + parts, 1)
         nn.init.zeros_(self.heads.weight)
-        nn.init.zeros_(self.heads.bias)
         self.gain_scale = nn.Parameter(torch.ones(3))
 
     def forward(self, images: Tensor, bank: Tensor) -> Factors:
         """Return q of every step for images [N, C, H, W] in [0, 1] and the bank [K, C, P, P]."""
         framed = self.layout.to_frame(images).contiguous(memory_format=torch.channels_last)
-        features = self.cells(self.to_cells(F.silu(self.local(self.stem(framed)))))
+        features = self.cells(self.stem(framed))
         logits = self.heads(F.silu(features)).float().flatten(2).transpose(1, 2)  # [N, T, .]
         with torch.autocast(images.device.type, enabled=False):
             gains = match_gains(images, bank, self.layout)  # [N, T, O, K]

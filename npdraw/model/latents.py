@@ -137,9 +137,7 @@ class Factors:
         bit, rest = uniform[..., :1].clamp(1e-6, 1 - 1e-6), uniform[..., 1:]
         logistic = (bit.log() - torch.log1p(-bit)).squeeze(-1)
         gumbel = -torch.log((-torch.log(rest.clamp_min(tiny))).clamp_min(tiny))
-        where_noise, what_noise = gumbel.split(
-            [self.where.shape[2], self.what.shape[3]], dim=2
-        )
+        where_noise, what_noise = gumbel.split([self.where.shape[2], self.what.shape[3]], dim=2)
         return Relaxed(
             torch.sigmoid((self.whether + logistic) / temperature),
             torch.softmax((self.where + where_noise) / temperature, dim=2),

@@ -72,9 +72,7 @@ class Layout:
             torch.arange(self.rows), torch.arange(self.columns), indexing="ij"
         )
         cells = torch.stack([row, column], -1).view(-1, 1, 2) * self.stride
-        dy, dx = torch.meshgrid(
-            torch.arange(self.jitter), torch.arange(self.jitter), indexing="ij"
-        )
+        dy, dx = torch.meshgrid(torch.arange(self.jitter), torch.arange(self.jitter), indexing="ij")
         offsets = torch.stack([dy, dx], -1).view(1, -1, 2)
         return cells + offsets - torch.tensor(self.origin)
 

@@ -64,6 +64,7 @@ class NPDraw(nn.Module):
         encoder_depth: int,
         decoder_channels: tuple[int, ...],
         decoder_depth: int,
+        decoder_patch: int,
     ) -> None:
         """`bank` [K, C, P, P] in [0, 1]."""
         super().__init__()
@@ -75,7 +76,9 @@ class NPDraw(nn.Module):
         self.prior = prior
         self.encoder = Encoder(layout, channels, len(bank), encoder_channels, encoder_depth)
         outputs = self.likelihood.outputs(channels)
-        self.decoder = Decoder(channels + 1, outputs, decoder_channels, decoder_depth)
+        self.decoder = Decoder(
+            channels + 1, outputs, decoder_channels, decoder_depth, decoder_patch
+        )
 
     def noise_size(self) -> int:
         """Uniform numbers a step of a relaxed sample needs: whether, placements, parts."""

@@ -107,6 +107,7 @@ def new_model(config: Config, bank: Tensor) -> NPDraw:
         encoder_depth=decoder.encoder_depth,
         decoder_channels=decoder.decoder_channels,
         decoder_depth=decoder.decoder_depth,
+        decoder_patch=decoder.decoder_patch,
     )
 
 

@@ -7,6 +7,7 @@ other settings is refused unless forced (interface.md, rule 7).
 import fcntl
 import json
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -102,13 +103,11 @@ def finished(out: Path, kind: str, identity: Identity, *, force: bool) -> Header
 
 
 def resumable(checkpoint: Path, out: Path, identity: Identity, *, force: bool) -> bool:
-    """Whether a checkpoint continues this run; errors as `finished`, and starts afresh if forced."""
+    """Whether a checkpoint continues this run; `UsageError` if it has other settings, unforced."""
     if not checkpoint.exists():
         return False
     header = read_header(checkpoint, kind="checkpoint")
-    if _matches(out, header, identity, force=force):
-        return True
-    return False
+    return _matches(out, header, identity, force=force)
 
 
 def _matches(out: Path, header: Header, identity: Identity, *, force: bool) -> bool:
@@ -119,6 +118,12 @@ def _matches(out: Path, header: Header, identity: Identity, *, force: bool) -> b
             hint="--force starts it afresh; --out writes elsewhere.",
         )
     return not differences
+
+
+def repeated(folder: Path, header: Header, out: Path) -> dict[str, Any]:
+    """Return the result of the finished run whose output is up to date."""
+    result = read_json(folder / "result.json") | header.metrics
+    return result | {"out": str(out), "up_to_date": True}
 
 
 def clear(folder: Path) -> None:
@@ -153,7 +158,7 @@ class MetricsLog:
         """Open the log and cut it back to the records up to `step`, where the run goes on."""
         self.path = path
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        kept = []
+        kept: list[dict[str, Any]] = []
         for line in lines:
             try:
                 record = json.loads(line)
@@ -162,10 +167,17 @@ class MetricsLog:
             if record["step"] > step:
                 break
             kept.append(record)
-        self.seconds = kept[-1]["seconds"] if kept else 0.0
         write_atomic(path, [json.dumps(record).encode() + b"\n" for record in kept])
+        earlier = kept[-1]["seconds"] if kept else 0.0
+        self._began = time.perf_counter() - earlier
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of work on this run, what earlier processes logged included."""
+        return time.perf_counter() - self._began
 
     def append(self, step: int, **figures: float) -> None:
         """Add a record."""
+        record = {"step": step, "seconds": round(self.seconds, 3), **figures}
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **figures}) + "\n")
+            file.write(json.dumps(record) + "\n")

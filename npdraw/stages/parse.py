@@ -16,7 +16,7 @@ from npdraw.model.parsing import parse as parse_images
 from npdraw.stages.images import training_images
 from npdraw.stages.loading import drawing_tensors, layout_of
 from npdraw.stages.noise import generator
-from npdraw.stages.output import Identity, clear, finished, locked, read_json, write_json
+from npdraw.stages.output import Identity, clear, finished, locked, repeated, write_json
 from npdraw.stages.progress import Progress
 from npdraw.stages.runtime import Runtime
 
@@ -47,13 +47,16 @@ def parse(
     identity = Identity(as_dict(config, ("parse",)), data.dataset, {}, seed)
     if runtime.dry_run:
         estimates = {"steps_a_drawing": layout.steps, "placements": layout.placements}
-        return {"dry_run": True, "settings": identity.config, "estimates": estimates, "out": str(out)}
+        return {
+            "dry_run": True,
+            "settings": identity.config,
+            "estimates": estimates,
+            "out": str(out),
+        }
     with locked(out) as folder:
         header = finished(out, "parse", identity, force=runtime.force)
         if header is not None:
-            return read_json(folder / "result.json") | header.metrics | {
-                "images": len(data.images), "out": str(out), "up_to_date": True
-            }  # fmt: skip
+            return repeated(folder, header, out) | {"images": len(data.images)}
         clear(folder)
         write_json(folder / "config.json", identity.config | {"source": str(data.source)})
         began = time.perf_counter()

@@ -32,7 +32,7 @@ def sample(
 ) -> dict[str, Any]:
     """Sample one image for each seed: one sheet, or a folder of images and their drawings."""
     device = runtime.start()
-    model, config, artifact = read_model(model_path)
+    model, _, artifact = read_model(model_path)
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     began = time.perf_counter()
     progress.start("sample", len(seeds))

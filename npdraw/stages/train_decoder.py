@@ -1,7 +1,6 @@
 """Stage 3: train encoder and decoder, and with them the prior, on images (model.md section 6)."""
 
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +8,9 @@ import torch
 from torch import Tensor
 
 from npdraw.artifacts import check_input, write_artifact, write_atomic
-from npdraw.config import DecoderConfig, as_dict
+from npdraw.config import Config, DecoderConfig, as_dict
 from npdraw.datasets import binarize, evenly_spaced
+from npdraw.model.latents import blank
 from npdraw.model.npdraw import NPDraw
 from npdraw.model.parsing import parse as parse_images
 from npdraw.stages.images import same_images
@@ -19,34 +19,30 @@ from npdraw.stages.noise import batch, generator, uniform
 from npdraw.stages.output import (
     Identity,
     MetricsLog,
-    clear,
     finished,
     locked,
-    read_json,
-    resumable,
+    repeated,
     write_json,
 )
 from npdraw.stages.progress import Progress
 from npdraw.stages.runtime import Runtime
 from npdraw.stages.sheet import draw, png, render, tile
 from npdraw.stages.training import (
+    CHECKPOINT,
     State,
     Stop,
     descend,
     is_due,
     judged,
     learning_rate,
-    load_checkpoint,
     new_state,
     remember_best,
+    resume,
     save_checkpoint,
 )
 
 SHEET = 64
 """Samples on a sheet while training, of the seeds from 0."""
-
-WATCHED = 1000
-"""Validation images, evenly spaced, that are looked at while training; the end takes all."""
 
 
 def train_decoder(
@@ -64,12 +60,12 @@ def train_decoder(
     """Train the model; validate the hard ELBO on held-out images.
 
     Returns the figures of `npdraw train-decoder --json`. `elbo` is the negative bound: nats per
-    image, the lower the better, with one hard posterior sample; `relaxed_elbo` the same of the
-    training objective in the last steps, so that their difference is the gap of the relaxation.
+    image, the lower the better, with one hard posterior sample; `relaxed_elbo` is the training
+    objective's, so that their difference is the gap that the relaxation leaves.
     """
     device = runtime.start()
     parse = read_parse(parse_path)
-    prior, prior_config, prior_artifact = read_prior(prior_path)
+    prior, _, prior_artifact = read_prior(prior_path)
     check_input(prior_artifact, "parse", parse)
     config = later_config(prior_artifact, changes, "decoder")
     settings = config.decoder
@@ -95,66 +91,33 @@ def train_decoder(
             "out": str(out),
         }
     with locked(out) as folder, Stop() as stop:
-        checkpoint = folder / "checkpoint.safetensors"
         header = finished(out, "model", identity, force=runtime.force)
         if header is not None:
-            result = read_json(folder / "result.json") | header.metrics
-            return result | {"resumed_from": settings.steps, "out": str(out), "up_to_date": True}
+            return repeated(folder, header, out) | {"resumed_from": settings.steps}
         encoder_side = [*model.encoder.parameters(), *model.prior.parameters()]
-        state = new_state(
-            model,
-            [
-                (encoder_side, settings.encoder_learning_rate),
-                (list(model.decoder.parameters()), settings.learning_rate),
-            ],
-            settings.weight_decay,
-        )
-        if resumable(checkpoint, out, identity, force=runtime.force):
-            load_checkpoint(checkpoint, state)
-        else:
-            clear(folder)
+        groups = [
+            (encoder_side, settings.encoder_learning_rate),
+            (list(model.decoder.parameters()), settings.learning_rate),
+        ]
+        state = new_state(model, groups, settings.weight_decay)
+        resumed_from = resume(state, out, folder, identity, force=runtime.force)
         write_json(folder / "config.json", identity.config | {"source": str(data.source)})
-        resumed_from = state.step
         log = MetricsLog(folder / "metrics.jsonl", step=state.step)
-        began = time.perf_counter() - log.seconds
-
         train = data.train.to(device)
         held_out = torch.from_numpy(binarize(data.held_out.numpy(), seed)).to(device)
-        few = held_out[torch.from_numpy(evenly_spaced(len(held_out), min(WATCHED, len(held_out))))]
-        every = max(50, settings.steps // 10)
-        recent: dict[str, float] = {}
-        progress.start(
-            "train-decoder", settings.steps, scale=settings.batch_size, done=state.step
-        )
-        while True:
-            last = state.step == settings.steps
-            fresh = state.step != resumed_from or state.step == 0
-            if (state.step % every == 0 or last) and fresh:
-                with judged(state), runtime.autocast(device):
-                    figures = validate(model, few, seed, settings.batch_size)
-                remember_best(state, figures["elbo"])
-                log.append(
-                    state.step, seconds=time.perf_counter() - began, **figures, **recent
-                )
-                progress.update(state.step, **figures)
-            if (is_due(state.step, every) or last) and fresh:
-                with judged(state), runtime.autocast(device):
-                    _, images = render(model, draw(model.prior, list(range(SHEET))))
-                write_atomic(folder / f"samples-{state.step:06d}.png", [png(tile(images))])
-            if last or stop.signal or (state.step % runtime.save_every == 0 and fresh):
-                save_checkpoint(checkpoint, state, identity)
-            stop.leave(state.step, settings.steps)
-            if last:
-                break
-            recent = train_step(state, model, train, config.parse.threshold, settings, seed, runtime)
-            progress.update(state.step, loss=recent["loss"])
-        progress.finish()
 
+        def save() -> None:
+            save_checkpoint(folder / CHECKPOINT, state, identity)
+
+        fit(state, model, train, held_out, config, seed, log, save, stop, runtime, progress)
         model.load_state_dict(state.best)
         model.eval()
         with runtime.autocast(device):
-            metrics = validate(model, held_out, seed, settings.batch_size)
-        metrics = {"best_step": state.best_step, **metrics}
+            metrics = {
+                "best_step": state.best_step,
+                **validate(model, held_out, seed),
+                "relaxed_elbo": relaxed_elbo(model, held_out, seed, settings.final_temperature),
+            }
         write_artifact(
             out,
             "model",
@@ -165,10 +128,57 @@ def train_decoder(
             seed=seed,
             metrics={"steps": settings.steps, **metrics},
         )
-        seconds = time.perf_counter() - began
-        result = {"steps": settings.steps, "seconds": seconds, "resumed_from": resumed_from}
-        write_json(folder / "result.json", result | metrics)
-    return {**result, **metrics, "out": str(out)}
+        result = {
+            "steps": settings.steps,
+            "seconds": log.seconds,
+            "resumed_from": resumed_from,
+            **metrics,
+        }
+        write_json(folder / "result.json", result)
+    return {**result, "out": str(out)}
+
+
+def fit(
+    state: State,
+    model: NPDraw,
+    train: Tensor,
+    held_out: Tensor,
+    config: Config,
+    seed: int,
+    log: MetricsLog,
+    save: Callable[[], None],
+    stop: Stop,
+    runtime: Runtime,
+    progress: Progress,
+) -> None:
+    """The training loop: judge, draw samples, save, step."""
+    device, settings, began = train.device, config.decoder, state.step
+    every = max(50, settings.steps // 10)
+    watched = held_out[torch.from_numpy(evenly_spaced(len(held_out), min(1000, len(held_out))))]
+    recent: dict[str, float] = {}
+    progress.start("train-decoder", settings.steps, scale=settings.batch_size, done=began)
+    while True:
+        last = state.step == settings.steps
+        fresh = state.step != began or state.step == 0
+        if fresh and (state.step % every == 0 or last):
+            with judged(state), runtime.autocast(device):
+                figures = validate(model, watched, seed)
+            remember_best(state, figures["elbo"])
+            log.append(state.step, **figures, **recent)
+            progress.update(state.step, **figures)
+        if fresh and (is_due(state.step, every) or last):
+            with judged(state), runtime.autocast(device):
+                _, images = render(model, draw(model.prior, list(range(SHEET))))
+            sheet = log.path.with_name(f"samples-{state.step:06d}.png")
+            write_atomic(sheet, [png(tile(images))])
+        if fresh and (last or stop.signal or state.step % runtime.save_every == 0):
+            save()
+        stop.leave(state.step, settings.steps)
+        if last:
+            break
+        recent = train_step(state, model, train, config, seed, runtime)
+        progress.update(state.step, loss=recent["loss"])
+    progress.finish()
 
 
 def schedule(step: int, settings: DecoderConfig) -> tuple[float, float]:
@@ -177,9 +187,7 @@ def schedule(step: int, settings: DecoderConfig) -> tuple[float, float]:
     The temperature falls geometrically over the whole run; the parse weight linearly to its floor.
     """
     done = step / settings.steps
-    temperature = settings.temperature * (
-        settings.final_temperature / settings.temperature
-    ) ** done
+    temperature = settings.temperature * (settings.final_temperature / settings.temperature) ** done
     left = max(0.0, 1 - done / settings.parse_until) if settings.parse_until else 0.0
     floor = settings.final_parse_weight
     return temperature, floor + (settings.parse_weight - floor) * left
@@ -189,26 +197,29 @@ def train_step(
     state: State,
     model: NPDraw,
     train: Tensor,
-    threshold: float,
-    settings: DecoderConfig,
+    config: Config,
     seed: int,
     runtime: Runtime,
 ) -> dict[str, float]:
     """Binarise a batch afresh, parse it, and take one step down the loss."""
-    device = train.device
-    step = state.step
+    device, settings, step = train.device, config.decoder, state.step
     noise = generator("train", seed, step, device)
     index = batch(seed, step, settings.batch_size, len(train)).to(device)
     grey = train[index].float() / 255
     images = (torch.rand(grey.shape, generator=noise, device=device) < grey).float()
     shape = (len(images), model.layout.steps, model.noise_size())
-    noise_uniform = torch.rand(shape, generator=noise, device=device)
+    uniforms = torch.rand(shape, generator=noise, device=device)
     temperature, parse_weight = schedule(step, settings)
     with runtime.autocast(device):
         parse = parse_images(
-            images, model.bank, model.layout, threshold=threshold, compositing=model.compositing
+            images,
+            model.bank,
+            model.layout,
+            threshold=config.parse.threshold,
+            compositing=model.compositing,
+            sweeps=config.parse.sweeps,
         )
-        terms = model.terms(images, parse, noise_uniform, temperature)
+        terms = model.terms(images, parse, uniforms, temperature)
         loss = (
             terms.distortion
             + settings.kl_weight * terms.rate
@@ -222,15 +233,15 @@ def train_step(
     return {"loss": value, "relaxed_elbo": elbo}
 
 
-def validate(model: NPDraw, images: Tensor, seed: int, batch_size: int) -> dict[str, float]:
+def validate(model: NPDraw, images: Tensor, seed: int, chunk: int = 100) -> dict[str, float]:
     """Return ELBO, rate and distortion in nats per image and canvas error, with hard samples."""
     totals = torch.zeros(3, dtype=torch.float64)
-    for start in range(0, len(images), batch_size):
-        chunk = images[start : start + batch_size].float()
-        indices = range(start, start + len(chunk))
-        noise = uniform("validate", seed, indices, (model.layout.steps, 3)).to(images.device)
+    for start in range(0, len(images), chunk):
+        x = images[start : start + chunk].float()
+        indices = range(start, start + len(x))
+        uniforms = uniform("validate", seed, indices, (model.layout.steps, 3)).to(x.device)
         with torch.no_grad():
-            w = model.weigh(chunk, model.encode(chunk), noise)
+            w = model.weigh(x, model.encode(x), uniforms)
         sums = torch.stack([w.rate, w.distortion, w.canvas_error]).sum(1, dtype=torch.float64)
         totals += sums.cpu()
     rate, distortion, canvas = (totals / len(images)).tolist()
@@ -240,3 +251,22 @@ def validate(model: NPDraw, images: Tensor, seed: int, batch_size: int) -> dict[
         "distortion": distortion,
         "canvas_mse": canvas,
     }
+
+
+@torch.no_grad()
+def relaxed_elbo(
+    model: NPDraw, images: Tensor, seed: int, temperature: float, chunk: int = 100
+) -> float:
+    """Return the training objective's negative ELBO of images, nats, with relaxed samples.
+
+    What it is below `validate`'s is the gap that the relaxation leaves.
+    """
+    total = 0.0
+    for start in range(0, len(images), chunk):
+        x = images[start : start + chunk].float()
+        indices = range(start, start + len(x))
+        shape = (model.layout.steps, model.noise_size())
+        uniforms = uniform("relaxed", seed, indices, shape).to(x.device)
+        terms = model.terms(x, blank(len(x), model.layout.steps, x.device), uniforms, temperature)
+        total += float((terms.distortion + terms.rate).sum(dtype=torch.float64))
+    return total / len(images)

@@ -1,39 +1,31 @@
 """Stage 2: train the prior on the parses by maximum likelihood (model.md section 6)."""
 
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from npdraw.artifacts import write_artifact
-from npdraw.config import as_dict
+from npdraw.config import PriorConfig, as_dict
+from npdraw.datasets import evenly_spaced
 from npdraw.model.latents import Latents
 from npdraw.model.prior import Prior
 from npdraw.stages.loading import drawings_of, later_config, new_prior, read_parse, weights_of
 from npdraw.stages.noise import batch, generator
-from npdraw.stages.output import (
-    Identity,
-    MetricsLog,
-    clear,
-    finished,
-    locked,
-    read_json,
-    resumable,
-    write_json,
-)
+from npdraw.stages.output import Identity, MetricsLog, finished, locked, repeated, write_json
 from npdraw.stages.progress import Progress
 from npdraw.stages.runtime import Runtime
 from npdraw.stages.training import (
+    CHECKPOINT,
+    State,
     Stop,
     descend,
-    is_due,
     judged,
     learning_rate,
-    load_checkpoint,
     new_state,
     remember_best,
+    resume,
     save_checkpoint,
 )
 
@@ -73,62 +65,27 @@ def train_prior(
             "out": str(out),
         }
     with locked(out) as folder, Stop() as stop:
-        checkpoint = folder / "checkpoint.safetensors"
         header = finished(out, "prior", identity, force=runtime.force)
         if header is not None:
-            result = read_json(folder / "result.json") | header.metrics
-            return result | {"resumed_from": settings.steps, "out": str(out), "up_to_date": True}
+            return repeated(folder, header, out) | {"resumed_from": settings.steps}
         state = new_state(
             prior, [(list(prior.parameters()), settings.learning_rate)], settings.weight_decay
         )
-        if resumable(checkpoint, out, identity, force=runtime.force):
-            load_checkpoint(checkpoint, state)
-        else:
-            clear(folder)
+        resumed_from = resume(state, out, folder, identity, force=runtime.force)
         write_json(folder / "config.json", identity.config)
-        resumed_from = state.step
         log = MetricsLog(folder / "metrics.jsonl", step=state.step)
-        began = time.perf_counter() - log.seconds
-
         drawings = drawings_of(parse).to(device)
-        train = drawings[: parse.header.dataset["train"]]
         held_out = drawings[parse.header.dataset["train"] :]
-        every = max(50, settings.steps // 10)
-        loss = float("nan")
-        progress.start(
-            "train-prior",
-            settings.steps,
-            unit="drawings",
-            scale=settings.batch_size,
-            done=state.step,
-        )
-        while True:
-            last = state.step == settings.steps
-            if is_due(state.step, every) or last:
-                with judged(state), runtime.autocast(device):
-                    figures = validate(prior, held_out)
-                remember_best(state, figures["validation_nats"])
-                seconds = time.perf_counter() - began
-                if state.step != resumed_from or state.step == 0:
-                    log.append(state.step, seconds=seconds, **figures)
-                progress.update(state.step, **figures)
-            if last or stop.signal or (state.step % runtime.save_every == 0 and state.step):
-                save_checkpoint(checkpoint, state, identity)
-            stop.leave(state.step, settings.steps)
-            if last:
-                break
-            index = batch(seed, state.step, settings.batch_size, len(train)).to(device)
-            rate = learning_rate(state.step, settings.steps, settings.warmup)
-            with runtime.autocast(device):
-                objective = -prior.log_prob(train[index]).mean()
-            loss = descend(state, objective, rate, settings.ema)
-            progress.update(state.step, nats=loss)
-        progress.finish()
 
+        def save() -> None:
+            save_checkpoint(folder / CHECKPOINT, state, identity)
+
+        train = drawings[: parse.header.dataset["train"]]
+        fit(state, prior, train, held_out, settings, seed, log, save, stop, runtime, progress)
         prior.load_state_dict(state.best)
         prior.eval()
         with runtime.autocast(device):
-            metrics = validate(prior, held_out)
+            metrics = {"best_step": state.best_step, **validate(prior, held_out)}
         write_artifact(
             out,
             "prior",
@@ -137,12 +94,60 @@ def train_prior(
             dataset=identity.dataset,
             inputs=identity.inputs,
             seed=seed,
-            metrics={"steps": settings.steps, "best_step": state.best_step, **metrics},
+            metrics={"steps": settings.steps, **metrics},
         )
-        seconds = time.perf_counter() - began
-        result = {"steps": settings.steps, "seconds": seconds, "resumed_from": resumed_from}
-        write_json(folder / "result.json", result | metrics)
-    return {**result, **metrics, "best_step": state.best_step, "out": str(out)}
+        result = {
+            "steps": settings.steps,
+            "seconds": log.seconds,
+            "resumed_from": resumed_from,
+            **metrics,
+        }
+        write_json(folder / "result.json", result)
+    return {**result, "out": str(out)}
+
+
+def fit(
+    state: State,
+    prior: Prior,
+    train: Latents,
+    held_out: Latents,
+    settings: PriorConfig,
+    seed: int,
+    log: MetricsLog,
+    save: Callable[[], None],
+    stop: Stop,
+    runtime: Runtime,
+    progress: Progress,
+) -> None:
+    """The training loop: judge, save, step."""
+    device = prior.position.device
+    began = state.step
+    every = max(50, settings.steps // 10)
+    watched = held_out[torch.from_numpy(evenly_spaced(len(held_out), min(1000, len(held_out))))]
+    progress.start(
+        "train-prior", settings.steps, unit="drawings", scale=settings.batch_size, done=began
+    )
+    while True:
+        last = state.step == settings.steps
+        fresh = state.step != began or state.step == 0
+        if fresh and (state.step % every == 0 or last):
+            with judged(state), runtime.autocast(device):
+                figures = validate(prior, watched)
+            remember_best(state, figures["validation_nats"])
+            log.append(state.step, **figures)
+            progress.update(state.step, **figures)
+        if fresh and (last or stop.signal or state.step % runtime.save_every == 0):
+            save()
+        stop.leave(state.step, settings.steps)
+        if last:
+            break
+        index = batch(seed, state.step, settings.batch_size, len(train)).to(device)
+        with runtime.autocast(device):
+            loss = -prior.log_prob(train[index]).mean()
+        rate = learning_rate(state.step, settings.steps, settings.warmup)
+        nats = descend(state, loss, rate, settings.ema)
+        progress.update(state.step, nats=nats)
+    progress.finish()
 
 
 @torch.no_grad()

@@ -17,7 +17,10 @@ from torch import Tensor, nn
 
 from npdraw.artifacts import read_artifact, write_artifact
 from npdraw.errors import ArtifactError, DivergedError, StoppedError
-from npdraw.stages.output import Identity
+from npdraw.stages.output import Identity, clear, resumable
+
+CHECKPOINT = "checkpoint.safetensors"
+"""Name of the checkpoint in the run folder."""
 
 
 @dataclass
@@ -88,7 +91,7 @@ def descend(state: State, loss: Tensor, rate: float, decay: float) -> float:
             hint="Lower the learning rate; the same command goes on from the last checkpoint.",
         )
     state.optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     norm = nn.utils.clip_grad_norm_(state.model.parameters(), 50.0)
     if not math.isfinite(float(norm)):
         raise DivergedError(
@@ -138,7 +141,7 @@ def save_checkpoint(path: Path, state: State, identity: Identity) -> None:
     for name, parameter in state.model.named_parameters():
         for key, value in state.optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer/{key}/{name}"] = value
-    metrics = {"step": state.step, "best_step": state.best_step}
+    metrics: dict[str, float] = {"step": state.step, "best_step": state.best_step}
     if math.isfinite(state.best_score):
         metrics["best_score"] = state.best_score
     write_artifact(
@@ -156,31 +159,26 @@ def save_checkpoint(path: Path, state: State, identity: Identity) -> None:
 def load_checkpoint(path: Path, state: State) -> None:
     """Put a fresh training where the checkpoint was written."""
     artifact = read_artifact(path, kind="checkpoint")
-    metrics = artifact.header.metrics
-    groups: dict[str, dict[str, Tensor]] = {"weights": {}, "average": {}, "best": {}}
-    optimizer: dict[str, dict[str, Tensor]] = {}
+    sections: dict[str, dict[str, Tensor]] = {}
     for name, tensor in artifact.tensors.items():
         section, _, rest = name.partition("/")
-        if section == "optimizer":
-            key, _, parameter = rest.partition("/")
-            optimizer.setdefault(parameter, {})[key] = tensor
-        else:
-            groups[section][rest] = tensor
+        sections.setdefault(section, {})[rest] = tensor
     try:
-        state.model.load_state_dict(groups["weights"])
-    except RuntimeError as error:
+        state.model.load_state_dict(sections["weights"])
+        _copy(sections["average"], state.average)
+        _copy(sections["best"], state.best)
+    except (KeyError, RuntimeError) as error:
         raise ArtifactError(
             f"{path} does not fit its settings", hint="--force starts the training afresh."
         ) from error
-    _copy(groups["average"], state.average)
-    _copy(groups["best"], state.best)
+    moments = sections.get("optimizer", {})
     for name, parameter in state.model.named_parameters():
-        if name in optimizer:
+        keys = ("step", "exp_avg", "exp_avg_sq")
+        if f"step/{name}" in moments:
             state.optimizer.state[parameter] = {
-                # The step count stays on the CPU unless the optimiser is fused on the device.
-                key: value.to(parameter.device)
-                for key, value in optimizer[name].items()
+                key: moments[f"{key}/{name}"].to(parameter.device) for key in keys
             }
+    metrics = artifact.header.metrics
     state.step, state.best_step = int(metrics["step"]), int(metrics["best_step"])
     state.best_score = metrics.get("best_score", math.inf)
 
@@ -188,6 +186,19 @@ def load_checkpoint(path: Path, state: State) -> None:
 def _copy(source: Mapping[str, Tensor], target: dict[str, Tensor]) -> None:
     for name, value in target.items():
         value.copy_(source[name])
+
+
+def resume(state: State, out: Path, folder: Path, identity: Identity, *, force: bool) -> int:
+    """Go on from the checkpoint in the run folder, or clear the folder; returns the step.
+
+    Errors as `output.resumable`.
+    """
+    checkpoint = folder / CHECKPOINT
+    if resumable(checkpoint, out, identity, force=force):
+        load_checkpoint(checkpoint, state)
+    else:
+        clear(folder)
+    return state.step
 
 
 class Stop:

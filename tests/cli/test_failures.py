@@ -157,6 +157,7 @@ def test_missing_artifacts_name_the_command_that_makes_them(
             "train-decoder --preset mn",
         ),
         (["eval-nll", "--preset", "mnist-paper"], "runs/mnist-paper/model", "--preset mnist-paper"),
+        (["train-decoder", "a b/p"], "a b/prior.safetensors", "npdraw train-prior 'a b/p'"),
         (["info", "no.safetensors"], "no.safetensors", "npdraw parse"),
     ):
         assert execute(arguments) == 3

@@ -70,14 +70,27 @@ def test_a_flag_that_would_not_be_read_is_refused() -> None:
 
 
 def test_an_artifact_is_the_one_given_or_the_one_there(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"there is no .*prior\.safetensors") as raised:
-        resolve.artifact("prior", None, tmp_path)
-    assert raised.value.hint == "Make it: npdraw train-prior"
     there = tmp_path / "prior.safetensors"
     there.touch()
     assert resolve.artifact("prior", None, tmp_path) == there
     # A given one is left to its reader, whose message fits what is wrong with it.
     assert resolve.artifact("prior", Path("no/such"), tmp_path) == Path("no/such")
+
+
+@pytest.mark.parametrize(
+    ("folder", "made_from", "hint"),
+    [
+        ("runs/glyphs", None, "Make it: npdraw train-prior"),
+        ("runs/mnist", None, "Make it: npdraw train-prior --preset mnist"),
+        ("a b", Path("a b/p"), "Make it: npdraw train-prior 'a b/p'"),
+    ],
+)
+def test_a_missing_artifact_names_the_command_that_makes_it(
+    folder: str, made_from: Path | None, hint: str
+) -> None:
+    with pytest.raises(ArtifactError, match=r"there is no .*prior\.safetensors") as raised:
+        resolve.artifact("prior", None, Path(folder), made_from=made_from)
+    assert raised.value.hint == hint
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,48 @@
+"""The examples of every help page, unmodified, in the order in which they chain."""
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from npdraw.cli import app, execute
+
+ORDER = (
+    *("parse", "train-prior", "train-decoder", "eval-nll", "sample", "run", ""),
+    *("info", "data", "data ls", "data download", "data doctor"),
+)
+
+
+def examples(page: str) -> list[str]:
+    command: Any = typer.main.get_command(app)
+    for word in page.split():
+        command = command.commands[word]
+    return [line.strip() for line in command.help.splitlines() if line.startswith("    npdraw ")]
+
+
+def test_the_examples_of_every_page_work(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fetched = []
+    # The only thing in which they need a network.
+    monkeypatch.setattr("npdraw.datasets.download", lambda name, root: fetched.append(name))
+    for page in ORDER:
+        found = examples(page)
+        assert len(found) == 2
+        for example in found:
+            arguments = shlex.split(example)[1:]
+            code = execute(arguments)
+            out, err = capsys.readouterr()
+            assert code == 0, f"{example}: {err}"
+            assert "\x1b" not in out + err
+            if "--json" in arguments:
+                assert json.loads(out)["ok"] is True
+            else:
+                assert out
+    assert fetched == ["mnist", "omniglot"]
+    assert (folder / "runs/glyphs/samples.png").is_file()
+    assert (folder / "runs/quick/model.safetensors").is_file()
+    assert len(list((folder / "runs/drawn").glob("*.png"))) == 11
