@@ -37,6 +37,7 @@ __all__ = [
     "Artifact",
     "Header",
     "check_input",
+    "check_shapes",
     "read_artifact",
     "read_header",
     "sweep_temporaries",
@@ -108,17 +109,14 @@ def write_artifact(
     return digest
 
 
-def read_artifact(
-    path: Path, *, kind: str, shapes: Mapping[str, Sequence[int]] | None = None
-) -> Artifact:
-    """Read and check an artifact; `shapes` names every tensor it must hold, and no others.
+def read_artifact(path: Path, *, kind: str) -> Artifact:
+    """Read and check an artifact.
 
     The file is read once, into memory of our own: what was checked is what is returned, and a
     later overwrite of the file changes nothing.
 
     Raises:
-        ArtifactError: as `read_header(..., verify=True)`; or a tensor is missing, unexpected, of
-            another shape or not finite.
+        ArtifactError: as `read_header(..., verify=True)`; or a tensor is not finite.
     """
     import torch  # noqa: PLC0415
 
@@ -139,8 +137,6 @@ def read_artifact(
             raise damaged(path, kind, f"its tensor {name} is not 0 or 1 everywhere")
         if not torch.isfinite(tensor).all():
             raise damaged(path, kind, f"its tensor {name} is not finite")
-    if shapes is not None:
-        _check_shapes(path, {entry.name: entry.shape for entry in entries}, shapes)
     return Artifact(path, header, tensors)
 
 
@@ -182,9 +178,13 @@ def _view(tensor: "torch.Tensor") -> memoryview:
     return tensor.reshape(-1).view(torch.uint8).numpy().data
 
 
-def _check_shapes(
-    path: Path, found: Mapping[str, Sequence[int]], expected: Mapping[str, Sequence[int]]
-) -> None:
+def check_shapes(artifact: Artifact, expected: Mapping[str, Sequence[int]]) -> None:
+    """Check that an artifact holds the tensors of `expected`, in these shapes, and no others.
+
+    Raises:
+        ArtifactError: names the first that is missing, unexpected or of another shape.
+    """
+    found = {name: tensor.shape for name, tensor in artifact.tensors.items()}
     for name in sorted(found.keys() | expected.keys()):
         if name not in found:
             problem = f"it has no tensor {name}, expected one of shape {list(expected[name])}"
@@ -197,6 +197,6 @@ def _check_shapes(
         else:
             continue
         raise ArtifactError(
-            f"{path} does not fit its settings: {problem}",
+            f"{artifact.path} does not fit its settings: {problem}",
             hint="It was written by another npdraw; make it again with --force",
         )

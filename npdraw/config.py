@@ -12,6 +12,9 @@ from typing import Any
 
 from npdraw.errors import UsageError, did_you_mean
 
+SAVE_EVERY = 200
+"""Training steps from one checkpoint to the next, unless the command line says otherwise."""
+
 
 def _require(condition: bool, message: str) -> None:
     if not condition:

@@ -9,10 +9,11 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from inspect import cleandoc
 from io import TextIOWrapper
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -26,8 +27,6 @@ from npdraw.cli.run import run
 from npdraw.cli.sample import sample
 from npdraw.cli.train_decoder import train_decoder
 from npdraw.cli.train_prior import train_prior
-
-app = typer.Typer(rich_markup_mode="rich", pretty_exceptions_enable=False)
 
 
 def _help(described: object) -> str:
@@ -84,7 +83,13 @@ def main() -> NoReturn:
         # Names of files may hold bytes, and terminals may lack signs: show them, do not fail.
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    sys.exit(execute(sys.argv[1:]))
+    code = execute(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What nobody reads must not be written again, with a complaint, when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
@@ -93,11 +98,20 @@ def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
 
 def execute(arguments: Sequence[str]) -> int:
     """Run one command; print its result or its error; return the exit code."""
+    # The words are followed here because typer's groups load pydantic to read their own options,
+    # which would double the time of a command's --help.
+    command: Any = typer.main.get_command(app)
+    words, rest = ["npdraw"], list(arguments)
+    while rest and rest[0] in getattr(command, "commands", {}):
+        command = command.commands[rest[0]]
+        words.append(rest.pop(0))
+    if words == ["npdraw"] and not rest:
+        rest = ["--help"]
     try:
-        code = app(list(arguments) or ["--help"], prog_name="npdraw", standalone_mode=False)
+        code = command(rest, prog_name=" ".join(words), standalone_mode=False)
         if code != 130:
             return int(code or 0)
-        caught: BaseException = KeyboardInterrupt()  # typer turns it into this code
+        caught: BaseException = KeyboardInterrupt()  # typer makes this code of it
     except SystemExit as stop:
         # Typer ends like this when nobody reads its output any more, and after completing names.
         return 0 if isinstance(stop.__context__, BrokenPipeError) else int(stop.code or 0)
@@ -105,13 +119,8 @@ def execute(arguments: Sequence[str]) -> int:
         caught = raised
     if os.environ.get("NPDRAW_DEBUG"):
         traceback.print_exception(caught)
-    command = _command(arguments)
-    error = failures.explain(caught, command, arguments)
-    console.show_error(command, error, as_json="--json" in arguments)
+    name = " ".join(words[1:] or rest[:1])
+    error = failures.explain(caught, name, arguments)
+    with suppress(BrokenPipeError):
+        console.show_error(name, error, as_json="--json" in arguments)
     return error.exit_code
-
-
-def _command(arguments: Sequence[str]) -> str:
-    """Return the name of the command: the words in front of the first option, at most two."""
-    words = [argument for argument in arguments if not argument.startswith("-")]
-    return " ".join(words[: 2 if words[:1] == ["data"] else 1])

@@ -138,8 +138,8 @@ def show_error(command: str, error: NpdrawError, *, as_json: bool) -> None:
 def _print_label(label: str, text: str, style: str) -> None:
     """Print `label text` on one line of stderr, the label in colour on a terminal."""
     if _on_terminal():
-        from rich.console import Console  # noqa: PLC0415
-        from rich.text import Text  # noqa: PLC0415
+        from rich.console import Console
+        from rich.text import Text
 
         line = Text.assemble((label, style), " ", text)
         Console(stderr=True, highlight=False).print(line, soft_wrap=True)
@@ -255,7 +255,7 @@ class Bar(_Counting):
     """A Rich progress bar on a terminal."""
 
     def __init__(self) -> None:
-        from rich.console import Console  # noqa: PLC0415
+        from rich.console import Console
 
         self.console = Console(stderr=True, highlight=False)
         self.bar: RichProgress | None = None
@@ -265,8 +265,8 @@ class Bar(_Counting):
         self, title: str, total: int, *, unit: str = "images", scale: int = 1, done: int = 0
     ) -> None:
         """Show the bar; it takes the width that the words leave."""
-        from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
-        from rich.table import Column  # noqa: PLC0415
+        from rich.progress import BarColumn, Progress, TextColumn
+        from rich.table import Column
 
         self.close()
         super().start(title, total, unit=unit, scale=scale, done=done)
@@ -294,7 +294,7 @@ class Bar(_Counting):
 
     def note(self, text: str) -> None:
         """Print a line above the bar."""
-        from rich.text import Text  # noqa: PLC0415
+        from rich.text import Text
 
         self.console.print(Text(text), soft_wrap=True)
 

@@ -25,7 +25,7 @@ def ls(*, data_root: options.DataRoot = None, as_json: options.AsJson = False) -
         npdraw data ls
         npdraw data ls --data-root data --json
     """
-    from npdraw.datasets import default_root, status  # noqa: PLC0415
+    from npdraw.datasets import default_root, status
 
     root = data_root or default_root()
     _show("data ls", root, status(root), as_json=as_json)
@@ -44,8 +44,8 @@ def download(
         npdraw data download mnist
         npdraw data download omniglot --data-root data
     """
-    from npdraw.datasets import default_root, status  # noqa: PLC0415
-    from npdraw.datasets import download as fetch  # noqa: PLC0415
+    from npdraw.datasets import default_root, status
+    from npdraw.datasets import download as fetch
 
     root = data_root or default_root()
     fetch(name, root)
@@ -60,7 +60,7 @@ def doctor(*, data_root: options.DataRoot = None, as_json: options.AsJson = Fals
         npdraw data doctor
         npdraw data doctor --data-root data --json
     """
-    from npdraw.datasets import default_root, status  # noqa: PLC0415
+    from npdraw.datasets import default_root, status
 
     root = data_root or default_root()
     found = status(root, check=True)

@@ -32,9 +32,9 @@ def eval_nll(
     folder = resolve.folder(model, preset, find=data)
     model = resolve.artifact("model", model, folder)
 
-    from npdraw.datasets import default_root  # noqa: PLC0415
-    from npdraw.stages.eval_nll import eval_nll as stage  # noqa: PLC0415
-    from npdraw.stages.runtime import Runtime  # noqa: PLC0415
+    from npdraw.datasets import default_root
+    from npdraw.stages.eval_nll import eval_nll as stage
+    from npdraw.stages.runtime import Runtime
 
     with console.progress(quiet=quiet) as progress:
         result = stage(

@@ -16,7 +16,6 @@ from npdraw.config import PRESETS
 
 INPUT, MODEL, RUN, OUTPUT = "Input", "Model", "Run", "Output"
 
-SAVE_EVERY = 200
 SAMPLES = 50
 SEEDS = "0-99"
 BATCH_SIZE = 100

@@ -51,9 +51,9 @@ def parse(
         },
     )
 
-    from npdraw.datasets import default_root, parse_limit  # noqa: PLC0415
-    from npdraw.stages.parse import parse as stage  # noqa: PLC0415
-    from npdraw.stages.runtime import Runtime  # noqa: PLC0415
+    from npdraw.datasets import default_root, parse_limit
+    from npdraw.stages.parse import parse as stage
+    from npdraw.stages.runtime import Runtime
 
     with console.progress(quiet=quiet) as progress:
         result: dict[str, Any] = stage(

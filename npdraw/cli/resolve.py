@@ -25,7 +25,7 @@ def preset_and_data(preset_name: str | None, data: str | None) -> tuple[str, str
     """
     if data is not None:
         # Imported here because datasets needs numpy, which the help must not wait for.
-        from npdraw.datasets import parse_source  # noqa: PLC0415
+        from npdraw.datasets import parse_source
 
         named = parse_source(data).name
         preset_name = preset_name or (named if named in PRESETS else Config().preset)

@@ -1,6 +1,7 @@
 """`npdraw run`."""
 
 from npdraw.cli import console, options, resolve
+from npdraw.config import SAVE_EVERY
 
 
 def run(
@@ -9,6 +10,7 @@ def run(
     data_root: options.DataRoot = None,
     limit: options.Limit = None,
     image_size: options.ImageSize = None,
+    strict: options.Strict = False,
     images: options.Images = None,
     preset: options.Preset = None,
     config: options.ConfigFile = None,
@@ -16,7 +18,7 @@ def run(
     steps: options.BothSteps = None,
     samples: options.Samples = options.SAMPLES,
     seed: options.Seed = 0,
-    save_every: options.SaveEvery = options.SAVE_EVERY,
+    save_every: options.SaveEvery = SAVE_EVERY,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     threads: options.Threads = 0,
@@ -43,9 +45,9 @@ def run(
         decoder={"steps": steps, "prior": prior},
     )
 
-    from npdraw.datasets import default_root, parse_limit  # noqa: PLC0415
-    from npdraw.stages.run import run as stage  # noqa: PLC0415
-    from npdraw.stages.runtime import Runtime  # noqa: PLC0415
+    from npdraw.datasets import default_root, parse_limit
+    from npdraw.stages.run import run as stage
+    from npdraw.stages.runtime import Runtime
 
     with console.progress(quiet=quiet) as progress:
         result = stage(
@@ -54,6 +56,7 @@ def run(
             root=data_root or default_root(),
             limit=parse_limit(limit) if limit else None,
             seed=seed,
+            strict=strict,
             samples=samples,
             images=images,
             out=out or resolve.RUNS / preset,

@@ -32,8 +32,8 @@ def sample(
     folder = resolve.folder(model, preset, data)
     model = resolve.artifact("model", model, folder)
 
-    from npdraw.stages.runtime import Runtime  # noqa: PLC0415
-    from npdraw.stages.sample import sample as stage  # noqa: PLC0415
+    from npdraw.stages.runtime import Runtime
+    from npdraw.stages.sample import sample as stage
 
     with console.progress(quiet=quiet) as progress:
         result = stage(

@@ -1,6 +1,7 @@
 """`npdraw train-decoder`."""
 
 from npdraw.cli import console, options, resolve
+from npdraw.config import SAVE_EVERY
 
 
 def train_decoder(
@@ -15,7 +16,7 @@ def train_decoder(
     steps: options.DecoderSteps = None,
     batch_size: options.DecoderBatchSize = None,
     seed: options.LaterSeed = None,
-    save_every: options.SaveEvery = options.SAVE_EVERY,
+    save_every: options.SaveEvery = SAVE_EVERY,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     threads: options.Threads = 0,
@@ -39,9 +40,9 @@ def train_decoder(
         config, decoder={"prior": prior_mode, "steps": steps, "batch_size": batch_size}
     )
 
-    from npdraw.datasets import default_root  # noqa: PLC0415
-    from npdraw.stages.runtime import Runtime  # noqa: PLC0415
-    from npdraw.stages.train_decoder import train_decoder as stage  # noqa: PLC0415
+    from npdraw.datasets import default_root
+    from npdraw.stages.runtime import Runtime
+    from npdraw.stages.train_decoder import train_decoder as stage
 
     with console.progress(quiet=quiet) as progress:
         result = stage(

@@ -1,6 +1,7 @@
 """`npdraw train-prior`."""
 
 from npdraw.cli import console, options, resolve
+from npdraw.config import SAVE_EVERY
 
 
 def train_prior(
@@ -12,7 +13,7 @@ def train_prior(
     steps: options.PriorSteps = None,
     batch_size: options.PriorBatchSize = None,
     seed: options.LaterSeed = None,
-    save_every: options.SaveEvery = options.SAVE_EVERY,
+    save_every: options.SaveEvery = SAVE_EVERY,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     threads: options.Threads = 0,
@@ -33,8 +34,8 @@ def train_prior(
     parse = resolve.artifact("parse", parse, folder)
     changes = resolve.changes(config, prior={"steps": steps, "batch_size": batch_size})
 
-    from npdraw.stages.runtime import Runtime  # noqa: PLC0415
-    from npdraw.stages.train_prior import train_prior as stage  # noqa: PLC0415
+    from npdraw.stages.runtime import Runtime
+    from npdraw.stages.train_prior import train_prior as stage
 
     with console.progress(quiet=quiet) as progress:
         result = stage(

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from npdraw.artifacts import Artifact, read_artifact
+from npdraw.artifacts import Artifact, check_shapes, read_artifact
 from npdraw.config import SECTIONS, Config, ParseConfig, from_dict, override
 from npdraw.errors import ArtifactError, NpdrawError, UsageError
 from npdraw.model.latents import Latents
@@ -66,7 +66,8 @@ def read_parse(path: Path) -> Artifact:
         "where": drawings,
         "what": drawings,
     }
-    return read_artifact(path, kind="parse", shapes=shapes)
+    check_shapes(artifact, shapes)
+    return artifact
 
 
 def drawings_of(artifact: Artifact) -> Latents:
@@ -96,12 +97,12 @@ def new_prior(config: Config, bank: Tensor) -> Prior:
 
 
 def new_model(config: Config, bank: Tensor) -> NPDraw:
-    """Build an untrained model."""
+    """Build an untrained model; its prior has no dropout, which is for training on parses."""
     decoder = config.decoder
     return NPDraw(
         layout_of(config.parse),
         bank,
-        new_prior(config, bank),
+        new_prior(replace(config, prior=replace(config.prior, dropout=0.0)), bank),
         compositing=config.parse.compositing,
         encoder_channels=decoder.encoder_channels,
         encoder_depth=decoder.encoder_depth,
@@ -150,14 +151,6 @@ def _bank(artifact: Artifact, config: Config) -> Tensor:
 def _fill(model: nn.Module, artifact: Artifact) -> None:
     """Load weights; every one must be there, in its shape, and no other."""
     state = model.state_dict()
-    found = {name: t for name, t in artifact.tensors.items() if name != "bank"}
-    for name in sorted(state.keys() | found.keys()):
-        wanted = list(state[name].shape) if name in state else "none"
-        got = list(found[name].shape) if name in found else "none"
-        if wanted != got:
-            raise ArtifactError(
-                f"{artifact.path} does not fit its settings: tensor {name} has shape {got}, "
-                f"expected {wanted}",
-                hint="It was written by another npdraw; make it again with --force.",
-            )
-    model.load_state_dict(found)
+    bank = artifact.tensors["bank"]
+    check_shapes(artifact, {"bank": bank.shape, **{name: w.shape for name, w in state.items()}})
+    model.load_state_dict({name: artifact.tensors[name] for name in state})

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from npdraw.config import SAVE_EVERY
 from npdraw.errors import UsageError
 
 
@@ -19,7 +20,7 @@ class Runtime:
     """auto, fp32 or bf16 (autocast; probabilities are always fp32)."""
     threads: int = 0
     """CPU threads; 0 leaves the choice to torch."""
-    save_every: int = 200
+    save_every: int = SAVE_EVERY
     """Training steps from one checkpoint to the next."""
     force: bool = False
     """Replace output that is there with other settings."""

@@ -142,6 +142,9 @@ def fit(
         if last:
             break
         index = batch(seed, state.step, settings.batch_size, len(train)).to(device)
+        torch.manual_seed(
+            generator("dropout", seed, state.step, torch.device("cpu")).initial_seed()
+        )
         with runtime.autocast(device):
             loss = -prior.log_prob(train[index]).mean()
         rate = learning_rate(state.step, settings.steps, settings.warmup)

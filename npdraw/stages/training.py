@@ -173,11 +173,12 @@ def load_checkpoint(path: Path, state: State) -> None:
         ) from error
     moments = sections.get("optimizer", {})
     for name, parameter in state.model.named_parameters():
-        keys = ("step", "exp_avg", "exp_avg_sq")
         if f"step/{name}" in moments:
-            state.optimizer.state[parameter] = {
-                key: moments[f"{key}/{name}"].to(parameter.device) for key in keys
-            }
+            saved = {"step": moments[f"step/{name}"].to(parameter.device)}
+            for key in ("exp_avg", "exp_avg_sq"):
+                # The fused optimiser walks through memory: strides must be those of the weight.
+                saved[key] = torch.empty_like(parameter).copy_(moments[f"{key}/{name}"])
+            state.optimizer.state[parameter] = saved
     metrics = artifact.header.metrics
     state.step, state.best_step = int(metrics["step"]), int(metrics["best_step"])
     state.best_score = metrics.get("best_score", math.inf)

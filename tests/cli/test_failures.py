@@ -250,7 +250,13 @@ def test_signals_end_a_command_with_their_code(number: signal.Signals, folder: P
 
 
 def test_nobody_reads_the_result(folder: Path) -> None:
-    for arguments in (["data", "ls"], ["data", "ls", "--json"], ["--help"], ["parse", "--help"]):
+    for arguments, code in (
+        (["data", "ls"], 0),
+        (["data", "ls", "--json"], 0),
+        (["--help"], 0),
+        (["parse", "--help"], 0),
+        (["parse", "--preset", "mnst", "--json"], 2),
+    ):
         reader, writer = os.pipe()
         os.close(reader)
         done = subprocess.run(
@@ -261,4 +267,5 @@ def test_nobody_reads_the_result(folder: Path) -> None:
             check=False,
         )
         os.close(writer)
-        assert (done.returncode, done.stderr) == (0, "")
+        assert done.returncode == code
+        assert [line[:7] for line in done.stderr.splitlines()] == ["Error: ", "Hint: D"][:code]

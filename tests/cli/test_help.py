@@ -115,8 +115,6 @@ def test_brackets_are_shown_not_read_as_markup(capsys: pytest.CaptureFixture[str
 
 
 def test_defaults_shown_are_those_of_the_stages() -> None:
-    runtime = pytest.importorskip("npdraw.stages.runtime").Runtime()
-    assert runtime.save_every == options.SAVE_EVERY
     parts = next(p for p in COMMANDS["parse"].params if p.name == "parts")
     assert parts.help == r"parts in the bank (K) \[default: 50]"
 
@@ -141,7 +139,7 @@ for arguments in sys.argv[1:]:
 """
 
 
-def test_help_version_and_info_import_nothing_heavy(tmp_path: Path) -> None:
+def test_help_version_and_info_import_nothing_heavy() -> None:
     asked = ["--version", *(f"{page} --help".strip() for page in PAGES), "info missing"]
     done = run_python(COUNTING, *asked)
     results = re.findall("^RESULT (.*)$", done.stdout, re.MULTILINE)
@@ -183,6 +181,19 @@ assert not {HEAVY} & set(sys.modules)
         )
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.split() == expected
+
+
+def test_help_does_not_load_pydantic() -> None:
+    # Typer reads values with it; it costs as much as the rest of a help page.
+    code = """
+import sys
+from npdraw.cli import execute
+for arguments in sys.argv[1:]:
+    assert execute(arguments.split()) == 0
+    assert "pydantic" not in sys.modules, arguments
+"""
+    done = run_python(code, "--version", *(f"{page} --help".strip() for page in PAGES))
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_version_and_python_m(folder: Path) -> None:

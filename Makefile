@@ -1,0 +1,49 @@
+# What CI runs and what people run are the same targets. `make demo` and `make test` set up by
+# themselves.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: help install demo test test-slow lint format bench clean
+
+help:
+	@echo "make demo       set up, run the pipeline on the embedded glyphs into runs/demo"
+	@echo "make test       set up, run the tests (test-slow: the long ones)"
+	@echo "make lint       ruff and mypy        make format  ruff, in place"
+	@echo "make bench      speed of each stage  make clean   remove .venv"
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(PIP) install --quiet --editable . --constraint constraints.txt
+	@touch $@
+
+.venv/developer: .venv/installed
+	$(PIP) install --quiet --editable '.[dev]' --constraint constraints.txt
+	@touch $@
+
+install: .venv/developer
+
+demo: .venv/installed
+	$(BIN)/npdraw run --preset glyphs --out runs/demo
+
+test: .venv/developer
+	$(BIN)/python -m pytest
+
+test-slow: .venv/developer
+	$(BIN)/python -m pytest -m slow
+
+lint: .venv/developer
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: .venv/developer
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/developer
+	$(BIN)/python -m tests.benchmarks
+
+clean:
+	rm -rf .venv

@@ -1,0 +1,113 @@
+"""Drawings and distributions that the tests of the model share."""
+
+from collections.abc import Callable
+from itertools import product
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from npdraw.model.latents import Factors, Latents
+from npdraw.model.layout import Layout
+
+
+@pytest.fixture(autouse=True)
+def one_thread(seeded: None) -> None:
+    """Tiny shapes gain nothing from threads, and lose much where cores are busy."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def drawings() -> Callable[..., Latents]:
+    """Return a function that makes random drawings."""
+
+    def draw(layout: Layout, parts: int, images: int, painted: float = 0.6) -> Latents:
+        size = images, layout.steps
+        return Latents(
+            torch.rand(size) < painted,
+            torch.randint(layout.placements, size),
+            torch.randint(parts, size),
+        ).canonical()
+
+    return draw
+
+
+@pytest.fixture
+def every_drawing() -> Callable[[Layout, int], Latents]:
+    """Return a function that lists every drawing once: (1 + O * K) ** T of them."""
+
+    def enumerate_all(layout: Layout, parts: int) -> Latents:
+        painted = product([1], range(layout.placements), range(parts))
+        table = torch.tensor(list(product([(0, 0, 0), *painted], repeat=layout.steps)))
+        return Latents(table[:, :, 0].bool(), table[:, :, 1], table[:, :, 2])
+
+    return enumerate_all
+
+
+@pytest.fixture
+def same() -> Callable[[Latents, Latents], bool]:
+    """Return a function that compares drawings."""
+
+    def equal(a: Latents, b: Latents) -> bool:
+        return (
+            torch.equal(a.whether, b.whether)
+            and torch.equal(a.where, b.where)
+            and torch.equal(a.what, b.what)
+        )
+
+    return equal
+
+
+@pytest.fixture
+def meddle() -> Callable[[Latents, int, int], Latents]:
+    """Return a function that writes arbitrary where and what into steps that do not paint."""
+
+    def change(z: Latents, placements: int, parts: int) -> Latents:
+        where = torch.randint_like(z.where, placements)
+        what = torch.randint_like(z.what, parts)
+        return Latents(
+            z.whether,
+            torch.where(z.whether, z.where, where),
+            torch.where(z.whether, z.what, what),
+        )
+
+    return change
+
+
+@pytest.fixture
+def shaken() -> Callable[..., nn.Module]:
+    """Return a function that moves every parameter, so that none is at a special start value."""
+
+    def shake(module: nn.Module, scale: float = 0.3) -> nn.Module:
+        with torch.no_grad():
+            for parameter in module.parameters():
+                parameter += scale * torch.randn_like(parameter)
+        return module.eval()
+
+    return shake
+
+
+@pytest.fixture
+def pin() -> Callable[[Factors, Latents], Tensor]:
+    """Return a function that finds uniforms [N, T, 3] with which `Factors.sample` gives `z`."""
+
+    def middle(log_prob: Tensor, index: Tensor) -> Tensor:
+        prob = log_prob.double().exp()
+        upto = prob.cumsum(-1).gather(-1, index[..., None]).squeeze(-1)
+        return upto - prob.gather(-1, index[..., None]).squeeze(-1) / 2
+
+    def uniforms(factors: Factors, z: Latents) -> Tensor:
+        paint = torch.sigmoid(factors.whether.double())
+        placement = z.where if factors.what.shape[2] > 1 else torch.zeros_like(z.where)
+        index = placement[..., None, None].expand(-1, -1, 1, factors.what.shape[3])
+        what = factors.what.gather(2, index).squeeze(2)
+        return torch.stack(
+            [
+                torch.where(z.whether, paint / 2, (1 + paint) / 2),
+                middle(factors.where, z.where),
+                middle(what, z.what),
+            ],
+            -1,
+        ).float()
+
+    return uniforms

@@ -1,0 +1,111 @@
+from math import ceil, floor
+
+import pytest
+import torch
+
+from npdraw.model.layout import Layout
+
+LAYOUTS = [
+    Layout(28, 28, 5, 5),  # the published grid
+    Layout(28, 28, 5, 5, 3),
+    Layout(4, 4, 2, 2),
+    Layout(7, 5, 4, 2),
+    Layout(9, 8, 3, 3, 2),
+    Layout(3, 10, 4, 3),  # one row
+    Layout(3, 3, 4, 3),  # one cell
+    Layout(5, 6, 2, 2, 3),
+    Layout(6, 7, 1, 1),
+]
+
+
+@pytest.fixture(params=LAYOUTS, ids=lambda x: f"{x.height}x{x.width} {x.part_size}/{x.stride}")
+def layout(request):
+    return request.param
+
+
+def slow_positions(layout):
+    """Model.md section 1, word by word."""
+    anchors = []
+    for side in (layout.height, layout.width):
+        n = ceil(side / layout.stride)
+        span = (n - 1) * layout.stride + layout.part_size + layout.jitter - 1
+        first = -floor((span - side) / 2)
+        anchors.append([first + i * layout.stride for i in range(n)])
+    return torch.tensor(
+        [
+            [[y + dy, x + dx] for dy in range(layout.jitter) for dx in range(layout.jitter)]
+            for y in anchors[0]
+            for x in anchors[1]
+        ]
+    )
+
+
+def pixels_of(layout, step, place):
+    """The pixels (row, column) of a placement, inside the image or not, in raster order."""
+    top, left = slow_positions(layout)[step, place].tolist()
+    side = range(layout.part_size)
+    return [(top + dy, left + dx) for dy in side for dx in side]
+
+
+def test_the_published_grid():
+    layout = LAYOUTS[0]
+    assert (layout.steps, layout.placements, layout.frame) == (36, 1, (30, 30))
+    assert layout.positions[:7, 0].tolist() == [[-1, x] for x in range(-1, 28, 5)] + [[4, -1]]
+
+
+def test_positions_are_those_of_the_definition(layout):
+    expected = slow_positions(layout)
+    assert torch.equal(layout.positions, expected)
+    assert (layout.steps, layout.placements) == expected.shape[:2]
+
+
+def test_every_pixel_of_the_image_can_be_painted(layout):
+    reached = {
+        pixel
+        for step in range(layout.steps)
+        for place in range(layout.placements)
+        for pixel in pixels_of(layout, step, place)
+    }
+    assert reached >= {(y, x) for y in range(layout.height) for x in range(layout.width)}
+    rows, columns = zip(*reached, strict=True)
+    extent = max(rows) - min(rows) + 1, max(columns) - min(columns) + 1
+    assert layout.frame == extent  # the frame holds all placements and nothing more
+    assert layout.origin == (-min(rows), -min(columns))
+
+
+def test_patches_are_what_lies_under_the_placements(layout):
+    images = torch.rand(2, 3, layout.height, layout.width)
+    patches = layout.patches(images)
+    for step in range(0, layout.steps, max(1, layout.steps // 7)):
+        for place in range(layout.placements):
+            within = torch.tensor(
+                [
+                    0 <= y < layout.height and 0 <= x < layout.width
+                    for y, x in pixels_of(layout, step, place)
+                ]
+            )
+            expected = torch.zeros(2, 3, len(within))
+            for i, (y, x) in enumerate(pixels_of(layout, step, place)):
+                if within[i]:
+                    expected[:, :, i] = images[:, :, y, x]
+            assert torch.equal(patches[:, step, place], expected.flatten(1))
+            assert torch.equal(layout.inside[step, place], within.float())
+
+
+def test_the_frame_keeps_the_image_and_adds_zeros(layout):
+    images = torch.rand(2, 1, layout.height, layout.width)
+    framed = layout.to_frame(images)
+    assert framed.shape[2:] == layout.frame
+    assert torch.equal(layout.crop(framed), images)
+    layout.crop(framed).zero_()
+    assert not framed.any()
+
+
+def test_overlapping_says_whether_two_steps_can_share_a_pixel(layout):
+    reach = [
+        {pixel for place in range(layout.placements) for pixel in pixels_of(layout, step, place)}
+        for step in range(layout.steps)
+    ]
+    share = any(reach[i] & reach[j] for i in range(layout.steps) for j in range(i))
+    # Of a single cell nothing can be said: the window is compared with the stride.
+    assert layout.overlapping == share or layout.steps == 1

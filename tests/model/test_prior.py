@@ -1,0 +1,231 @@
+import math
+
+import pytest
+import torch
+
+from npdraw.model.latents import Factors, Latents, Relaxed
+from npdraw.model.layout import Layout
+from npdraw.model.prior import Prior, _neighbours
+
+PLAIN = Layout(4, 4, 2, 2)
+JITTERED = Layout(4, 2, 2, 2, 2)
+LARGE = Layout(6, 8, 2, 2, 2)
+"""3 x 4 cells, each with 4 placements."""
+PARTS = 2
+
+
+@pytest.fixture
+def make_prior(shaken):
+    def make(layout, parts=PARTS, **changes):
+        bank = torch.rand(parts, 1, layout.part_size, layout.part_size)
+        sizes = {"width": 8, "depth": 2, "heads": 2, "mlp_width": 16}
+        return shaken(Prior(layout, bank, **sizes | changes), 0.5)
+
+    return make
+
+
+def factors_of(prior, z):
+    with torch.no_grad():
+        return prior(z.one_hot(prior.layout.placements, len(prior.bank)))
+
+
+def changed(z, t, field, placements, parts):
+    """The drawings with another answer to one question at step t, which paints."""
+    other = {name: getattr(z, name).clone() for name in ("whether", "where", "what")}
+    if field == "whether":
+        other["whether"][:, t] = False
+    else:
+        size = placements if field == "where" else parts
+        other[field][:, t] = (other[field][:, t] + 1) % size
+    return Latents(**other)
+
+
+@pytest.mark.parametrize("layout", [PLAIN, JITTERED], ids=repr)
+def test_all_drawings_together_have_probability_one(layout, make_prior, every_drawing):
+    prior = make_prior(layout)
+    z = every_drawing(layout, PARTS)
+    assert len(z) == (1 + layout.placements * PARTS) ** layout.steps
+    with torch.no_grad():
+        log_prob = prior.log_prob(z).double()
+    assert log_prob.exp().sum().item() == pytest.approx(1, abs=1e-5)
+    assert log_prob.std() > 0.3  # far from uniform
+
+
+@pytest.mark.parametrize("field", ["whether", "where", "what"])
+def test_no_step_changes_the_factors_up_to_itself(field, make_prior, drawings):
+    prior = make_prior(LARGE, parts=3)
+    z = drawings(LARGE, 3, 4)
+    for t in range(LARGE.steps):
+        z.whether[:, t] = True
+        before = factors_of(prior, z)
+        after = factors_of(prior, changed(z, t, field, 4, 3))
+        for name in ("whether", "where", "what"):
+            a, b = getattr(before, name), getattr(after, name)
+            assert torch.allclose(a[:, : t + 1], b[:, : t + 1], atol=1e-6)
+            if t + 1 < LARGE.steps:
+                assert (a[:, t + 1] - b[:, t + 1]).abs().amax() > 1e-4  # the next step sees it
+
+
+def test_gradients_of_a_step_reach_all_steps_before_it_and_none_after(make_prior, drawings):
+    prior = make_prior(LARGE)
+    soft = drawings(LARGE, PARTS, 1).one_hot(4, PARTS)
+    leaves = [x.clone().requires_grad_() for x in (soft.whether, soft.where, soft.what)]
+    for t in range(LARGE.steps):
+        p = prior(Relaxed(*leaves))
+        total = p.whether[0, t] + p.where[0, t, 0] + p.what[0, t, 0, 0]
+        whether, _, _ = torch.autograd.grad(total, leaves)
+        assert (whether[0, :t] != 0).all()
+        assert (whether[0, t:] == 0).all()
+
+
+@pytest.mark.parametrize("layout", [PLAIN, LARGE], ids=repr)
+def test_log_prob_does_not_depend_on_where_and_what_of_steps_that_do_not_paint(
+    layout, make_prior, drawings, meddle
+):
+    prior = make_prior(layout, parts=4)
+    z = drawings(layout, 4, 8, 0.3)
+    other = meddle(z, layout.placements, 4)
+    assert not torch.equal(other.what, z.what)
+    with torch.no_grad():
+        assert torch.equal(prior.log_prob(z), prior.log_prob(other))
+
+
+@pytest.mark.parametrize("layout", [PLAIN, LARGE], ids=repr)
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_cached_sampling_is_sampling_with_the_whole_model_at_every_step(
+    layout, temperature, make_prior, same
+):
+    prior = make_prior(layout, parts=4)
+    uniform = torch.rand(16, layout.steps, 3)
+    z = Latents(*(torch.zeros(16, layout.steps, dtype=d) for d in (torch.bool, *[torch.int64] * 2)))
+    for t in range(layout.steps):
+        drawn = factors_of(prior, z).sample(uniform, temperature)
+        z.whether[:, t], z.where[:, t] = drawn.whether[:, t], drawn.where[:, t]
+        z.what[:, t] = drawn.what[:, t]
+    assert same(prior.sample(uniform, temperature=temperature), z)
+    assert len(z.what.unique(dim=0)) > 5
+
+
+@pytest.mark.parametrize("layout", [PLAIN, Layout(2, 4, 2, 2, 2)], ids=repr)
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_samples_have_the_frequencies_of_their_probabilities(
+    layout, temperature, make_prior, every_drawing
+):
+    draws = 20_000
+    prior = make_prior(layout)
+    z = every_drawing(layout, PARTS)
+    p = factors_of(prior, z)
+    tempered = Factors(
+        p.whether / temperature,
+        (p.where / temperature).log_softmax(2),
+        (p.what / temperature).log_softmax(3),
+    )
+    expected = torch.stack(tempered.log_prob(z)).sum((0, 2)).double().exp()
+    drawn = prior.sample(torch.rand(draws, layout.steps, 3), temperature=temperature)
+
+    def number(x):
+        """Drawings as numbers in the order of `every_drawing`."""
+        digits = x.whether * (1 + x.where * PARTS + x.what)
+        base = 1 + layout.placements * PARTS
+        return (digits * base ** torch.arange(layout.steps - 1, -1, -1)).sum(1)
+
+    assert torch.equal(number(z), torch.arange(len(z)))
+    observed = torch.bincount(number(drawn), minlength=len(z))
+    common = expected * draws > 5
+    assert common.sum() > 15
+    chi_square = ((observed - draws * expected).square() / (draws * expected))[common].sum()
+    free = int(common.sum())
+    assert chi_square < free + 5 * math.sqrt(2 * free)
+    assert abs(observed[common].sum() / draws - expected[common].sum()) < 0.01
+
+
+def test_cold_samples_are_the_most_probable_answers_one_after_the_other(make_prior):
+    prior = make_prior(LARGE, parts=3)
+    z = prior.sample(torch.rand(10, LARGE.steps, 3), temperature=1e-6)
+    assert len(z.whether.unique(dim=0)) == 1
+    assert torch.equal(z.whether, factors_of(prior, z).whether > 0)
+
+
+def test_an_image_does_not_depend_on_the_others(make_prior, same):
+    prior = make_prior(LARGE, parts=4)
+    uniform = torch.rand(9, LARGE.steps, 3)
+    together = prior.sample(uniform)
+    for i in range(9):
+        assert same(prior.sample(uniform[i : i + 1]), together[i : i + 1])
+
+
+@pytest.mark.parametrize("steps", [0, 5, 12])
+def test_completion_goes_on_from_the_steps_given(steps, make_prior, drawings, same):
+    prior = make_prior(LARGE, parts=4)
+    uniform = torch.rand(6, LARGE.steps, 3)
+    sampled = prior.sample(uniform)
+    # With the start that sampling would have drawn, the rest is what it would have drawn,
+    # whatever the numbers and the given latents of the other part.
+    other = drawings(LARGE, 4, 6)
+    start = torch.arange(LARGE.steps) < steps
+    given = Latents(
+        *(
+            torch.where(start, getattr(sampled, name), getattr(other, name))
+            for name in ("whether", "where", "what")
+        )
+    )
+    noise = torch.where(start[:, None], torch.rand_like(uniform), uniform)
+    assert same(prior.sample(noise, given=given, given_steps=steps), sampled)
+    # With another start it is kept, and the rest differs.
+    completed = prior.sample(uniform, given=other, given_steps=steps)
+    assert torch.equal(completed.whether[:, :steps], other.whether[:, :steps])
+    assert torch.equal(completed.where[:, :steps], other.where[:, :steps])
+    assert torch.equal(completed.what[:, :steps], other.what[:, :steps])
+    assert same(completed, sampled) == (steps == 0)
+
+
+def test_probabilities_of_what_depend_on_where(make_prior, drawings):
+    p = factors_of(make_prior(JITTERED), drawings(JITTERED, PARTS, 2))
+    assert p.what.shape[2] == 4
+    assert (p.what[:, :, 0] - p.what[:, :, 1]).abs().min() > 1e-3
+
+
+def test_alike_parts_start_out_alike():
+    # Through its pixels: of three parts, equal ones are embedded equally but for what is learned.
+    bank = torch.rand(3, 1, 2, 2)
+    bank[1] = bank[0]
+    prior = Prior(PLAIN, bank, width=8, depth=1, heads=2, mlp_width=8)
+    with torch.no_grad():
+        prior.part_embedding.zero_()
+        z = Latents(*(torch.zeros(3, 4, dtype=d) for d in (torch.bool, *[torch.int64] * 2)))
+        z.whether[:, 0], z.what[:, 0] = True, torch.arange(3)
+        p = factors_of(prior, z)
+    assert torch.equal(p.whether[0], p.whether[1])
+    assert not torch.equal(p.whether[0], p.whether[2])
+
+
+@pytest.mark.parametrize(
+    "layout", [Layout(6, 8, 2, 2), Layout(2, 8, 2, 2), Layout(8, 2, 2, 2)], ids=repr
+)
+def test_neighbours_are_the_four_cells_drawn_before_around_a_cell(layout):
+    source, known = _neighbours(layout)
+    for t in range(layout.steps):
+        row, column = divmod(t, layout.columns)
+        expected = [t - 1 if t else None]  # left, or the end of the row above
+        for above in (column, column - 1, column + 1):
+            inside = row > 0 and 0 <= above < layout.columns
+            expected.append((row - 1) * layout.columns + above if inside else None)
+        found = [s if k else None for s, k in zip(source[t].tolist(), known[t], strict=True)]
+        assert found == expected
+        assert (source[t] >= 0).all()
+
+
+def test_all_parameters_have_a_gradient(make_prior, drawings):
+    prior = make_prior(LARGE)
+    prior.log_prob(drawings(LARGE, PARTS, 16)).sum().backward()
+    for name, parameter in prior.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+
+
+def test_dropout_is_for_training_alone(make_prior, drawings):
+    prior = make_prior(PLAIN, dropout=0.5)
+    z = drawings(PLAIN, PARTS, 4)
+    with torch.no_grad():
+        assert torch.equal(prior.log_prob(z), prior.log_prob(z))
+        prior.train()
+        assert not torch.equal(prior.log_prob(z), prior.log_prob(z))
