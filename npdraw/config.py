@@ -99,18 +99,19 @@ class DecoderConfig:
     prior: str = setting("joint", "joint: the prior goes on training; frozen: the paper's setting")
     encoder_channels: int = setting(96, "channels of the encoder")
     encoder_depth: int = setting(4, "residual blocks of the encoder")
-    decoder_channels: tuple[int, ...] = setting((64, 128), "channels at each halving of size")
+    decoder_channels: tuple[int, ...] = setting((48, 96), "channels at each halving of size")
     decoder_depth: int = setting(2, "residual blocks at each size, down and up")
     decoder_patch: int = setting(2, "side of the squares of pixels the decoder starts from")
-    steps: int = setting(4500, "training steps")
-    batch_size: int = setting(128, "images in a step")
-    encoder_learning_rate: float = setting(1e-3, "peak learning rate of encoder and prior")
-    learning_rate: float = setting(1e-3, "peak learning rate of the decoder")
+    steps: int = setting(6000, "training steps")
+    batch_size: int = setting(64, "images in a step")
+    encoder_learning_rate: float = setting(2e-3, "peak learning rate of encoder and prior")
+    learning_rate: float = setting(2e-3, "peak learning rate of the decoder")
     weight_decay: float = setting(0.01, "weight decay of AdamW")
     warmup: float = setting(0.03, "fraction of the steps in which the learning rate rises")
     ema: float = setting(0.998, "decay a step of the moving average of the weights")
     temperature: float = setting(0.6, "temperature of the relaxed sample at the start")
     final_temperature: float = setting(0.15, "temperature at the end")
+    hard_fraction: float = setting(0.0, "fraction of a batch whose latents are rounded, 0..1")
     parse_weight: float = setting(1.0, "weight of the cross-entropy to the parse at the start")
     final_parse_weight: float = setting(0.0, "its floor")
     parse_until: float = setting(0.3, "fraction of the steps in which it decays to the floor")
@@ -137,6 +138,7 @@ class DecoderConfig:
         )
         for name in ("parse_weight", "final_parse_weight", "canvas_weight", "kl_weight"):
             _require(getattr(self, name) >= 0, f"decoder.{name} is negative")
+        _require(0 <= self.hard_fraction <= 1, f"decoder.hard_fraction {self.hard_fraction}")
         _require(0 <= self.parse_until <= 1, f"decoder.parse_until {self.parse_until}")
         _check_training("decoder", self)
 
@@ -171,7 +173,7 @@ PRESETS: Mapping[str, Config] = {
         preset="glyphs",
         data="glyphs",
         prior=PriorConfig(width=96, depth=3, mlp_width=384, steps=300),
-        decoder=DecoderConfig(steps=450, ema=0.99, decoder_channels=(48, 96)),
+        decoder=DecoderConfig(steps=600, ema=0.99),
     ),
     "mnist": Config(preset="mnist", data="mnist"),
     "omniglot": Config(preset="omniglot", data="omniglot"),

@@ -79,6 +79,22 @@ class Relaxed:
     """float [N, T, K], sums to 1 over K."""
 
 
+def harden(z: Relaxed, rows: int) -> Relaxed:
+    """Round the first `rows` of soft drawings to hard ones; gradients pass straight through."""
+    whether = (z.whether[:rows] > 0.5).float()
+    where = F.one_hot(z.where[:rows].argmax(2), z.where.shape[2]).float()
+    what = F.one_hot(z.what[:rows].argmax(2), z.what.shape[2]).float()
+    hard = Relaxed(whether, where, what)
+    return Relaxed(*(_through(getattr(hard, n), getattr(z, n)) for n in Relaxed.__annotations__))
+
+
+def _through(hard: Tensor, soft: Tensor) -> Tensor:
+    """Values of `hard` in its rows, gradients of `soft` everywhere."""
+    shift = torch.zeros_like(soft)
+    shift[: len(hard)] = hard - soft[: len(hard)].detach()
+    return soft + shift
+
+
 @dataclass(frozen=True)
 class Factors:
     """Distributions of the steps: p(whether), p(where), p(what | where), in fp32.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from npdraw.model.canvas import paint, paint_relaxed
 from npdraw.model.decoder import Decoder
 from npdraw.model.encoder import Encoder
-from npdraw.model.latents import Factors, Latents
+from npdraw.model.latents import Factors, Latents, harden
 from npdraw.model.layout import Layout
 from npdraw.model.likelihood import Bernoulli
 from npdraw.model.prior import Prior
@@ -84,13 +84,21 @@ class NPDraw(nn.Module):
         """Uniform numbers a step of a relaxed sample needs: whether, placements, parts."""
         return 1 + self.layout.placements + len(self.bank)
 
-    def terms(self, images: Tensor, parse: Latents, uniform: Tensor, temperature: float) -> Terms:
+    def terms(
+        self,
+        images: Tensor,
+        parse: Latents,
+        uniform: Tensor,
+        temperature: float,
+        hard_rows: int = 0,
+    ) -> Terms:
         """Return the parts of the training loss from one relaxed sample.
 
-        Images [N, C, H, W] in {0, 1}, their `parse`, `uniform` [N, T, noise_size] in [0, 1).
+        Images [N, C, H, W] in {0, 1}, their `parse`, `uniform` [N, T, noise_size] in [0, 1). The
+        latents of the first `hard_rows` images are rounded, their gradients straight-through.
         """
         q = self.encoder(images, self.bank)
-        z = q.relax(uniform, temperature)
+        z = harden(q.relax(uniform, temperature), hard_rows)
         canvas = paint_relaxed(z, self.bank, self.layout, self.compositing)
         output = self.decoder(canvas)
         error = (canvas[:, : images.shape[1]] - images).square()

@@ -10,7 +10,7 @@ from torch import Tensor
 from npdraw.artifacts import Header
 from npdraw.config import ParseConfig
 from npdraw.datasets import PATHS, Source, digest, keep, load, parse_source, validation_size
-from npdraw.errors import DataError
+from npdraw.errors import DataError, UsageError
 from npdraw.stages.output import read_json, run_folder
 from npdraw.stages.progress import Progress
 
@@ -91,12 +91,18 @@ def same_images(
     if source.name != recorded["name"]:
         return training_images(source, root, config, None, progress)
     limit = recorded["train"] + recorded["validation"]
-    images = training_images(source, root, config, limit, progress)
+    hint = "Name the right images with --data or --data-root, or parse these first."
+    try:
+        images = training_images(source, root, config, limit, progress)
+    except UsageError as error:
+        raise DataError(
+            f"{source} has fewer images than the {limit} that {made_from} was made from", hint=hint
+        ) from error
     if images.dataset["digest"] != recorded["digest"]:
         raise DataError(
             f"the images of {source} are {images.dataset['digest'][:6]}, but {made_from} was made "
             f"from {recorded['digest'][:6]}",
-            hint="Name the right images with --data or --data-root, or parse these first.",
+            hint=hint,
         )
     return images
 

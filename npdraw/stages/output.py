@@ -103,8 +103,11 @@ def finished(out: Path, kind: str, identity: Identity, *, force: bool) -> Header
 
 
 def resumable(checkpoint: Path, out: Path, identity: Identity, *, force: bool) -> bool:
-    """Whether a checkpoint continues this run; `UsageError` if it has other settings, unforced."""
-    if not checkpoint.exists():
+    """Whether a checkpoint continues this run; `UsageError` if it has other settings, unforced.
+
+    Forced, the run starts afresh: no checkpoint is looked at, be it damaged.
+    """
+    if force or not checkpoint.exists():
         return False
     header = read_header(checkpoint, kind="checkpoint")
     return _matches(out, header, identity, force=force)

@@ -14,6 +14,12 @@ from npdraw.stages.noise import uniform
 CHUNK = 64
 """Drawings sampled at once, always: float sums depend on the batch size, choices must not."""
 
+LEGIBLE = 56
+"""Pixels a side that a picture on a sheet has at least, if a whole factor gets there."""
+
+BORDER, GREY = 4, 96
+"""Width of the frame between pictures, pixels, and its value."""
+
 MARK = "npdraw"
 """Key of the PNG text that says what a picture shows; its presence says that npdraw made it."""
 
@@ -42,29 +48,29 @@ def png(pixels: Tensor, text: str = "") -> bytes:
     return buffer.getvalue()
 
 
-def tile(images: Tensor, columns: int | None = None, border: int = 2) -> Tensor:
-    """Lay uint8 images [N, C, H, W] out in rows, with a border of grey between and around them.
+def tile(images: Tensor, columns: int | None = None) -> Tensor:
+    """Lay uint8 images [N, C, H, W] out in rows, with grey between and around them.
 
-    As nearly square as possible unless `columns` is given; returns [C, height, width].
+    As nearly square as possible unless `columns` is given. Images of less than `LEGIBLE` pixels are
+    enlarged by a whole factor. Returns [C, height, width].
     """
+    factor = max(1, LEGIBLE // images.shape[2])
+    images = images.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
     count, channels, height, width = images.shape
     columns = columns or max(1, round((count * height / width) ** 0.5))
     rows = -(-count // columns)
-    sheet = torch.full(
-        (channels, rows * (height + border) + border, columns * (width + border) + border),
-        96,
-        dtype=torch.uint8,
-    )
+    size = rows * (height + BORDER) + BORDER, columns * (width + BORDER) + BORDER
+    sheet = torch.full((channels, *size), GREY, dtype=torch.uint8)
     for index, image in enumerate(images):
         row, column = divmod(index, columns)
-        top, left = border + row * (height + border), border + column * (width + border)
+        top, left = BORDER + row * (height + BORDER), BORDER + column * (width + BORDER)
         sheet[:, top : top + height, left : left + width] = image
     return sheet
 
 
-def beside(left: Tensor, right: Tensor, gap: int = 1) -> Tensor:
-    """Put uint8 images [N, C, H, W] side by side in pairs, with a grey gap."""
-    between = torch.full((*left.shape[:3], gap), 96, dtype=torch.uint8)
+def beside(left: Tensor, right: Tensor) -> Tensor:
+    """Put uint8 images [N, C, H, W] side by side in pairs, with a grey line between."""
+    between = torch.full((*left.shape[:3], 1), GREY, dtype=torch.uint8)
     return torch.cat([left, between, right], 3)
 
 

@@ -94,12 +94,12 @@ def train_decoder(
         header = finished(out, "model", identity, force=runtime.force)
         if header is not None:
             return repeated(folder, header, out) | {"resumed_from": settings.steps}
-        encoder_side = [*model.encoder.parameters(), *model.prior.parameters()]
-        groups = [
-            (encoder_side, settings.encoder_learning_rate),
-            (list(model.decoder.parameters()), settings.learning_rate),
+        parts = [
+            (model.encoder, settings.encoder_learning_rate),
+            (model.prior, settings.encoder_learning_rate),
+            (model.decoder, settings.learning_rate),
         ]
-        state = new_state(model, groups, settings.weight_decay)
+        state = new_state(model, parts, settings.weight_decay)
         resumed_from = resume(state, out, folder, identity, force=runtime.force)
         write_json(folder / "config.json", identity.config | {"source": str(data.source)})
         log = MetricsLog(folder / "metrics.jsonl", step=state.step)
@@ -210,16 +210,17 @@ def train_step(
     shape = (len(images), model.layout.steps, model.noise_size())
     uniforms = torch.rand(shape, generator=noise, device=device)
     temperature, parse_weight = schedule(step, settings)
+    parse = parse_images(  # in fp32, as the stored parses: bf16 would choose other parts
+        images,
+        model.bank,
+        model.layout,
+        threshold=config.parse.threshold,
+        compositing=model.compositing,
+        sweeps=config.parse.sweeps,
+    )
     with runtime.autocast(device):
-        parse = parse_images(
-            images,
-            model.bank,
-            model.layout,
-            threshold=config.parse.threshold,
-            compositing=model.compositing,
-            sweeps=config.parse.sweeps,
-        )
-        terms = model.terms(images, parse, uniforms, temperature)
+        hard_rows = round(settings.hard_fraction * len(images))
+        terms = model.terms(images, parse, uniforms, temperature, hard_rows)
         loss = (
             terms.distortion
             + settings.kl_weight * terms.rate

@@ -68,9 +68,7 @@ def train_prior(
         header = finished(out, "prior", identity, force=runtime.force)
         if header is not None:
             return repeated(folder, header, out) | {"resumed_from": settings.steps}
-        state = new_state(
-            prior, [(list(prior.parameters()), settings.learning_rate)], settings.weight_decay
-        )
+        state = new_state(prior, [(prior, settings.learning_rate)], settings.weight_decay)
         resumed_from = resume(state, out, folder, identity, force=runtime.force)
         write_json(folder / "config.json", identity.config)
         log = MetricsLog(folder / "metrics.jsonl", step=state.step)

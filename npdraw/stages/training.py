@@ -8,15 +8,17 @@ import math
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from npdraw.artifacts import read_artifact, write_artifact
 from npdraw.errors import ArtifactError, DivergedError, StoppedError
+from npdraw.stages.muon import Muon
 from npdraw.stages.output import Identity, clear, resumable
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -28,7 +30,8 @@ class State:
     """A training in progress."""
 
     model: nn.Module
-    optimizer: torch.optim.AdamW
+    optimizers: list[torch.optim.Optimizer]
+    """Muon for the matrices and kernels between layers, AdamW for everything else."""
     average: dict[str, Tensor]
     """Exponential moving average of the weights, used wherever the model is judged."""
     best: dict[str, Tensor]
@@ -37,33 +40,36 @@ class State:
     best_step: int = 0
     best_score: float = math.inf
     """Validation nats at `best_step`."""
-    peak_rates: list[float] = field(default_factory=list)
-    """Peak learning rate of each parameter group."""
 
 
-def new_state(
-    model: nn.Module, groups: list[tuple[list[nn.Parameter], float]], weight_decay: float
-) -> State:
-    """Return a training at step 0; `groups` are parameters and their peak learning rates.
+def new_state(model: nn.Module, parts: list[tuple[nn.Module, float]], weight_decay: float) -> State:
+    """Return a training at step 0; `parts` of the model have peak learning rates of their own.
 
-    Only matrices and kernels decay, not biases, norms and scales.
+    Matrices and kernels decay; embeddings, biases, norms and scales do not.
     """
-    options = []
-    for parameters, rate in groups:
-        trained = [p for p in parameters if p.requires_grad]
-        options.append({"params": [p for p in trained if p.ndim > 1], "lr": rate})
-        options.append(
-            {"params": [p for p in trained if p.ndim <= 1], "lr": rate, "weight_decay": 0.0}
-        )
-    options = [group for group in options if group["params"]]
-    optimizer = torch.optim.AdamW(options, weight_decay=weight_decay, betas=(0.9, 0.99), fused=True)
-    return State(
-        model,
-        optimizer,
-        average=_weights(model),
-        best=_weights(model),
-        peak_rates=[float(group["lr"]) for group in options],  # type: ignore[arg-type]
-    )
+    matrices: list[dict[str, Any]] = []
+    others: list[dict[str, Any]] = []
+    for part, rate in parts:
+        hidden = _hidden_matrices(part)
+        trained = [p for p in part.parameters() if p.requires_grad]
+        matrices.append({"params": [p for p in trained if id(p) in hidden], "peak": rate})
+        others.append({"params": [p for p in trained if id(p) not in hidden], "peak": rate})
+    optimizers: list[torch.optim.Optimizer] = []
+    if any(group["params"] for group in matrices):
+        optimizers.append(Muon(matrices, lr=0.0, weight_decay=weight_decay))
+    if any(group["params"] for group in others):
+        adam = torch.optim.AdamW(others, lr=0.0, weight_decay=0.0, betas=(0.9, 0.99), fused=True)
+        optimizers.append(adam)
+    return State(model, optimizers, average=_weights(model), best=_weights(model))
+
+
+def _hidden_matrices(part: nn.Module) -> set[int]:
+    """Identities of the weights between layers; those of heads are better off with AdamW."""
+    return {
+        id(module.weight)
+        for name, module in part.named_modules()
+        if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d) and "head" not in name
+    }
 
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:
@@ -90,7 +96,7 @@ def descend(state: State, loss: Tensor, rate: float, decay: float) -> float:
             f"the loss is {value} at step {state.step}",
             hint="Lower the learning rate; the same command goes on from the last checkpoint.",
         )
-    state.optimizer.zero_grad(set_to_none=True)
+    state.model.zero_grad(set_to_none=True)
     loss.backward()
     norm = nn.utils.clip_grad_norm_(state.model.parameters(), 50.0)
     if not math.isfinite(float(norm)):
@@ -98,9 +104,10 @@ def descend(state: State, loss: Tensor, rate: float, decay: float) -> float:
             f"the gradient is {float(norm)} at step {state.step}",
             hint="Lower the learning rate; the same command goes on from the last checkpoint.",
         )
-    for group, peak in zip(state.optimizer.param_groups, state.peak_rates, strict=True):
-        group["lr"] = peak * rate
-    state.optimizer.step()
+    for optimizer in state.optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * rate
+        optimizer.step()
     state.step += 1
     decay = min(decay, state.step / (state.step + 10))
     for name, weight in state.model.state_dict().items():
@@ -139,8 +146,9 @@ def save_checkpoint(path: Path, state: State, identity: Identity) -> None:
     tensors |= {f"average/{name}": value for name, value in state.average.items()}
     tensors |= {f"best/{name}": value for name, value in state.best.items()}
     for name, parameter in state.model.named_parameters():
-        for key, value in state.optimizer.state.get(parameter, {}).items():
-            tensors[f"optimizer/{key}/{name}"] = value
+        for optimizer in state.optimizers:
+            for key, value in optimizer.state.get(parameter, {}).items():
+                tensors[f"optimizer/{key}/{name}"] = value
     metrics: dict[str, float] = {"step": state.step, "best_step": state.best_step}
     if math.isfinite(state.best_score):
         metrics["best_score"] = state.best_score
@@ -171,14 +179,15 @@ def load_checkpoint(path: Path, state: State) -> None:
         raise ArtifactError(
             f"{path} does not fit its settings", hint="--force starts the training afresh."
         ) from error
-    moments = sections.get("optimizer", {})
-    for name, parameter in state.model.named_parameters():
-        if f"step/{name}" in moments:
-            saved = {"step": moments[f"step/{name}"].to(parameter.device)}
-            for key in ("exp_avg", "exp_avg_sq"):
-                # The fused optimiser walks through memory: strides must be those of the weight.
-                saved[key] = torch.empty_like(parameter).copy_(moments[f"{key}/{name}"])
-            state.optimizer.state[parameter] = saved
+    names = {parameter: name for name, parameter in state.model.named_parameters()}
+    for optimizer in state.optimizers:
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                optimizer.state[parameter] = {
+                    key.removesuffix(f"/{names[parameter]}"): value.to(parameter.device)
+                    for key, value in sections.get("optimizer", {}).items()
+                    if key.partition("/")[2] == names[parameter]
+                }
     metrics = artifact.header.metrics
     state.step, state.best_step = int(metrics["step"]), int(metrics["best_step"])
     state.best_score = metrics.get("best_score", math.inf)

@@ -81,7 +81,7 @@ def shaken() -> Callable[..., nn.Module]:
     def shake(module: nn.Module, scale: float = 0.3) -> nn.Module:
         with torch.no_grad():
             for parameter in module.parameters():
-                parameter += scale * torch.randn_like(parameter)
+                parameter.add_(scale * torch.randn_like(parameter))
         return module.eval()
 
     return shake

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -81,7 +83,7 @@ def test_iterations_never_raise_the_error():
         for n in range(12)
     ]
     assert errors[11] < 0.95 * errors[0]
-    for before, after in zip(errors, errors[1:], strict=False):
+    for before, after in pairwise(errors):
         assert after <= before + 1e-8
 
 

@@ -1,0 +1,265 @@
+"""The whole model, on layouts small enough to enumerate every drawing."""
+
+from itertools import product
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from npdraw.model.latents import Factors, Latents
+from npdraw.model.layout import Layout
+from npdraw.model.npdraw import NPDraw
+from npdraw.model.parsing import parse
+from npdraw.model.prior import Prior
+from npdraw.stages.eval_nll import log_mean_exp
+
+PARTS = 2
+SETUPS = [
+    (Layout(4, 4, 2, 2), "max", 1),  # 3 ** 4 drawings
+    (Layout(2, 4, 2, 2, 2), "over", 2),  # 9 ** 2, jitter, overlapping
+    (Layout(3, 3, 3, 2), "max", 1),  # overlapping
+]
+setups = pytest.mark.parametrize(
+    ("layout", "compositing", "patch"), SETUPS, ids=lambda x: repr(x) if x is not None else ""
+)
+
+
+@pytest.fixture
+def make_model(shaken):
+    def make(layout, compositing, patch, parts=PARTS, scale=0.3):
+        bank = torch.rand(parts, 1, layout.part_size, layout.part_size)
+        prior = Prior(layout, bank, width=8, depth=1, heads=2, mlp_width=16)
+        model = NPDraw(
+            layout,
+            bank,
+            prior,
+            compositing=compositing,
+            encoder_channels=6,
+            encoder_depth=1,
+            decoder_channels=(4, 6),
+            decoder_depth=1,
+            decoder_patch=patch,
+        )
+        return shaken(model, scale)
+
+    return make
+
+
+def binary_images(layout, images):
+    return torch.rand(images, 1, layout.height, layout.width).round()
+
+
+def rows(q, times):
+    """q of one image, `times` times."""
+    return Factors(*(x.expand(times, *x.shape[1:]) for x in (q.whether, q.where, q.what)))
+
+
+@pytest.fixture
+def enumerated(make_model, every_drawing, pin):
+    """Return a function that weighs one image with every drawing, in double."""
+
+    def weigh_all(layout, compositing, patch):
+        model = make_model(layout, compositing, patch)
+        image, z = binary_images(layout, 1), every_drawing(layout, PARTS)
+        with torch.no_grad():
+            q = rows(model.encode(image), len(z))
+            w = model.weigh(image.expand(len(z), -1, -1, -1), q, pin(q, z))
+            log_q = torch.stack(q.log_prob(z)).double().sum((0, 2))
+            log_p = model.prior.log_prob(z).double()
+            ink = model.decode(model.paint(z)).double()
+            pixels = torch.where(image > 0, ink, 1 - ink).log().sum((1, 2, 3))
+        return SimpleNamespace(
+            model=model,
+            image=image,
+            q=log_q.exp(),
+            log_q=log_q,
+            log_p=log_p,
+            log_likelihood=pixels,
+            weighted=w,
+            log_weight=w.log_weight.double(),
+            log_evidence=torch.logsumexp(log_p + pixels, 0),
+        )
+
+    return weigh_all
+
+
+@setups
+def test_a_sample_is_weighed_with_its_own_densities(layout, compositing, patch, enumerated):
+    e = enumerated(layout, compositing, patch)
+    w = e.weighted
+    assert torch.allclose(-w.distortion.double(), e.log_likelihood, atol=1e-4)
+    assert torch.allclose(w.rate.double(), e.log_q - e.log_p, atol=1e-4)
+    assert torch.allclose(w.log_weight, -w.distortion - w.rate)
+    assert e.log_likelihood.std() > 0.1 and e.log_p.std() > 0.3 and e.log_q.std() > 0.3
+
+
+@setups
+def test_weights_average_to_the_evidence(layout, compositing, patch, enumerated):
+    e = enumerated(layout, compositing, patch)
+    assert e.q.sum().item() == pytest.approx(1, abs=1e-5)
+    average = (e.q * e.log_weight.exp()).sum()
+    assert average.item() == pytest.approx(e.log_evidence.exp().item(), rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.parametrize(("layout", "compositing", "patch"), SETUPS[1:2], ids=repr)
+def test_all_images_together_have_probability_one(
+    layout, compositing, patch, make_model, every_drawing
+):
+    model, z = make_model(layout, compositing, patch), every_drawing(layout, PARTS)
+    images = torch.tensor(list(product([0.0, 1.0], repeat=8))).view(256, 1, 2, 4)
+    with torch.no_grad():
+        output = model.decoder(model.paint(z))
+        log_p = model.prior.log_prob(z).double()
+        total = sum(
+            (log_p + model.likelihood.log_prob(output, image.expand_as(output)).double())
+            .exp()
+            .sum()
+            for image in images
+        )
+    assert total.item() == pytest.approx(1, abs=1e-5)
+
+
+@setups
+def test_the_rate_and_its_closed_form_have_one_average(layout, compositing, patch, enumerated):
+    e = enumerated(layout, compositing, patch)
+    divergence = (e.q * (e.log_q - e.log_p)).sum().item()
+    assert divergence > 0.1
+    assert (e.q * e.weighted.rate.double()).sum().item() == pytest.approx(divergence, abs=1e-4)
+    closed = (e.q * e.weighted.analytic_rate.double()).sum().item()
+    assert closed == pytest.approx(divergence, abs=1e-4)
+    assert (e.weighted.analytic_rate >= 0).all()
+
+
+def expected_nll(e, samples):
+    """Mean and variance of the estimate with one or two samples, by enumeration."""
+    if samples == 1:
+        value, weight = -e.log_weight, e.q
+    else:
+        pair = torch.stack(torch.broadcast_tensors(e.log_weight[:, None], e.log_weight[None]))
+        value, weight = -log_mean_exp(pair.flatten(1)), torch.outer(e.q, e.q).flatten()
+    mean = (weight * value).sum()
+    return mean.item(), (weight * (value - mean).square()).sum().item()
+
+
+@setups
+@pytest.mark.parametrize("samples", [1, 2])
+def test_sampled_estimates_average_to_the_enumerated_ones(
+    layout, compositing, patch, samples, enumerated
+):
+    e, repeats = enumerated(layout, compositing, patch), 10_000
+    with torch.no_grad():
+        q = rows(e.model.encode(e.image), samples * repeats)
+        images = e.image.expand(samples * repeats, -1, -1, -1)
+        w = e.model.weigh(images, q, torch.rand(samples * repeats, layout.steps, 3))
+    nll = -log_mean_exp(w.log_weight.double().view(samples, repeats))
+    mean, variance = expected_nll(e, samples)
+    assert variance > 0.01
+    assert abs(nll.mean().item() - mean) < 4 * (variance / repeats) ** 0.5
+
+
+@setups
+def test_estimates_are_bounds_that_fall_with_more_samples(layout, compositing, patch, enumerated):
+    e = enumerated(layout, compositing, patch)
+    one, _ = expected_nll(e, 1)
+    two, _ = expected_nll(e, 2)
+    assert -e.log_evidence.item() < two - 1e-3 < one - 1e-2
+
+
+@setups
+def test_relaxed_and_hard_terms_meet_at_low_temperature(
+    layout, compositing, patch, make_model, pin
+):
+    model = make_model(layout, compositing, patch)
+    images = binary_images(layout, 16)
+    drawn = parse(images, model.bank, layout, threshold=0.1, compositing=compositing)
+    uniform = torch.rand(16, layout.steps, model.noise_size())
+    with torch.no_grad():
+        terms = model.terms(images, drawn, uniform, 1e-6)
+        q = model.encode(images)
+        soft = q.relax(uniform, 1e-6)
+        z = Latents(soft.whether > 0.5, soft.where.argmax(2), soft.what.argmax(2)).canonical()
+        w = model.weigh(images, q, pin(q, z))
+    assert torch.allclose(terms.distortion, w.distortion, atol=1e-4)
+    assert torch.allclose(terms.rate, w.analytic_rate, atol=1e-4)
+    assert torch.allclose(terms.canvas, w.canvas_error * images[0].numel(), atol=1e-4)
+    assert torch.allclose(terms.parse, -torch.stack(q.log_prob(drawn)).sum((0, 2)))
+
+
+@setups
+def test_the_canvas_error_is_the_mean_over_pixels(layout, compositing, patch, make_model, pin):
+    model = make_model(layout, compositing, patch)
+    images = binary_images(layout, 6)
+    with torch.no_grad():
+        q = model.encode(images)
+        uniform = torch.rand(6, layout.steps, 3)
+        canvas = model.paint(q.sample(uniform))
+        found = model.weigh(images, q, uniform).canvas_error
+    assert torch.allclose(found, (canvas[:, :1] - images).square().mean((1, 2, 3)))
+
+
+def test_the_decoder_sees_nothing_but_the_canvas(make_model, pin):
+    # The second of two cells covers the first wherever that is inside the image: what the first
+    # painted leaves no trace in p(x | z).
+    layout = Layout(2, 4, 4, 2)
+    model = make_model(layout, "over", 1, parts=3)
+    assert layout.positions[:, 0].tolist() == [[-1, -1], [-1, 1]]
+    z = Latents(
+        torch.ones(3, 2).bool(), torch.zeros(3, 2).long(), torch.tensor([[0, 2], [1, 2], [0, 1]])
+    )
+    canvas = model.paint(z)
+    canvas[:, :, :, 0] = 0.5  # the only column that shows the first
+    with torch.no_grad():
+        shown = model.decode(canvas)
+    assert torch.equal(shown[0], shown[1])
+    assert not torch.allclose(shown[0], shown[2], atol=1e-4)
+
+
+@setups
+def test_results_do_not_depend_on_the_other_images(layout, compositing, patch, make_model):
+    model = make_model(layout, compositing, patch)
+    images = binary_images(layout, 6)
+    drawn = parse(images, model.bank, layout, threshold=0.1, compositing=compositing)
+    hard, soft = torch.rand(6, layout.steps, 3), torch.rand(6, layout.steps, model.noise_size())
+    with torch.no_grad():
+        w = model.weigh(images, model.encode(images), hard)
+        terms = model.terms(images, drawn, soft, 0.5)
+        for i in range(6):
+            one = slice(i, i + 1)
+            alone = model.weigh(images[one], model.encode(images[one]), hard[one])
+            for name in ("distortion", "rate", "analytic_rate", "canvas_error"):
+                assert torch.allclose(getattr(alone, name), getattr(w, name)[one], atol=1e-5)
+            single = model.terms(images[one], drawn[one], soft[one], 0.5)
+            for name in ("distortion", "rate", "parse", "canvas"):
+                assert torch.allclose(getattr(single, name), getattr(terms, name)[one], atol=1e-5)
+
+
+@pytest.mark.parametrize("compositing", ["max", "over"])
+def test_every_parameter_learns_from_the_loss(compositing, make_model):
+    layout = Layout(6, 6, 2, 2, 2)
+    model = make_model(layout, compositing, 2, parts=4)
+    images = binary_images(layout, 8)
+    drawn = parse(images, model.bank, layout, threshold=0.1, compositing=compositing)
+    uniform = torch.rand(8, layout.steps, model.noise_size())
+    terms = model.terms(images, drawn, uniform, 0.6)
+    (terms.distortion + terms.rate + terms.parse + terms.canvas).mean().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize("term", ["distortion", "rate", "parse", "canvas"])
+def test_every_term_teaches_the_encoder_all_three_answers(term, make_model):
+    layout = Layout(6, 6, 2, 2, 2)
+    model = make_model(layout, "max", 1, parts=4)
+    images = binary_images(layout, 8)
+    drawn = parse(images, model.bank, layout, threshold=0.1)
+    uniform = torch.rand(8, layout.steps, model.noise_size())
+    getattr(model.terms(images, drawn, uniform, 0.6), term).sum().backward()
+    gradient = model.encoder.heads.bias.grad
+    assert (gradient.abs() > 1e-6).all()  # whether, four placements, four parts
+
+
+def test_the_bank_and_the_prior_are_part_of_the_model(make_model):
+    model = make_model(*SETUPS[0])
+    assert torch.equal(model.bank, model.prior.bank)
+    names = dict(model.named_parameters())
+    assert {name.split(".")[0] for name in names} == {"prior", "encoder", "decoder"}

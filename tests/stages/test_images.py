@@ -1,0 +1,105 @@
+"""The images of a pipeline, split, found again and checked by later stages."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from npdraw.artifacts import read_header
+from npdraw.datasets import Source, parse_source
+from npdraw.errors import DataError, NpdrawError, UsageError
+from npdraw.stages.images import find_source, same_images, training_images
+
+
+@pytest.fixture
+def parse(stages: Any, made: Any, tmp_path: Path) -> Path:
+    """A copy of the parse and of what is beside it."""
+    shutil.copy(made.parse, tmp_path / "p")
+    shutil.copytree(made.folder / "parse.safetensors.run", tmp_path / "p.run")
+    return tmp_path / "p"
+
+
+def same(stages: Any, parse: Path, given: str | None) -> Any:
+    config = stages.config.parse
+    return same_images(read_header(parse), parse, given, parse.parent, config, stages.Recorder())
+
+
+def test_the_last_images_are_for_validation(stages: Any) -> None:
+    config, images = stages.config.parse, np.load(stages.npz)["train"][:, None]
+    found = training_images(parse_source(stages.source), Path(), config, None, stages.Recorder())
+    assert torch.equal(found.train, torch.from_numpy(images[: stages.train]))
+    assert torch.equal(found.held_out, torch.from_numpy(images[stages.train :]))
+    assert torch.equal(found.images, torch.from_numpy(images))
+
+
+def test_the_source_is_given_or_found_beside_the_artifact(stages: Any, parse: Path) -> None:
+    header = read_header(parse)
+    assert find_source(header, parse, None) == Source("npz", stages.npz)
+    assert find_source(header, parse, "mnist") == Source("mnist")
+    shutil.rmtree(parse.with_name("p.run"))
+    assert find_source(header, parse, "folder:x") == Source("folder", Path("x"))
+    with pytest.raises(DataError) as caught:
+        find_source(header, parse, None)
+    assert caught.value.message == f"{parse} was made from a npz whose path is not known here"
+    assert caught.value.hint == "Name it with --data npz:PATH."
+    assert caught.value.exit_code == 4
+
+
+def test_a_named_set_needs_no_path(stages: Any, parse: Path) -> None:
+    header = read_header(parse)
+    header.dataset["name"] = "mnist"
+    shutil.rmtree(parse.with_name("p.run"))
+    assert find_source(header, parse, None) == Source("mnist")
+
+
+def test_the_same_images_come_back_limit_included(stages: Any, tmp_path: Path) -> None:
+    out = tmp_path / "p"
+    stages.parse(out, limit=0.6)
+    expected = torch.from_numpy(np.load(stages.npz)["train"][:36, None])
+    for given in (None, stages.source):
+        found = same(stages, out, given)
+        assert torch.equal(found.images, expected)
+        assert found.validation == read_header(out).dataset["validation"] == 18
+        assert found.dataset == read_header(out).dataset
+
+
+def test_other_images_of_the_same_kind_are_refused(
+    stages: Any, parse: Path, tmp_path: Path
+) -> None:
+    images = np.load(stages.npz)["train"]
+    changed = images.copy()
+    changed[17, 3, 3] ^= 1
+    for name, other in (("changed", changed), ("fewer", images[:50])):
+        source = stages.from_images(tmp_path / f"{name}.npz", other).source
+        with pytest.raises(DataError) as caught:
+            same(stages, parse, source)
+        assert caught.value.exit_code == 4
+        assert source in caught.value.message
+        assert "--data" in caught.value.hint
+    # More images of which the first are the same are the same images with a limit.
+    more = stages.from_images(tmp_path / "more.npz", np.concatenate([images, images]))
+    assert len(same(stages, parse, more.source).images) == len(images)
+
+
+def test_images_of_another_name_are_taken_and_recorded(
+    stages: Any, parse: Path, tmp_path: Path
+) -> None:
+    np.savez(
+        tmp_path / "mnist.npz",
+        train=np.load(stages.npz)["train"][:30],
+        test=np.load(stages.npz)["test"],
+    )
+    found = same(stages, parse, "mnist")
+    assert found.dataset["name"] == "mnist"
+    assert found.dataset["train"] + found.dataset["validation"] == 30
+    assert found.source == Source("mnist")
+
+
+def test_a_wrong_name_is_a_usage_error(stages: Any, parse: Path) -> None:
+    with pytest.raises(UsageError, match="mnits"):
+        same(stages, parse, "mnits")
+    with pytest.raises(NpdrawError):
+        same(stages, parse, f"npz:{parse}")

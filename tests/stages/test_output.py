@@ -1,0 +1,242 @@
+"""The folder beside an output: who holds it, what is finished, what the log says."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from npdraw.artifacts import write_artifact
+from npdraw.errors import ArtifactError, BusyError, UsageError
+from npdraw.stages.output import (
+    Identity,
+    MetricsLog,
+    clear,
+    finished,
+    locked,
+    read_json,
+    repeated,
+    resumable,
+    run_folder,
+    write_json,
+)
+
+IDENTITY = Identity(
+    {"preset": "glyphs", "prior": {"steps": 4, "channels": (1, 2)}},
+    {"name": "npz", "digest": "a" * 64},
+    {"parse": "b" * 64},
+    0,
+)
+
+
+def write(path: Path, identity: Identity = IDENTITY, kind: str = "prior") -> None:
+    write_artifact(
+        path,
+        kind,
+        {"x": torch.zeros(2)},
+        config=identity.config,
+        dataset=identity.dataset,
+        inputs=identity.inputs,
+        seed=identity.seed,
+        metrics={"steps": 4},
+    )
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from npdraw.stages.output import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_an_output_belongs_to_one_process_until_it_is_gone(tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "x.safetensors"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(out)], stdout=subprocess.PIPE, text=True
+    )
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(BusyError, match=f"another npdraw is working on {out}") as caught:
+            locked(out).__enter__()
+        assert caught.value.exit_code == 7
+        with locked(out.with_name("y.safetensors")) as folder:
+            assert folder == out.with_name("y.safetensors.run")
+        holder.kill()
+        holder.wait()
+        with locked(out) as folder:
+            assert folder == run_folder(out)
+            assert folder.is_dir()
+    with locked(out), pytest.raises(BusyError), locked(out):
+        pass
+
+
+def test_a_lock_sweeps_what_a_kill_left(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    stale = tmp_path / f".x.safetensors.{gone.pid}-0123abcd.tmp"
+    foreign = tmp_path / f".y.safetensors.{gone.pid}-0123abcd.tmp"
+    alive = tmp_path / f".x.safetensors.{os.getppid()}-0123abcd.tmp"
+    for path in (stale, foreign, alive):
+        path.touch()
+    with locked(tmp_path / "x.safetensors"):
+        assert [path.exists() for path in (stale, foreign, alive)] == [False, True, True]
+
+
+def test_a_folder_that_cannot_be_made_is_a_usage_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="cannot write") as caught, locked(tmp_path / "file/x"):
+        pass
+    assert "--out" in caught.value.hint
+
+
+def test_finished_is_what_has_the_same_settings(tmp_path: Path) -> None:
+    out = tmp_path / "x.safetensors"
+    assert finished(out, "prior", IDENTITY, force=False) is None
+    write(out)
+    header = finished(out, "prior", IDENTITY, force=False)
+    assert header is not None
+    assert header.metrics == {"steps": 4}
+
+    before = out.read_bytes()
+    changed = {"preset": "glyphs", "prior": {"steps": 5, "channels": (1, 2)}}
+    others = {
+        "prior.steps 4, now 5": Identity(changed, IDENTITY.dataset, IDENTITY.inputs, 0),
+        "seed 0, now 1": Identity(IDENTITY.config, IDENTITY.dataset, IDENTITY.inputs, 1),
+        "inputs.parse bbbbbb, now cccccc": Identity(
+            IDENTITY.config, IDENTITY.dataset, {"parse": "c" * 64}, 0
+        ),
+        "inputs.parse bbbbbb, now none": Identity(IDENTITY.config, IDENTITY.dataset, {}, 0),
+        "dataset.digest aaaaaa, now dddddd": Identity(
+            IDENTITY.config, {"name": "npz", "digest": "d" * 64}, IDENTITY.inputs, 0
+        ),
+    }
+    for difference, identity in others.items():
+        with pytest.raises(UsageError) as caught:
+            finished(out, "prior", identity, force=False)
+        assert caught.value.message == f"{out} is there with other settings: {difference}"
+        assert "--force" in caught.value.hint
+        assert finished(out, "prior", identity, force=True) is None
+    assert out.read_bytes() == before
+
+
+def test_finished_refuses_what_is_no_artifact_of_its_kind(tmp_path: Path, flip: Any) -> None:
+    out = tmp_path / "x.safetensors"
+
+    def wrong_kind() -> None:
+        write(out, kind="parse")
+
+    def flipped() -> None:
+        write(out)
+        flip(out, -1)
+
+    def truncated() -> None:
+        write(out)
+        out.write_bytes(out.read_bytes()[:-3])
+
+    def empty() -> None:
+        out.write_bytes(b"")
+
+    def text() -> None:
+        out.write_text("a letter to a friend")
+
+    for damage in (wrong_kind, flipped, truncated, empty, text):
+        damage()
+        before = out.read_bytes()
+        with pytest.raises(ArtifactError) as caught:
+            finished(out, "prior", IDENTITY, force=False)
+        assert str(out) in caught.value.message
+        assert caught.value.hint == "--force replaces it."
+        assert finished(out, "prior", IDENTITY, force=True) is None
+        assert out.read_bytes() == before
+
+
+def test_a_checkpoint_of_other_settings_is_not_resumed(tmp_path: Path) -> None:
+    checkpoint, out = tmp_path / "c", tmp_path / "x.safetensors"
+    assert not resumable(checkpoint, out, IDENTITY, force=False)
+    write(checkpoint, kind="checkpoint")
+    assert resumable(checkpoint, out, IDENTITY, force=False)
+    other = Identity(IDENTITY.config, IDENTITY.dataset, IDENTITY.inputs, 1)
+    with pytest.raises(UsageError, match=r"x\.safetensors is there with other settings: seed 0"):
+        resumable(checkpoint, out, other, force=False)
+    assert not resumable(checkpoint, out, other, force=True)
+
+
+def test_clear_leaves_only_the_lock(tmp_path: Path) -> None:
+    out = tmp_path / "x.safetensors"
+    out.touch()
+    with locked(out) as folder:
+        (folder / "old.png").touch()
+        (folder / "deep").mkdir()
+        (folder / "deep" / "older.png").touch()
+        clear(folder)
+        assert [path.name for path in folder.iterdir()] == ["lock"]
+        with pytest.raises(BusyError), locked(out):
+            pass
+    assert out.exists()
+
+
+def test_json_only_helps(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "r.json"
+    assert read_json(path) == {}
+    write_json(path, {"a": 1 / 3, "b": [1]})
+    assert read_json(path) == {"a": 1 / 3, "b": [1]}
+    for text in ('{"a": ', "[1]", ""):
+        path.write_text(text)
+        assert read_json(path) == {}
+    path.write_bytes(b"\xff\xfe")
+    assert read_json(path) == {}
+
+
+def test_a_finished_run_repeats_its_result(tmp_path: Path) -> None:
+    out = tmp_path / "x.safetensors"
+    write(out)
+    write_json(tmp_path / "result.json", {"seconds": 3.0, "steps": 99})
+    header = finished(out, "prior", IDENTITY, force=False)
+    assert header is not None
+    # What the artifact says of itself wins over the note beside it.
+    expected = {"seconds": 3.0, "steps": 4, "out": str(out), "up_to_date": True}
+    assert repeated(tmp_path, header, out) == expected
+
+
+def test_a_log_is_cut_back_to_where_the_run_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    log = MetricsLog(path, step=0)
+    for step in (0, 10, 20, 30):
+        log.append(step, nats=step / 2)
+    lines = path.read_text().splitlines(keepends=True)
+    assert [json.loads(line)["step"] for line in lines] == [0, 10, 20, 30]
+    assert json.loads(lines[2])["nats"] == 10.0
+
+    for step, left in ((25, 3), (20, 3), (19, 2), (0, 1), (30, 4)):
+        path.write_text("".join(lines))
+        MetricsLog(path, step=step).append(99, nats=1.0)
+        kept = path.read_text().splitlines(keepends=True)
+        assert kept[:-1] == lines[:left]
+        assert json.loads(kept[-1])["step"] == 99
+
+
+def test_a_torn_line_is_forgotten(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    whole = ['{"step": 0, "seconds": 1.0}\n', '{"step": 5, "seconds": 7.5}\n']
+    path.write_text("".join(whole) + '{"step": 6, "sec')
+    log = MetricsLog(path, step=10)
+    assert path.read_text() == "".join(whole)
+    assert 7.5 <= log.seconds < 8.5  # the time of the earlier process counts
+    log.append(7)
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [0, 5, 7]
+    assert json.loads(path.read_text().splitlines()[-1])["seconds"] >= 7.5
+
+
+def test_a_new_log_is_empty(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    log = MetricsLog(path, step=0)
+    assert path.read_text() == ""
+    assert 0 <= log.seconds < 1

@@ -1,0 +1,284 @@
+"""Stage 1: what is stored, from which images, and what happens when something is there already."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from npdraw.artifacts import read_artifact
+from npdraw.config import as_dict
+from npdraw.datasets import binarize, digest
+from npdraw.errors import ArtifactError, DataError, UsageError
+from npdraw.model.parsing import parse as parse_images
+from npdraw.stages import parse as stage
+from npdraw.stages.loading import drawings_of, layout_of
+
+KEYS = {"images", "seconds", "parts_painted_mean", "canvas_mse", "dead_parts"}
+"""What interface.md promises of `npdraw parse --json`."""
+
+
+def images_of(stages: Any) -> Any:
+    return np.load(stages.npz)["train"]
+
+
+def test_the_bank_comes_from_the_training_split_alone(stages: Any, tmp_path: Path) -> None:
+    images = images_of(stages)
+    held_out, train = images.copy(), images.copy()
+    held_out[stages.train :] = 255 - held_out[stages.train :]
+    train[stages.train - 1] = 255 - train[stages.train - 1]
+    banks, drawings = [], []
+    for name, changed in (("a", images), ("held_out", held_out), ("train", train)):
+        stages.from_images(tmp_path / f"{name}.npz", changed).parse(tmp_path / name)
+        artifact = read_artifact(tmp_path / name, kind="parse")
+        banks.append(artifact.tensors["bank"])
+        drawings.append(artifact.tensors["what"][: stages.train])
+    assert torch.equal(banks[0], banks[1])
+    assert torch.equal(drawings[0], drawings[1])
+    assert not torch.equal(banks[0], banks[2])
+
+
+def test_stored_drawings_are_those_of_one_binarisation(stages: Any, made: Any) -> None:
+    artifact = read_artifact(made.parse, kind="parse")
+    settings = stages.config.parse
+    z = drawings_of(artifact)
+    assert len(z) == stages.train + stages.validation
+    for seed, same in ((0, True), (1, False)):
+        binary = torch.from_numpy(binarize(images_of(stages)[:, None], seed)).float()
+        again = parse_images(
+            binary,
+            artifact.tensors["bank"],
+            layout_of(settings),
+            threshold=settings.threshold,
+            compositing=settings.compositing,
+            sweeps=settings.sweeps,
+        )
+        for name in ("whether", "where", "what"):
+            assert torch.equal(getattr(z, name), getattr(again, name)) is same
+
+
+def test_figures_equal_a_slow_recomputation(stages: Any, made: Any, slow_paint: Any) -> None:
+    artifact = read_artifact(made.parse, kind="parse")
+    tensors = {name: tensor.numpy() for name, tensor in artifact.tensors.items()}
+    whether, what = tensors["whether"], tensors["what"]
+    binary = binarize(images_of(stages)[:, None], 0)
+    canvas = slow_paint(whether, tensors["where"], what, tensors["bank"], stages.config.parse)
+    result = made.results["parse"]
+    assert result["canvas_mse"] == pytest.approx(((canvas - binary) ** 2).mean(), rel=1e-6)
+    assert 0 < result["canvas_mse"] < (binary**2).mean() / 2  # far better than a blank canvas
+    assert result["parts_painted_mean"] == pytest.approx(whether.sum() / len(whether), rel=1e-6)
+    usage = [int((whether & (what == part)).sum()) for part in range(stages.config.parse.parts)]
+    assert tensors["usage"].tolist() == usage
+    assert result["dead_parts"] == usage.count(0)
+    assert (tensors["where"][~whether] == 0).all()
+    assert (what[~whether] == 0).all()
+    assert {name: result[name] for name in artifact.header.metrics} == artifact.header.metrics
+    assert result.keys() >= KEYS
+
+
+def test_dead_parts_are_counted(stages: Any, tmp_path: Path) -> None:
+    # No part lowers the error by more than this threshold.
+    result = stages.configured(parse={"threshold": 1e6}).parse(tmp_path / "p")
+    assert result["dead_parts"] == stages.config.parse.parts
+    assert result["parts_painted_mean"] == 0
+    binary = binarize(images_of(stages)[:, None], 0)
+    assert result["canvas_mse"] == pytest.approx(binary.mean(), rel=1e-6)
+
+
+def test_chunks_do_not_show(
+    stages: Any, made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "CHUNK", 7)
+    seen = stages.Recorder()
+    result = stages.parse(tmp_path / "p", progress=seen)
+    assert seen.tasks == [("parse", 60, {})]
+    assert seen.counts == [7, 14, 21, 28, 35, 42, 49, 56, 60, -1]
+    assert result["canvas_mse"] == pytest.approx(made.results["parse"]["canvas_mse"], rel=1e-6)
+    whole = read_artifact(made.parse, kind="parse").tensors
+    for name, tensor in read_artifact(tmp_path / "p", kind="parse").tensors.items():
+        assert torch.equal(tensor, whole[name])
+
+
+def test_the_same_command_gives_the_same_bytes_anywhere(
+    stages: Any, made: Any, tmp_path: Path
+) -> None:
+    elsewhere = stages.from_images(
+        tmp_path / "copy.npz", images_of(stages), np.load(stages.npz)["test"]
+    )
+    elsewhere.parse(tmp_path / "deep" / "folder" / "p")
+    assert (tmp_path / "deep/folder/p").read_bytes() == made.parse.read_bytes()
+    stages.parse(tmp_path / "other", seed=1)
+    assert (tmp_path / "other").read_bytes() != made.parse.read_bytes()
+
+
+@pytest.mark.parametrize(("limit", "kept"), [(30, 30), (0.5, 30), (1.0, 60), (1, None), (61, None)])
+def test_limit_keeps_the_first_images_and_sees_nothing_else(
+    limit: int | float, kept: int | None, stages: Any, tmp_path: Path
+) -> None:
+    if kept is None:
+        with pytest.raises(UsageError, match=r"--limit|training images"):
+            stages.parse(tmp_path / "p", limit=limit)
+        assert not (tmp_path / "p").exists()
+        return
+    result = stages.parse(tmp_path / "p", limit=limit)
+    assert result["images"] == kept
+    stages.from_images(tmp_path / "few.npz", images_of(stages)[:kept]).parse(tmp_path / "few")
+    assert (tmp_path / "p").read_bytes() == (tmp_path / "few").read_bytes()
+
+
+def test_an_artifact_says_where_it_comes_from(stages: Any, made: Any) -> None:
+    header = read_artifact(made.parse, kind="parse").header
+    images = images_of(stages)[:, None]
+    assert header.dataset == {
+        "name": "npz",
+        "train": stages.train,
+        "validation": stages.validation,
+        "image_shape": [1, 8, 8],
+        "binarized": True,
+        "digest": digest(images),
+    }
+    assert header.config == as_dict(stages.config, ("parse",))
+    assert (header.inputs, header.seed) == ({}, 0)
+
+
+def test_every_setting_counts(stages: Any, made: Any, tmp_path: Path) -> None:
+    whole = read_artifact(made.parse, kind="parse").tensors
+    for name, value in {
+        "parts": 7,
+        "part_size": 3,
+        "stride": 3,
+        "jitter": 1,
+        "snap": "medoid",
+        "compositing": "over",
+        "threshold": 2.0,
+        "sweeps": 1,
+        "image_size": 12,
+    }.items():
+        out = tmp_path / name
+        stages.configured(parse={name: value}).parse(out)
+        tensors = read_artifact(out, kind="parse").tensors
+        assert any(
+            tensors[key].shape != whole[key].shape or not torch.equal(tensors[key], whole[key])
+            for key in whole
+        ), name
+
+
+def test_the_second_time_it_is_up_to_date(
+    stages: Any, made: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = made.parse.stat()
+    monkeypatch.setattr(stage, "build_bank", None)  # would fail if it were called
+    result = stages.parse(made.parse)
+    assert result.pop("up_to_date") is True
+    assert result == made.results["parse"]
+    assert made.parse.stat() == before
+
+
+def test_other_settings_are_refused_unless_forced(stages: Any, tmp_path: Path) -> None:
+    out, fresh = tmp_path / "p", tmp_path / "fresh"
+    stages.parse(out)
+    before = out.read_bytes()
+    fewer = stages.configured(parse={"parts": 7})
+    for refused, named in (
+        (lambda: fewer.parse(out), "parse.parts 8, now 7"),
+        (lambda: stages.parse(out, seed=1), "seed 0, now 1"),
+        (lambda: stages.parse(out, limit=30), "dataset.train 40, now 15"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            refused()
+        assert named in caught.value.message
+        assert str(out) in caught.value.message
+        assert caught.value.exit_code == 2
+        assert "--force" in caught.value.hint
+        assert out.read_bytes() == before
+    fewer.parse(out, force=True)
+    fewer.parse(fresh)
+    assert out.read_bytes() == fresh.read_bytes() != before
+    assert fewer.parse(out)["up_to_date"] is True
+
+
+def test_a_damaged_output_is_named_and_left_until_forced(
+    stages: Any, made: Any, tmp_path: Path, flip: Any
+) -> None:
+    out = tmp_path / "p"
+    whole = made.parse.read_bytes()
+    for content in (whole[:-1], whole[:100], b"", b"my diary"):
+        out.write_bytes(content)
+        with pytest.raises(ArtifactError, match=str(out)) as caught:
+            stages.parse(out)
+        assert (caught.value.exit_code, caught.value.hint) == (3, "--force replaces it.")
+        assert out.read_bytes() == content
+    out.write_bytes(whole)
+    flip(out, -1)
+    with pytest.raises(ArtifactError):
+        stages.parse(out)
+    assert "up_to_date" not in stages.parse(out, force=True)
+    assert out.read_bytes() == whole
+
+
+def test_more_parts_than_patches_is_a_usage_error(stages: Any, tmp_path: Path) -> None:
+    out = tmp_path / "p"
+    with pytest.raises(UsageError, match="4096 parts, but the images have only") as caught:
+        stages.configured(parse={"parts": 4096}).parse(out)
+    assert caught.value.exit_code == 2
+    assert "--parts" in caught.value.hint
+    assert not out.exists()
+    stages.parse(out)  # what the failure left beside it is in nobody's way
+    assert out.exists()
+
+
+def test_blank_images_are_a_usage_error(stages: Any, tmp_path: Path) -> None:
+    blank = stages.from_images(tmp_path / "blank.npz", np.zeros((30, 8, 8), np.uint8))
+    with pytest.raises(UsageError, match="only 0 different patches"):
+        blank.parse(tmp_path / "p")
+
+
+def test_dry_run_writes_nothing(stages: Any, tmp_path: Path) -> None:
+    result = stages.parse(tmp_path / "deep" / "p", dry_run=True)
+    assert result["dry_run"] is True
+    assert result["settings"] == as_dict(stages.config, ("parse",))
+    assert result["estimates"]["steps_a_drawing"] == 4
+    assert list(tmp_path.iterdir()) == []
+
+
+def pictures(folder: Path, images: Any) -> None:
+    folder.mkdir()
+    for index, image in enumerate(images):
+        Image.fromarray(image).save(folder / f"{index:03d}.png")
+
+
+def test_a_folder_is_known_beside_the_artifact_only(stages: Any, tmp_path: Path) -> None:
+    folder, out = tmp_path / "secret-place", tmp_path / "p"
+    pictures(folder, images_of(stages))
+    stages.parse(out, source=f"folder:{folder}")
+    config = json.loads((tmp_path / "p.run/config.json").read_text())
+    assert config["source"] == f"folder:{folder}"
+    assert config["parse"] == as_dict(stages.config, ("parse",))["parse"]
+    assert b"secret-place" not in out.read_bytes()
+    header = read_artifact(out, kind="parse").header
+    assert header.dataset["name"] == "folder"
+    assert header.dataset["train"] + header.dataset["validation"] == 54  # every tenth is for tests
+
+
+def test_pictures_that_cannot_be_read_are_told(stages: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    pictures(folder, images_of(stages)[:12])
+    (folder / "torn.png").write_bytes((folder / "000.png").read_bytes()[:40])
+    seen = stages.Recorder()
+    source = f"folder:{folder}"
+    few = stages.configured(parse={"parts": 4})
+    few.parse(tmp_path / "p", source=source, progress=seen)
+    assert any("torn.png" in note for note in seen.notes)
+    with pytest.raises(DataError, match=r"torn\.png"):
+        few.parse(tmp_path / "q", source=source, strict=True)
+
+
+def test_missing_images_are_a_data_error(stages: Any, tmp_path: Path) -> None:
+    for source in (f"npz:{tmp_path}/no.npz", f"folder:{tmp_path}/no", "mnist"):
+        with pytest.raises(DataError) as caught:
+            stages.parse(tmp_path / "p", source=source)
+        assert caught.value.exit_code == 4
+        assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,51 @@
+"""Where and how a stage computes."""
+
+import pytest
+import torch
+
+from npdraw.errors import UsageError
+from npdraw.stages.runtime import Runtime
+
+CPU = torch.device("cpu")
+
+
+def test_auto_takes_cuda_if_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for there, expected in ((True, "cuda"), (False, "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        assert Runtime(device="auto").start().type == expected
+        assert Runtime(device="cpu").start().type == "cpu"
+
+
+def test_no_cuda_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UsageError, match="no CUDA device") as caught:
+        Runtime(device="cuda").start()
+    assert "--device cpu" in caught.value.hint
+    assert caught.value.exit_code == 2
+
+
+def test_threads_are_set_only_if_given() -> None:
+    torch.set_num_threads(2)
+    Runtime(device="cpu").start()
+    assert torch.get_num_threads() == 2
+    Runtime(device="cpu", threads=1).start()
+    assert torch.get_num_threads() == 1
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)]
+)
+def test_precision_is_that_of_products(precision: str, dtype: torch.dtype) -> None:
+    x = torch.ones(2, 2)
+    with Runtime(precision=precision).autocast(CPU):
+        assert (x @ x).dtype == dtype
+    assert (x @ x).dtype == torch.float32
+
+
+def test_auto_is_bf16_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for there in (True, False):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda there=there: there)
+        assert Runtime().bf16(CPU) is there
+        assert Runtime(precision="bf16").bf16(CPU) is True
+        assert Runtime(precision="fp32").bf16(CPU) is False
+    assert Runtime().bf16(torch.device("cuda")) is True
