@@ -184,13 +184,20 @@ def load_checkpoint(path: Path, state: State) -> None:
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 optimizer.state[parameter] = {
-                    key.removesuffix(f"/{names[parameter]}"): value.to(parameter.device)
+                    key.removesuffix(f"/{names[parameter]}"): _beside(value, parameter)
                     for key, value in sections.get("optimizer", {}).items()
                     if key.partition("/")[2] == names[parameter]
                 }
     metrics = artifact.header.metrics
     state.step, state.best_step = int(metrics["step"]), int(metrics["best_step"])
     state.best_score = metrics.get("best_score", math.inf)
+
+
+def _beside(value: Tensor, parameter: Tensor) -> Tensor:
+    """Return a moment of `parameter` on its device and, as fused AdamW needs, with its strides."""
+    if value.shape != parameter.shape:
+        return value.to(parameter.device)
+    return torch.empty_like(parameter).copy_(value)
 
 
 def _copy(source: Mapping[str, Tensor], target: dict[str, Tensor]) -> None:
