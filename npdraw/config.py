@@ -73,10 +73,10 @@ class PriorConfig:
     heads: int = setting(4, "attention heads")
     mlp_width: int = setting(512, "channels inside the MLP")
     dropout: float = setting(0.0, "dropout while training on parses, 0..1")
-    steps: int = setting(1500, "training steps")
+    steps: int = setting(1000, "training steps")
     batch_size: int = setting(128, "drawings in a step")
-    learning_rate: float = setting(1e-3, "peak learning rate of AdamW")
-    weight_decay: float = setting(0.01, "weight decay of AdamW")
+    learning_rate: float = setting(3e-3, "peak learning rate")
+    weight_decay: float = setting(0.01, "weight decay of matrices")
     warmup: float = setting(0.03, "fraction of the steps in which the learning rate rises")
     ema: float = setting(0.995, "decay a step of the moving average of the weights")
 
@@ -104,18 +104,18 @@ class DecoderConfig:
     decoder_patch: int = setting(2, "side of the squares of pixels the decoder starts from")
     steps: int = setting(6000, "training steps")
     batch_size: int = setting(64, "images in a step")
-    encoder_learning_rate: float = setting(2e-3, "peak learning rate of encoder and prior")
-    learning_rate: float = setting(2e-3, "peak learning rate of the decoder")
-    weight_decay: float = setting(0.01, "weight decay of AdamW")
+    encoder_learning_rate: float = setting(3e-3, "peak learning rate of encoder and prior")
+    learning_rate: float = setting(3e-3, "peak learning rate of the decoder")
+    weight_decay: float = setting(0.01, "weight decay of matrices")
     warmup: float = setting(0.03, "fraction of the steps in which the learning rate rises")
     ema: float = setting(0.998, "decay a step of the moving average of the weights")
     temperature: float = setting(0.6, "temperature of the relaxed sample at the start")
     final_temperature: float = setting(0.15, "temperature at the end")
-    hard_fraction: float = setting(0.0, "fraction of a batch whose latents are rounded, 0..1")
+    hard_fraction: float = setting(0.25, "fraction of a batch whose latents are rounded, 0..1")
     parse_weight: float = setting(1.0, "weight of the cross-entropy to the parse at the start")
     final_parse_weight: float = setting(0.0, "its floor")
-    parse_until: float = setting(0.3, "fraction of the steps in which it decays to the floor")
-    canvas_weight: float = setting(0.5, "weight of the squared error of the canvas")
+    parse_until: float = setting(0.15, "fraction of the steps in which it decays to the floor")
+    canvas_weight: float = setting(0.1, "weight of the squared error of the canvas")
     kl_weight: float = setting(1.0, "weight of the KL; 1 makes the loss a bound")
 
     def __post_init__(self) -> None:
@@ -182,7 +182,13 @@ PRESETS: Mapping[str, Config] = {
         preset="mnist-paper",
         data="mnist",
         prior=PriorConfig(
-            width=64, depth=8, heads=16, mlp_width=2048, steps=79_320, batch_size=500
+            width=64,
+            depth=8,
+            heads=16,
+            mlp_width=2048,
+            steps=79_320,
+            batch_size=500,
+            learning_rate=1e-3,
         ),
         decoder=DecoderConfig(
             prior="frozen",
@@ -198,6 +204,7 @@ PRESETS: Mapping[str, Config] = {
             parse_weight=50.0,
             final_parse_weight=50.0,
             canvas_weight=0.0,
+            hard_fraction=0.0,
         ),
     ),
 }

@@ -122,6 +122,7 @@ OUT_OF_RANGE = [
     (DecoderConfig, "final_temperature", [0.0]),
     (DecoderConfig, "parse_weight", [-1.0]),
     (DecoderConfig, "final_parse_weight", [-1.0]),
+    (DecoderConfig, "hard_fraction", [-0.1, 1.1]),
     (DecoderConfig, "parse_until", [-0.1, 1.1]),
     (DecoderConfig, "canvas_weight", [-1.0]),
     (DecoderConfig, "kl_weight", [-1.0]),

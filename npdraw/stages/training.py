@@ -94,7 +94,7 @@ def descend(state: State, loss: Tensor, rate: float, decay: float) -> float:
     if not math.isfinite(value):
         raise DivergedError(
             f"the loss is {value} at step {state.step}",
-            hint="Lower the learning rate; the same command goes on from the last checkpoint.",
+            hint="Lower the learning rate and start afresh with --force.",
         )
     state.model.zero_grad(set_to_none=True)
     loss.backward()
@@ -102,7 +102,7 @@ def descend(state: State, loss: Tensor, rate: float, decay: float) -> float:
     if not math.isfinite(float(norm)):
         raise DivergedError(
             f"the gradient is {float(norm)} at step {state.step}",
-            hint="Lower the learning rate; the same command goes on from the last checkpoint.",
+            hint="Lower the learning rate and start afresh with --force.",
         )
     for optimizer in state.optimizers:
         for group in optimizer.param_groups:

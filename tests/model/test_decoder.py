@@ -39,6 +39,17 @@ def test_a_spot_moves_its_effect_with_it(channels, patch, shaken):
     assert (spot - blank)[row - 1 : row + 2, column - 1 : column + 2].abs().min() > 0
 
 
+@pytest.mark.parametrize("patch", [1, 2])
+def test_what_is_lost_by_halving_is_passed_around_it(patch, shaken):
+    decoder = shaken(Decoder(2, 1, (4, 6), 1, patch))
+    canvas = torch.rand(1, 2, 16, 16)
+    with torch.no_grad():
+        decoder.join.weight[:, -2:] = 0  # the canvas itself is not joined,
+        decoder.shrink[0].weight.zero_()  # and nothing is left at half size
+        changed = decoder(canvas) - decoder(1 - canvas)
+    assert changed.abs().mean() > 1e-3
+
+
 @builds
 def test_it_starts_without_a_preference_for_any_place(channels, patch):
     decoder = Decoder(2, 1, channels, 2, patch)

@@ -258,6 +258,32 @@ def test_every_term_teaches_the_encoder_all_three_answers(term, make_model):
     assert (gradient.abs() > 1e-6).all()  # whether, four placements, four parts
 
 
+@pytest.mark.parametrize("term", ["distortion", "rate", "parse", "canvas"])
+def test_gradients_are_those_of_finite_differences(term, make_model):
+    # Through every path: the rate also moves with the sampled steps that the prior sees.
+    layout = Layout(6, 6, 2, 2, 2)
+    model = make_model(layout, "over", 1, parts=4)
+    images = binary_images(layout, 8)
+    drawn = parse(images, model.bank, layout, threshold=0.1)
+    uniform = torch.rand(8, layout.steps, model.noise_size())
+    bias = model.encoder.heads.bias
+
+    def value():
+        return getattr(model.terms(images, drawn, uniform, 1.0), term).double().sum()
+
+    (gradient,) = torch.autograd.grad(value(), bias)
+    slopes, step = torch.zeros_like(gradient), 1e-2
+    with torch.no_grad():
+        for i in range(len(bias)):
+            bias[i] += step
+            above = value()
+            bias[i] -= 2 * step
+            slopes[i] = (above - value()) / (2 * step)
+            bias[i] += step
+    for a, b in zip(gradient.split([1, 4, 4]), slopes.split([1, 4, 4]), strict=True):
+        assert torch.allclose(a, b, rtol=0, atol=0.003 * a.abs().max().item())
+
+
 def test_the_bank_and_the_prior_are_part_of_the_model(make_model):
     model = make_model(*SETUPS[0])
     assert torch.equal(model.bank, model.prior.bank)
