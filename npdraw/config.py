@@ -102,20 +102,20 @@ class DecoderConfig:
     decoder_channels: tuple[int, ...] = setting((48, 96), "channels at each halving of size")
     decoder_depth: int = setting(2, "residual blocks at each size, down and up")
     decoder_patch: int = setting(2, "side of the squares of pixels the decoder starts from")
-    steps: int = setting(5000, "training steps")
-    batch_size: int = setting(64, "images in a step")
-    encoder_learning_rate: float = setting(3e-3, "peak learning rate of encoder and prior")
-    learning_rate: float = setting(3e-3, "peak learning rate of the decoder")
+    steps: int = setting(3800, "training steps")
+    batch_size: int = setting(128, "images in a step")
+    encoder_learning_rate: float = setting(4e-3, "peak learning rate of encoder and prior")
+    learning_rate: float = setting(4e-3, "peak learning rate of the decoder")
     weight_decay: float = setting(0.01, "weight decay of matrices")
     warmup: float = setting(0.03, "fraction of the steps in which the learning rate rises")
     ema: float = setting(0.998, "decay a step of the moving average of the weights")
-    temperature: float = setting(0.6, "temperature of the relaxed sample at the start")
-    final_temperature: float = setting(0.15, "temperature at the end")
+    temperature: float = setting(0.4, "temperature of the relaxed sample at the start")
+    final_temperature: float = setting(0.1, "temperature at the end")
     hard_fraction: float = setting(0.25, "fraction of a batch whose latents are rounded, 0..1")
     parse_weight: float = setting(1.0, "weight of the cross-entropy to the parse at the start")
     final_parse_weight: float = setting(0.0, "its floor")
     parse_until: float = setting(0.15, "fraction of the steps in which it decays to the floor")
-    canvas_weight: float = setting(0.1, "weight of the squared error of the canvas")
+    canvas_weight: float = setting(0.5, "weight of the squared error of the canvas")
     kl_weight: float = setting(1.0, "weight of the KL; 1 makes the loss a bound")
 
     def __post_init__(self) -> None:
@@ -173,7 +173,7 @@ PRESETS: Mapping[str, Config] = {
         preset="glyphs",
         data="glyphs",
         prior=PriorConfig(width=96, depth=3, mlp_width=384, steps=300),
-        decoder=DecoderConfig(steps=600, ema=0.99),
+        decoder=DecoderConfig(steps=350, ema=0.99),
     ),
     "mnist": Config(preset="mnist", data="mnist"),
     "omniglot": Config(preset="omniglot", data="omniglot"),

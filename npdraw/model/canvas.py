@@ -82,8 +82,8 @@ def paint_relaxed(z: Relaxed, bank: Tensor, layout: Layout, compositing: str = "
         if not layout.overlapping:
             return layout.crop(_fold(layers, layout.stride, layout))
         classes = _parity_classes(layers, layout)
-        blend = _blend_over if compositing == "over" else _blend_max
-        return layout.crop(blend(classes, layout))
+        over = compositing == "over"
+        return layout.crop(_blend_over(classes, layout) if over else _blend_max(classes))
 
 
 def _layers(z: Relaxed, bank: Tensor, layout: Layout) -> Tensor:
@@ -141,23 +141,16 @@ def _parity_classes(windows: Tensor, layout: Layout) -> Tensor:
     return torch.stack(classes)
 
 
-def _blend_max(classes: Tensor, layout: Layout) -> Tensor:
+def _blend_max(classes: Tensor) -> Tensor:
     """Maximum over the classes, with the whole gradient to every layer that attains it.
 
     `amax` would split the gradient among ties; then a blank cell, where all layers are 0, would
     feel only a fraction of what painting it changes.
     """
     highest = classes.detach().amax(0)
-    attains = (classes.detach() == highest) & _reached(classes, layout)
+    attains = classes.detach() == highest
     share = (classes * attains).sum(0)
     return highest + (share - share.detach())  # the bracket is 0: the value stays exact
-
-
-def _reached(classes: Tensor, layout: Layout) -> Tensor:
-    """Which pixels of the frame each class has a window over: bool [4, 1, 1, frame]."""
-    side = layout.window
-    ones = torch.ones(1, layout.steps, 1, side, side, device=classes.device)
-    return _parity_classes(ones, layout) > 0
 
 
 def _blend_over(classes: Tensor, layout: Layout) -> Tensor:

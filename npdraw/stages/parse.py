@@ -46,7 +46,13 @@ def parse(
     data = training_images(parse_source(source), root, settings, limit, progress, strict=strict)
     identity = Identity(as_dict(config, ("parse",)), data.dataset, {}, seed)
     if runtime.dry_run:
-        estimates = {"steps_a_drawing": layout.steps, "placements": layout.placements}
+        patches = data.train.shape[0] * layout.steps * layout.placements
+        pixels = settings.channels * settings.part_size**2
+        estimates = {
+            "steps_a_drawing": layout.steps,
+            "patches_at_most": patches,
+            "patches_mb_at_most": patches * pixels * 4 / 1e6,
+        }
         return {
             "dry_run": True,
             "settings": identity.config,

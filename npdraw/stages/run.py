@@ -4,14 +4,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from npdraw.config import SECTIONS, Config
+import torch
+
+from npdraw.config import SECTIONS, Config, as_dict
 from npdraw.stages.eval_nll import eval_nll
+from npdraw.stages.loading import new_model
 from npdraw.stages.parse import parse
 from npdraw.stages.progress import Progress
 from npdraw.stages.runtime import Runtime
 from npdraw.stages.sample import sample
 from npdraw.stages.train_decoder import train_decoder
 from npdraw.stages.train_prior import train_prior
+from npdraw.stages.training import plan
 
 SHEET = 100
 """Samples on the sheet, of the seeds from 0."""
@@ -47,7 +51,11 @@ def run(
         progress=progress,
     )
     if runtime.dry_run:
-        return {"dry_run": True, "settings": {"preset": config.preset} | changes, "out": str(out)}
+        parse_settings, decoder = config.parse, config.decoder
+        side = parse_settings.part_size
+        bank = torch.zeros(parse_settings.parts, parse_settings.channels, side, side)
+        model = new_model(config, bank)
+        return plan(model, as_dict(config), decoder.steps, decoder.batch_size, out)
     results["train_prior"] = train_prior(
         paths["parse"],
         changes=changes,

@@ -1,6 +1,7 @@
 """Stage 5: draw images from the prior (model.md section 5)."""
 
 import json
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,11 @@ def sample(
     progress: Progress,
 ) -> dict[str, Any]:
     """Sample one image for each seed: one sheet, or a folder of images and their drawings."""
+    if not 0 < temperature < math.inf:
+        raise UsageError(
+            f"temperature {temperature}; it must be above 0",
+            hint="1 is the model's own; a small one such as 0.01 draws what is likeliest.",
+        )
     device = runtime.start()
     model, _, artifact = read_model(model_path)
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -36,6 +36,7 @@ from npdraw.stages.training import (
     judged,
     learning_rate,
     new_state,
+    plan,
     remember_best,
     resume,
     save_checkpoint,
@@ -83,13 +84,7 @@ def train_decoder(
     model.prior.requires_grad_(settings.prior == "joint")
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if runtime.dry_run:
-        parameters = sum(p.numel() for p in model.parameters())
-        return {
-            "dry_run": True,
-            "settings": identity.config,
-            "parameters": parameters,
-            "out": str(out),
-        }
+        return plan(model, identity.config, settings.steps, settings.batch_size, out)
     with locked(out) as folder, Stop() as stop:
         header = finished(out, "model", identity, force=runtime.force)
         if header is not None:

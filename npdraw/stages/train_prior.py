@@ -24,6 +24,7 @@ from npdraw.stages.training import (
     judged,
     learning_rate,
     new_state,
+    plan,
     remember_best,
     resume,
     save_checkpoint,
@@ -57,13 +58,7 @@ def train_prior(
     torch.manual_seed(generator("prior", seed, 0, torch.device("cpu")).initial_seed())
     prior = new_prior(config, parse.tensors["bank"]).to(device)
     if runtime.dry_run:
-        parameters = sum(p.numel() for p in prior.parameters())
-        return {
-            "dry_run": True,
-            "settings": identity.config,
-            "parameters": parameters,
-            "out": str(out),
-        }
+        return plan(prior, identity.config, settings.steps, settings.batch_size, out)
     with locked(out) as folder, Stop() as stop:
         header = finished(out, "prior", identity, force=runtime.force)
         if header is not None:

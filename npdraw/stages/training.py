@@ -135,6 +135,24 @@ def remember_best(state: State, score: float) -> None:
         state.best = {name: value.clone() for name, value in state.average.items()}
 
 
+def plan(
+    model: nn.Module, config: Mapping[str, Any], steps: int, batch_size: int, out: Path
+) -> dict[str, Any]:
+    """Return what `--dry-run` prints: settings, parameters, and what the training will take.
+
+    The checkpoint holds weights, average, best, and up to two moments of each in fp32.
+    """
+    parameters = sum(p.numel() for p in model.parameters())
+    estimates = {"images_seen": steps * batch_size, "checkpoint_mb": 5 * 4 * parameters / 1e6}
+    return {
+        "dry_run": True,
+        "settings": dict(config),
+        "parameters": parameters,
+        "estimates": estimates,
+        "out": str(out),
+    }
+
+
 def is_due(step: int, every: int) -> bool:
     """Whether to look at step 1, 2, 4, 8, ... and then at every `every`th."""
     return step % every == 0 or (step < every and step & (step - 1) == 0)

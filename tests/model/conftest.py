@@ -11,12 +11,6 @@ from npdraw.model.latents import Factors, Latents
 from npdraw.model.layout import Layout
 
 
-@pytest.fixture(autouse=True)
-def one_thread(seeded: None) -> None:
-    """Tiny shapes gain nothing from threads, and lose much where cores are busy."""
-    torch.set_num_threads(1)
-
-
 @pytest.fixture
 def drawings() -> Callable[..., Latents]:
     """Return a function that makes random drawings."""

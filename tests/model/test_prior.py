@@ -19,7 +19,7 @@ def make_prior(shaken):
     def make(layout, parts=PARTS, **changes):
         bank = torch.rand(parts, 1, layout.part_size, layout.part_size)
         sizes = {"width": 8, "depth": 2, "heads": 2, "mlp_width": 16}
-        return shaken(Prior(layout, bank, **sizes | changes), 0.5)
+        return shaken(Prior(layout, bank, **sizes | changes))
 
     return make
 
@@ -103,7 +103,7 @@ def test_cached_sampling_is_sampling_with_the_whole_model_at_every_step(
         z.whether[:, t], z.where[:, t] = drawn.whether[:, t], drawn.where[:, t]
         z.what[:, t] = drawn.what[:, t]
     assert same(prior.sample(uniform, temperature=temperature), z)
-    assert len(z.what.unique(dim=0)) > 5
+    assert len(z.whether.unique(dim=0)) > 1
 
 
 @pytest.mark.parametrize("layout", [PLAIN, Layout(2, 4, 2, 2, 2)], ids=repr)

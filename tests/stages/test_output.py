@@ -62,18 +62,20 @@ def test_an_output_belongs_to_one_process_until_it_is_gone(tmp_path: Path) -> No
         [sys.executable, "-c", HOLDER, str(out)], stdout=subprocess.PIPE, text=True
     )
     with holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
-        with pytest.raises(BusyError, match=f"another npdraw is working on {out}") as caught:
-            locked(out).__enter__()
-        assert caught.value.exit_code == 7
-        with locked(out.with_name("y.safetensors")) as folder:
-            assert folder == out.with_name("y.safetensors.run")
-        holder.kill()
-        holder.wait()
-        with locked(out) as folder:
-            assert folder == run_folder(out)
-            assert folder.is_dir()
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "held\n"
+            with pytest.raises(BusyError, match=f"another npdraw is working on {out}") as caught:
+                locked(out).__enter__()
+            assert caught.value.exit_code == 7
+            with locked(out.with_name("y.safetensors")) as folder:
+                assert folder == out.with_name("y.safetensors.run")
+        finally:
+            holder.kill()
+            holder.wait()
+    with locked(out) as folder:
+        assert folder == run_folder(out)
+        assert folder.is_dir()
     with locked(out), pytest.raises(BusyError), locked(out):
         pass
 
