@@ -1,11 +1,13 @@
 """Sample sheets: tensors of probabilities to PNG bytes, the same bytes for the same picture."""
 
 import io
+from pathlib import Path
 
 import torch
 from PIL import Image, PngImagePlugin
 from torch import Tensor
 
+from npdraw.artifacts import write_atomic
 from npdraw.model.latents import Latents, concatenate
 from npdraw.model.npdraw import NPDraw
 from npdraw.model.prior import Prior
@@ -13,6 +15,9 @@ from npdraw.stages.noise import uniform
 
 CHUNK = 64
 """Drawings sampled at once, always: float sums depend on the batch size, choices must not."""
+
+SHEET = 64
+"""Samples on a sheet while training, of the seeds from 0."""
 
 LEGIBLE = 56
 """Pixels a side that a picture on a sheet has at least, if a whole factor gets there."""
@@ -72,6 +77,11 @@ def beside(left: Tensor, right: Tensor) -> Tensor:
     """Put uint8 images [N, C, H, W] side by side in pairs, with a grey line between."""
     between = torch.full((*left.shape[:3], 1), GREY, dtype=torch.uint8)
     return torch.cat([left, between, right], 3)
+
+
+def write_sheet(folder: Path, step: int, images: Tensor) -> None:
+    """Write the sheet of training step `step` into a run folder; uint8 images [N, C, H, W]."""
+    write_atomic(folder / f"samples-{step:06d}.png", [png(tile(images))])
 
 
 def draw(prior: Prior, seeds: list[int], temperature: float = 1.0) -> Latents:

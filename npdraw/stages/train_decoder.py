@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from npdraw.artifacts import check_input, write_artifact, write_atomic
+from npdraw.artifacts import check_input
 from npdraw.config import Config, DecoderConfig, as_dict
 from npdraw.datasets import binarize, evenly_spaced
 from npdraw.model.latents import blank
@@ -26,11 +26,12 @@ from npdraw.stages.output import (
 )
 from npdraw.stages.progress import Progress
 from npdraw.stages.runtime import Runtime
-from npdraw.stages.sheet import draw, png, render, tile
+from npdraw.stages.sheet import SHEET, draw, render, write_sheet
 from npdraw.stages.training import (
     CHECKPOINT,
     State,
     Stop,
+    conclude,
     descend,
     is_due,
     judged,
@@ -41,9 +42,6 @@ from npdraw.stages.training import (
     resume,
     save_checkpoint,
 )
-
-SHEET = 64
-"""Samples on a sheet while training, of the seeds from 0."""
 
 
 def train_decoder(
@@ -108,29 +106,16 @@ def train_decoder(
         model.load_state_dict(state.best)
         model.eval()
         with runtime.autocast(device):
-            metrics = {
-                "best_step": state.best_step,
-                **validate(model, held_out, seed),
-                "relaxed_elbo": relaxed_elbo(model, held_out, seed, settings.final_temperature),
-            }
-        write_artifact(
-            out,
-            "model",
-            weights_of(model, parse.tensors["bank"]),
-            config=identity.config,
-            dataset=identity.dataset,
-            inputs=identity.inputs,
-            seed=seed,
-            metrics={"steps": settings.steps, **metrics},
-        )
+            figures = validate(model, held_out, seed)
+            soft = relaxed_elbo(model, held_out, seed, settings.final_temperature)
         result = {
             "steps": settings.steps,
-            "seconds": log.seconds,
-            "resumed_from": resumed_from,
-            **metrics,
+            "best_step": state.best_step,
+            **figures,
+            "relaxed_elbo": soft,
         }
-        write_json(folder / "result.json", result)
-    return {**result, "out": str(out)}
+        tensors = weights_of(model, parse.tensors["bank"])
+        return conclude(out, "model", tensors, identity, log, result, resumed_from)
 
 
 def fit(
@@ -164,8 +149,7 @@ def fit(
         if fresh and (is_due(state.step, every) or last):
             with judged(state), runtime.autocast(device):
                 _, images = render(model, draw(model.prior, list(range(SHEET))))
-            sheet = log.path.with_name(f"samples-{state.step:06d}.png")
-            write_atomic(sheet, [png(tile(images))])
+            write_sheet(log.path.parent, state.step, images)
         if fresh and (last or stop.signal or state.step % runtime.save_every == 0):
             save()
         stop.leave(state.step, settings.steps)

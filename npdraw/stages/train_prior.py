@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from npdraw.artifacts import write_artifact
-from npdraw.config import PriorConfig, as_dict
+from npdraw.config import Config, as_dict
 from npdraw.datasets import evenly_spaced
+from npdraw.model.canvas import paint
 from npdraw.model.latents import Latents
 from npdraw.model.prior import Prior
 from npdraw.stages.loading import drawings_of, later_config, new_prior, read_parse, weights_of
@@ -16,11 +16,14 @@ from npdraw.stages.noise import batch, generator
 from npdraw.stages.output import Identity, MetricsLog, finished, locked, repeated, write_json
 from npdraw.stages.progress import Progress
 from npdraw.stages.runtime import Runtime
+from npdraw.stages.sheet import SHEET, draw, to_uint8, write_sheet
 from npdraw.stages.training import (
     CHECKPOINT,
     State,
     Stop,
+    conclude,
     descend,
+    is_due,
     judged,
     learning_rate,
     new_state,
@@ -74,29 +77,14 @@ def train_prior(
             save_checkpoint(folder / CHECKPOINT, state, identity)
 
         train = drawings[: parse.header.dataset["train"]]
-        fit(state, prior, train, held_out, settings, seed, log, save, stop, runtime, progress)
+        fit(state, prior, train, held_out, config, seed, log, save, stop, runtime, progress)
         prior.load_state_dict(state.best)
         prior.eval()
         with runtime.autocast(device):
-            metrics = {"best_step": state.best_step, **validate(prior, held_out)}
-        write_artifact(
-            out,
-            "prior",
-            weights_of(prior, parse.tensors["bank"]),
-            config=identity.config,
-            dataset=identity.dataset,
-            inputs=identity.inputs,
-            seed=seed,
-            metrics={"steps": settings.steps, **metrics},
-        )
-        result = {
-            "steps": settings.steps,
-            "seconds": log.seconds,
-            "resumed_from": resumed_from,
-            **metrics,
-        }
-        write_json(folder / "result.json", result)
-    return {**result, "out": str(out)}
+            figures = validate(prior, held_out)
+        result = {"steps": settings.steps, "best_step": state.best_step, **figures}
+        tensors = weights_of(prior, parse.tensors["bank"])
+        return conclude(out, "prior", tensors, identity, log, result, resumed_from)
 
 
 def fit(
@@ -104,7 +92,7 @@ def fit(
     prior: Prior,
     train: Latents,
     held_out: Latents,
-    settings: PriorConfig,
+    config: Config,
     seed: int,
     log: MetricsLog,
     save: Callable[[], None],
@@ -112,9 +100,8 @@ def fit(
     runtime: Runtime,
     progress: Progress,
 ) -> None:
-    """The training loop: judge, save, step."""
-    device = prior.position.device
-    began = state.step
+    """The training loop: judge, draw samples (canvases, here), save, step."""
+    device, settings, began = prior.position.device, config.prior, state.step
     every = max(50, settings.steps // 10)
     watched = held_out[torch.from_numpy(evenly_spaced(len(held_out), min(1000, len(held_out))))]
     progress.start(
@@ -129,6 +116,11 @@ def fit(
             remember_best(state, figures["validation_nats"])
             log.append(state.step, **figures)
             progress.update(state.step, **figures)
+        if fresh and (is_due(state.step, every) or last):
+            with judged(state), runtime.autocast(device):
+                z = draw(prior, list(range(SHEET)))
+            canvas = paint(z, prior.bank, prior.layout, config.parse.compositing)
+            write_sheet(log.path.parent, state.step, to_uint8(canvas[:, :-1]).cpu())
         if fresh and (last or stop.signal or state.step % runtime.save_every == 0):
             save()
         stop.leave(state.step, settings.steps)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from npdraw.artifacts import read_artifact, write_artifact
 from npdraw.errors import ArtifactError, DivergedError, StoppedError
 from npdraw.stages.muon import Muon
-from npdraw.stages.output import Identity, clear, resumable
+from npdraw.stages.output import Identity, MetricsLog, clear, resumable, write_json
 
 CHECKPOINT = "checkpoint.safetensors"
 """Name of the checkpoint in the run folder."""
@@ -234,6 +234,34 @@ def resume(state: State, out: Path, folder: Path, identity: Identity, *, force: 
     else:
         clear(folder)
     return state.step
+
+
+def conclude(
+    out: Path,
+    kind: str,
+    tensors: Mapping[str, Tensor],
+    identity: Identity,
+    log: MetricsLog,
+    result: Mapping[str, float],
+    resumed_from: int,
+) -> dict[str, Any]:
+    """Write the artifact of a finished training, and its result beside it; return the result.
+
+    The artifact's metrics are `result`; how long it took and what was resumed is not part of it.
+    """
+    write_artifact(
+        out,
+        kind,
+        tensors,
+        config=identity.config,
+        dataset=identity.dataset,
+        inputs=identity.inputs,
+        seed=identity.seed,
+        metrics=result,
+    )
+    told = {"seconds": log.seconds, "resumed_from": resumed_from, **result}
+    write_json(log.path.with_name("result.json"), told)
+    return {**told, "out": str(out)}
 
 
 class Stop:

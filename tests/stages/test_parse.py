@@ -41,38 +41,39 @@ def test_the_bank_comes_from_the_training_split_alone(stages: Any, tmp_path: Pat
     assert not torch.equal(banks[0], banks[2])
 
 
-def test_stored_drawings_are_those_of_one_binarisation(stages: Any, made: Any) -> None:
-    artifact = read_artifact(made.parse, kind="parse")
+@pytest.mark.parametrize(("seed", "limit"), [(0, None), (3, 10)])
+def test_stored_drawings_and_figures_are_of_one_binarisation(
+    seed: int, limit: int | None, stages: Any, slow_paint: Any, tmp_path: Path
+) -> None:
+    result = stages.parse(tmp_path / "p", seed=seed, limit=limit)
+    artifact = read_artifact(tmp_path / "p", kind="parse")
     settings = stages.config.parse
     z = drawings_of(artifact)
-    assert len(z) == stages.train + stages.validation
-    for seed, same in ((0, True), (1, False)):
-        binary = torch.from_numpy(binarize(images_of(stages)[:, None], seed)).float()
+    assert len(z) == result["images"] == (limit or stages.train + stages.validation)
+    for other in range(5):
+        binary = binarize(images_of(stages)[: len(z), None], other)
         again = parse_images(
-            binary,
+            torch.from_numpy(binary).float(),
             artifact.tensors["bank"],
             layout_of(settings),
             threshold=settings.threshold,
             compositing=settings.compositing,
             sweeps=settings.sweeps,
         )
-        for name in ("whether", "where", "what"):
-            assert torch.equal(getattr(z, name), getattr(again, name)) is same
+        same = [torch.equal(getattr(z, n), getattr(again, n)) for n in ("whether", "where", "what")]
+        assert all(same) is (other == seed)
 
-
-def test_figures_equal_a_slow_recomputation(stages: Any, made: Any, slow_paint: Any) -> None:
-    artifact = read_artifact(made.parse, kind="parse")
     tensors = {name: tensor.numpy() for name, tensor in artifact.tensors.items()}
     whether, what = tensors["whether"], tensors["what"]
-    binary = binarize(images_of(stages)[:, None], 0)
-    canvas = slow_paint(whether, tensors["where"], what, tensors["bank"], stages.config.parse)
-    result = made.results["parse"]
+    binary = binarize(images_of(stages)[: len(z), None], seed)
+    canvas = slow_paint(whether, tensors["where"], what, tensors["bank"], settings)
     assert result["canvas_mse"] == pytest.approx(((canvas - binary) ** 2).mean(), rel=1e-6)
-    assert 0 < result["canvas_mse"] < (binary**2).mean() / 2  # far better than a blank canvas
+    assert 0 < result["canvas_mse"] < binary.mean() / 2  # far better than a blank canvas
     assert result["parts_painted_mean"] == pytest.approx(whether.sum() / len(whether), rel=1e-6)
-    usage = [int((whether & (what == part)).sum()) for part in range(stages.config.parse.parts)]
+    usage = [int((whether & (what == part)).sum()) for part in range(settings.parts)]
     assert tensors["usage"].tolist() == usage
     assert result["dead_parts"] == usage.count(0)
+    assert limit is None or {0, 1} <= set(usage)  # one painting is enough not to be dead
     assert (tensors["where"][~whether] == 0).all()
     assert (what[~whether] == 0).all()
     assert {name: result[name] for name in artifact.header.metrics} == artifact.header.metrics

@@ -227,7 +227,8 @@ def test_a_folder_of_other_settings_is_refused_unless_forced(
 ) -> None:
     out = tmp_path / "s"
     stages.sample(made.model, out, seeds=range(5))
-    (out / "notes.txt").write_text("the third is nice")
+    for name in ("notes.txt", "portrait.png"):
+        (out / name).write_text("of somebody else")
     stages.sample(made.model, out, seeds=range(5))
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     for changed in ({"seeds": [7]}, {"temperature": 0.5}, {"canvas": True}):
@@ -236,7 +237,8 @@ def test_a_folder_of_other_settings_is_refused_unless_forced(
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     stages.sample(made.model, out, seeds=[7, 2], force=True)
     names = sorted(path.name for path in out.iterdir())
-    assert names == ["000002.png", "000007.png", "drawings.safetensors", "notes.txt"]
+    kept = ["drawings.safetensors", "notes.txt", "portrait.png"]
+    assert names == ["000002.png", "000007.png", *kept]
     assert drawn(out).keys() == {7, 2}
 
 

@@ -79,7 +79,7 @@ def test_two_and_two_steps_are_four(
 
 
 def test_a_crash_goes_back_to_the_checkpoint(
-    stages: Any, made: Any, crash: Any, metrics: Any, tmp_path: Path
+    stages: Any, made: Any, crash: Any, interrupt: Any, metrics: Any, tmp_path: Path
 ) -> None:
     longer = stages.configured(decoder={"steps": 60})
     whole, torn = tmp_path / "whole", tmp_path / "torn"
@@ -91,7 +91,13 @@ def test_a_crash_goes_back_to_the_checkpoint(
     with pytest.raises(MemoryError):
         longer.train_decoder(made.parse, made.prior, torn, save_every=every, progress=crash(at))
     assert metrics(torn)[-1]["step"] > every
-    assert longer.train_decoder(made.parse, made.prior, torn)["resumed_from"] == every
+    checkpoint = tmp_path / "torn.run/checkpoint.safetensors"
+    assert read_header(checkpoint).metrics["step"] == every
+    # The next one gets as far as a record, so that the last one must not repeat it.
+    with pytest.raises(StoppedError, match=f"at step {logged[-2]} of"):
+        longer.train_decoder(made.parse, made.prior, torn, progress=interrupt(logged[-2]))
+    assert metrics(torn) == metrics(whole)[:-1]
+    assert longer.train_decoder(made.parse, made.prior, torn)["resumed_from"] == logged[-2]
     assert torn.read_bytes() == whole.read_bytes()
     assert metrics(torn) == metrics(whole)
 
@@ -265,7 +271,12 @@ def seen_by_terms(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 def test_each_batch_is_binarised_afresh_and_parsed_as_by_the_parser(
     precision: str, stages: Any, made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def in_fp32(*arguments: Any, **named: Any) -> Any:
+        assert not torch.is_autocast_enabled("cpu")  # bf16 would choose other parts
+        return parse_images(*arguments, **named)
+
     seen = seen_by_terms(monkeypatch)
+    monkeypatch.setattr(stage, "parse_images", in_fp32)
     whole = stages.configured(decoder={"batch_size": stages.train, "steps": 3})
     whole.train_decoder(made.parse, made.prior, tmp_path / "m", precision=precision)
     grey = np.load(stages.npz)["train"][: stages.train] / 255

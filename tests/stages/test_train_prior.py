@@ -73,7 +73,7 @@ def test_two_and_two_steps_are_four(
 
 
 def test_a_crash_goes_back_to_the_checkpoint(
-    stages: Any, made: Any, crash: Any, metrics: Any, tmp_path: Path
+    stages: Any, made: Any, crash: Any, interrupt: Any, metrics: Any, tmp_path: Path
 ) -> None:
     longer = stages.configured(prior={"steps": 60})
     whole, torn = tmp_path / "whole", tmp_path / "torn"
@@ -85,8 +85,13 @@ def test_a_crash_goes_back_to_the_checkpoint(
     with pytest.raises(MemoryError):
         longer.train_prior(made.parse, torn, save_every=every, progress=crash(at))
     assert metrics(torn)[-1]["step"] > every
-    result = longer.train_prior(made.parse, torn, save_every=7)
-    assert result["resumed_from"] == every
+    checkpoint = tmp_path / "torn.run/checkpoint.safetensors"
+    assert read_header(checkpoint).metrics["step"] == every
+    # The next one gets as far as a record, so that the last one must not repeat it.
+    with pytest.raises(StoppedError, match=f"at step {logged[-2]} of"):
+        longer.train_prior(made.parse, torn, progress=interrupt(logged[-2]))
+    assert metrics(torn) == metrics(whole)[:-1]
+    assert longer.train_prior(made.parse, torn)["resumed_from"] == logged[-2]
     assert torn.read_bytes() == whole.read_bytes()
     assert metrics(torn) == metrics(whole)
 
