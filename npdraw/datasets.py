@@ -75,6 +75,10 @@ class Source:
     name: str
     path: Path | None = None
 
+    def absolute(self) -> "Source":
+        """Return the same source, wherever the process moves."""
+        return Source(self.name, self.path and self.path.absolute())
+
     def __str__(self) -> str:
         return self.name if self.path is None else f"{self.name}:{self.path}"
 

@@ -97,7 +97,7 @@ def eval_nll(
     nll, rate, distortion, canvas = (torch.cat(column) for column in columns.values())
     result = {
         "nll": float(nll.mean()),
-        "nll_se": float(nll.std(correction=1) / math.sqrt(len(nll))) if len(nll) > 1 else 0.0,
+        "nll_se": float(nll.std(correction=1) / math.sqrt(len(nll))) if len(nll) > 1 else None,
         "elbo": float((rate + distortion).mean()),
         "rate": float(rate.mean()),
         "distortion": float(distortion.mean()),

@@ -143,7 +143,8 @@ def _bank(artifact: Artifact, config: Config) -> Tensor:
         found = "none" if bank is None else list(bank.shape)
         raise ArtifactError(
             f"{artifact.path} does not fit its settings: its bank has shape {found}, expected "
-            f"{shape}"
+            f"{shape}",
+            hint="It was written by another npdraw; make it again with --force.",
         )
     return bank
 

@@ -125,7 +125,7 @@ def _matches(out: Path, header: Header, identity: Identity, *, force: bool) -> b
 
 def repeated(folder: Path, header: Header, out: Path) -> dict[str, Any]:
     """Return the result of the finished run whose output is up to date."""
-    result = read_json(folder / "result.json") | header.metrics
+    result = {"seconds": None} | read_json(folder / "result.json") | header.metrics
     return result | {"out": str(out), "up_to_date": True}
 
 

@@ -64,7 +64,9 @@ def parse(
         if header is not None:
             return repeated(folder, header, out) | {"images": len(data.images)}
         clear(folder)
-        write_json(folder / "config.json", identity.config | {"source": str(data.source)})
+        write_json(
+            folder / "config.json", identity.config | {"source": str(data.source.absolute())}
+        )
         began = time.perf_counter()
         bank = build_bank(
             data.train,

@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,18 @@ from torch import Tensor
 
 from npdraw.artifacts import write_artifact, write_atomic
 from npdraw.errors import UsageError
+from npdraw.model.latents import concatenate
 from npdraw.stages.loading import drawing_tensors, read_model
 from npdraw.stages.output import Identity, finished
 from npdraw.stages.progress import Progress
 from npdraw.stages.runtime import Runtime
-from npdraw.stages.sheet import MARK, beside, draw, png, render, tile
+from npdraw.stages.sheet import CHUNK, MARK, beside, draw, png, render, tile
+
+DRAWINGS = "drawings.safetensors"
+"""Name of the artifact in a folder of samples."""
+
+PORTION = 4 * CHUNK
+"""Images between two words of progress."""
 
 
 def sample(
@@ -40,54 +48,63 @@ def sample(
     device = runtime.start()
     model, _, artifact = read_model(model_path)
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    began = time.perf_counter()
-    progress.start("sample", len(seeds))
-    with torch.no_grad(), runtime.autocast(device):
-        z = draw(model.prior, seeds, temperature)
-        canvases, images = render(model, z, batch_size)
-    progress.update(len(seeds))
-    progress.finish()
-    shown = beside(canvases, images) if canvas else images
+    header = artifact.header
     settings = {"seeds": seeds, "temperature": temperature, "canvas": canvas}
-    text = json.dumps({"model": artifact.header.digest, **settings})
+    identity = Identity(
+        {"sample": settings, **header.config}, header.dataset, {"model": header.digest}, header.seed
+    )
     if grid:
         _check_sheet(out, runtime.force)
+    else:
+        _check_folder(out, identity, runtime.force)
+    began = time.perf_counter()
+    drawings, pictures = [], []
+    progress.start("sample", len(seeds))
+    for start in range(0, len(seeds), PORTION):
+        with torch.no_grad(), runtime.autocast(device):
+            z = draw(model.prior, seeds[start : start + PORTION], temperature)
+            canvases, images = render(model, z, batch_size)
+        drawings.append(z)
+        pictures.append(beside(canvases, images) if canvas else images)
+        progress.update(start + len(z))
+    progress.finish()
+    shown = torch.cat(pictures)
+    if grid:
+        text = json.dumps({"model": header.digest, **settings})
         write_atomic(out, [png(tile(shown), text)])
         files = 1
     else:
-        identity = Identity(
-            {"sample": settings, **artifact.header.config},
-            artifact.header.dataset,
-            {"model": artifact.header.digest},
-            artifact.header.seed,
-        )
-        _check_folder(out, identity, runtime.force)
-        files = _write_folder(out, shown, seeds, text)
+        files = 1 + _write_folder(out, shown, seeds, {"model": header.digest, **settings})
         write_artifact(
-            out / "drawings.safetensors",
+            out / DRAWINGS,
             "drawings",
-            {"bank": model.bank, "seeds": torch.tensor(seeds), **drawing_tensors(z)},
+            {
+                "bank": model.bank,
+                "seeds": torch.tensor(seeds),
+                **drawing_tensors(concatenate(drawings)),
+            },
             config=identity.config,
             dataset=identity.dataset,
             inputs=identity.inputs,
             seed=identity.seed,
             metrics={},
         )
-        files += 1
     seconds = time.perf_counter() - began
     return {"images": len(seeds), "seconds": seconds, "files": files, "out": str(out)}
 
 
+def _is_ours(path: Path) -> bool:
+    """Whether npdraw made this picture."""
+    try:
+        with Image.open(path) as picture:
+            return MARK in picture.info
+    except OSError:
+        return False
+
+
 def _check_sheet(out: Path, force: bool) -> None:
     """A sheet replaces an earlier sheet, but never a picture that npdraw did not make."""
-    if force or not out.is_file():
-        return
-    try:
-        with Image.open(out) as picture:
-            ours = MARK in picture.info
-    except OSError:
-        ours = False
-    if not ours:
+    if out.is_file() and not force and not _is_ours(out):
         raise UsageError(
             f"{out} is there and is not a sheet of npdraw's",
             hint="Choose another --out, or --force to replace it.",
@@ -98,23 +115,25 @@ def _check_folder(out: Path, identity: Identity, force: bool) -> None:
     """A folder may be written again by the same command; anything else in it is left alone."""
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is not a folder", hint="Choose another --out, or use --grid.")
-    if not out.exists() or not any(out.iterdir()) or force:
+    if not out.exists() or force:
         return
-    if not (out / "drawings.safetensors").exists():
+    if (out / DRAWINGS).exists():
+        finished(out / DRAWINGS, "drawings", identity, force=False)
+    elif not all(_is_ours(path) for path in out.iterdir()):  # an interrupted sample holds only ours
         raise UsageError(
             f"{out} is there and holds other files", hint="Choose another --out, or --force."
         )
-    finished(out / "drawings.safetensors", "drawings", identity, force=False)
 
 
-def _write_folder(out: Path, images: Tensor, seeds: list[int], text: str) -> int:
+def _write_folder(out: Path, images: Tensor, seeds: list[int], settings: Mapping[str, Any]) -> int:
     """Write one PNG for each image, named by its seed; removes the images of an earlier sample."""
     digits = max(6, len(str(max(seeds))))
-    names = {f"{seed:0{digits}d}.png": image for seed, image in zip(seeds, images, strict=True)}
+    names = {seed: f"{seed:0{digits}d}.png" for seed in seeds}
     if out.is_dir():
         for old in out.glob("*.png"):
-            if old.stem.isdecimal() and old.name not in names:
+            if old.name not in names.values() and _is_ours(old):
                 old.unlink()
-    for name, image in names.items():
-        write_atomic(out / name, [png(image, text)])
+    for seed, image in zip(seeds, images, strict=True):
+        text = json.dumps({**settings, "seeds": [seed]})
+        write_atomic(out / names[seed], [png(image, text)])
     return len(names)

@@ -94,7 +94,9 @@ def train_decoder(
         ]
         state = new_state(model, parts, settings.weight_decay)
         resumed_from = resume(state, out, folder, identity, force=runtime.force)
-        write_json(folder / "config.json", identity.config | {"source": str(data.source)})
+        write_json(
+            folder / "config.json", identity.config | {"source": str(data.source.absolute())}
+        )
         log = MetricsLog(folder / "metrics.jsonl", step=state.step)
         train = data.train.to(device)
         held_out = torch.from_numpy(binarize(data.held_out.numpy(), seed)).to(device)

@@ -134,7 +134,7 @@ def test_pictures_and_drawings_say_what_they_are(stages: Any, trained: Any, tmp_
     with Image.open(tmp_path / "s" / "000003.png") as picture:
         said = json.loads(picture.info["npdraw"])
     settings = {"seeds": [3, 1], "temperature": 0.5, "canvas": False}
-    assert said == {"model": model.digest, **settings}
+    assert said == {"model": model.digest, **settings, "seeds": [3]}
     with Image.open(tmp_path / "s.png") as picture:
         assert json.loads(picture.info["npdraw"])["temperature"] == 1.0
     header = read_header(tmp_path / "s" / "drawings.safetensors")
@@ -268,3 +268,22 @@ def test_progress_counts_images(stages: Any, made: Any, tmp_path: Path) -> None:
     stages.sample(made.model, tmp_path / "s", seeds=range(5), progress=seen)
     assert seen.tasks == [("sample", 5, {})]
     assert seen.counts[-2:] == [5, -1]
+
+
+def test_an_interrupted_folder_is_taken_up_and_foreign_pictures_stay(
+    stages: Any, trained: Any, tmp_path: Path
+) -> None:
+    out = tmp_path / "s"
+    stages.sample(trained.model, out, seeds=[3, 1])
+    (out / "drawings.safetensors").unlink()  # as after a kill
+    stages.sample(trained.model, out, seeds=[3, 2])
+    assert sorted(path.name for path in out.iterdir()) == [
+        "000002.png",
+        "000003.png",
+        "drawings.safetensors",
+    ]
+    foreign = out / "000001.png"
+    Image.new("L", (2, 2)).save(foreign)
+    before = foreign.read_bytes()
+    stages.sample(trained.model, out, seeds=[5], force=True)
+    assert foreign.read_bytes() == before

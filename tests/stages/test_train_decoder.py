@@ -370,6 +370,7 @@ def test_the_schedules_are_followed(
         ("parse_until", 0.9),
         ("canvas_weight", 2.0),
         ("kl_weight", 0.25),
+        ("hard_fraction", 0.9),
     ],
 )
 def test_every_setting_counts(
