@@ -35,6 +35,7 @@ _FIGURES: Mapping[str, tuple[str, str]] = {
     "where_nats": _NATS,
     "what_nats": _NATS,
     "elbo": _NATS,
+    "relaxed_elbo": _NATS,
     "rate": _NATS,
     "distortion": _NATS,
     "nll": _NATS,
