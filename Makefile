@@ -25,7 +25,7 @@ help:
 install: .venv/developer
 
 demo: .venv/installed
-	$(BIN)/npdraw run --preset glyphs --out runs/demo
+	$(BIN)/npdraw run --preset glyphs --images 500 --out runs/demo
 
 test: .venv/developer
 	$(BIN)/python -m pytest

@@ -4,6 +4,7 @@ Settings are resolved as defaults < preset < TOML file < command line. A later s
 settings of the earlier ones from the artifact it reads. Nothing here imports torch.
 """
 
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -18,7 +19,9 @@ SAVE_EVERY = 200
 
 def _require(condition: bool, message: str) -> None:
     if not condition:
-        raise UsageError(f"impossible settings: {message}")
+        raise UsageError(
+            f"impossible settings: {message}", hint="Change it in the --config file or by its flag."
+        )
 
 
 def setting(default: Any, meaning: str) -> Any:
@@ -45,8 +48,9 @@ class ParseConfig:
         """Check ranges."""
         _require(4 <= self.image_size <= 256, f"image_size {self.image_size}, not in 4..256")
         _require(self.channels == 1, f"channels {self.channels}; grey images have 1")
-        _require(1 <= self.part_size <= self.image_size, f"part_size {self.part_size}")
-        _require(1 <= self.stride <= self.image_size, f"stride {self.stride}")
+        within = f"not in 1..{self.image_size}, the side of the image"
+        _require(1 <= self.part_size <= self.image_size, f"part_size {self.part_size}, {within}")
+        _require(1 <= self.stride <= self.image_size, f"stride {self.stride}, {within}")
         _require(self.jitter >= 1, f"jitter {self.jitter}; it starts at 1")
         _require(
             self.part_size + self.jitter - 1 <= 2 * self.stride,
@@ -145,7 +149,10 @@ class DecoderConfig:
 
 def _check_training(section: str, config: PriorConfig | DecoderConfig) -> None:
     _require(config.steps >= 1, f"{section}.steps {config.steps}; at least 1")
-    _require(config.batch_size >= 1, f"{section}.batch_size {config.batch_size}; at least 1")
+    _require(
+        1 <= config.batch_size <= 16_384,
+        f"{section}.batch_size {config.batch_size}, not in 1..16384",
+    )
     _require(config.learning_rate > 0, f"{section}.learning_rate must be positive")
     _require(config.weight_decay >= 0, f"{section}.weight_decay is negative")
     _require(0 <= config.warmup < 1, f"{section}.warmup {config.warmup}, not in [0, 1)")
@@ -251,13 +258,16 @@ def _typed(name: str, value: Any, current: Any, source: str) -> Any:
         value = tuple(value)
         fits = all(type(item) is int for item in value)
     elif isinstance(current, float):
-        fits = type(value) in (int, float)
+        fits = type(value) in (int, float) and math.isfinite(value)
         value = float(value) if fits else value
     else:
         fits = type(value) is type(current)
     if not fits:
         wanted = "list of integers" if isinstance(current, tuple) else type(current).__name__
-        raise UsageError(f"{name} in {source} is {value!r}, expected {wanted}")
+        raise UsageError(
+            f"{name} in {source} is {value!r}, expected {wanted}",
+            hint=f"The default is {list(current) if isinstance(current, tuple) else current}.",
+        )
     return value
 
 

@@ -235,3 +235,9 @@ def test_a_file_that_cannot_be_read_is_named(
         read_toml(file)
     assert str(file) in caught.value.message
     assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+def test_a_setting_is_finite(value: float) -> None:
+    with pytest.raises(UsageError, match=r"decoder\.canvas_weight in here"):
+        override(preset("glyphs"), {"decoder": {"canvas_weight": value}}, source="here")

@@ -172,7 +172,7 @@ Precision = Annotated[
     Literal["auto", "fp32", "bf16"], _option("--precision", RUN, "auto: bf16 where it pays")
 ]
 Threads = Annotated[
-    int, _option("--threads", RUN, "CPU threads; 0: as many as torch chooses", min=0)
+    int, _option("--threads", RUN, "CPU threads; 0: as many as torch chooses", min=0, max=256)
 ]
 Force = Annotated[bool, _option("--force", RUN, "start afresh, over what is there")]
 DryRun = Annotated[bool, _option("--dry-run", RUN, "print settings and estimates, write nothing")]

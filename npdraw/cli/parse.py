@@ -60,7 +60,7 @@ def parse(
             settings,
             source=data,
             root=data_root or default_root(),
-            limit=parse_limit(limit) if limit else None,
+            limit=parse_limit(limit) if limit is not None else None,
             seed=seed,
             strict=strict,
             out=out or resolve.RUNS / preset / "parse.safetensors",

@@ -14,6 +14,7 @@ from npdraw.errors import ArtifactError, UsageError
 
 RUNS = Path("runs")
 MOST_SEEDS = 1_000_000
+LARGEST_SEED = 2**63 - 1
 _MADE_BY = {"parse": "parse", "prior": "train-prior", "model": "train-decoder"}
 
 
@@ -107,6 +108,10 @@ def seeds(text: str) -> list[int]:
                 hint="Write for instance --seeds 0-99, --seeds 3 or --seeds 0-9,20",
             )
         low, high = int(first), int(last if dash else first)
+        if high > LARGEST_SEED:
+            raise UsageError(
+                f"--seeds {text}: {high} is too large", hint=f"Seeds go up to {LARGEST_SEED}"
+            )
         if high < low:
             raise UsageError(
                 f"--seeds {text}: {low}-{high} runs backwards", hint=f"Write {high}-{low}"

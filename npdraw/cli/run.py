@@ -54,7 +54,7 @@ def run(
             settings,
             source=data,
             root=data_root or default_root(),
-            limit=parse_limit(limit) if limit else None,
+            limit=parse_limit(limit) if limit is not None else None,
             seed=seed,
             strict=strict,
             samples=samples,

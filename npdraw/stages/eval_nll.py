@@ -12,7 +12,7 @@ from npdraw.errors import UsageError
 from npdraw.stages.images import find_source
 from npdraw.stages.loading import read_model
 from npdraw.stages.noise import uniform
-from npdraw.stages.output import read_json, write_json
+from npdraw.stages.output import check_output, read_json, write_json
 from npdraw.stages.progress import Progress
 from npdraw.stages.runtime import Runtime
 
@@ -39,6 +39,8 @@ def eval_nll(
     split, binarised once from `seed`; the result repeats exactly and does not depend on
     `batch_size`.
     """
+    if out is not None:
+        check_output(out, (model_path,))
     device = runtime.start()
     model, config, artifact = read_model(model_path)
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

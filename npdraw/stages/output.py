@@ -8,7 +8,7 @@ import fcntl
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,12 +57,28 @@ def run_folder(out: Path) -> Path:
     return out.with_name(out.name + ".run")
 
 
+def check_output(out: Path, inputs: Sequence[Path]) -> None:
+    """Raise `UsageError` if `out` cannot be a file to write, or is one of the inputs."""
+    if not out.name:
+        raise UsageError("--out names no file", hint="Name a file with --out.")
+    if out.exists() and not out.is_file():
+        what = "a folder" if out.is_dir() else "not a regular file"
+        raise UsageError(f"cannot write {out}: it is {what}", hint="Name a file with --out.")
+    if any(out.exists() and path.exists() and out.samefile(path) for path in inputs):
+        raise UsageError(
+            f"{out} is an input of this command and would be lost",
+            hint="Choose another --out.",
+        )
+
+
 @contextmanager
-def locked(out: Path) -> Iterator[Path]:
+def locked(out: Path, *inputs: Path) -> Iterator[Path]:
     """Hold the lock of an output and yield its run folder; `BusyError` if another process has it.
 
-    The lock is the kernel's, so it is free again when the process is gone, however it went.
+    `inputs` are files that must not be written over. The lock is the kernel's, so it is free again
+    when the process is gone, however it went.
     """
+    check_output(out, inputs)
     folder = run_folder(out)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from npdraw.artifacts import write_artifact, write_atomic
 from npdraw.errors import UsageError
 from npdraw.model.latents import concatenate
 from npdraw.stages.loading import drawing_tensors, read_model
-from npdraw.stages.output import Identity, finished
+from npdraw.stages.output import Identity, check_output, finished
 from npdraw.stages.progress import Progress
 from npdraw.stages.runtime import Runtime
 from npdraw.stages.sheet import CHUNK, MARK, beside, draw, png, render, tile
@@ -42,7 +42,7 @@ def sample(
     """Sample one image for each seed: one sheet, or a folder of images and their drawings."""
     if not 0 < temperature < math.inf:
         raise UsageError(
-            f"temperature {temperature}; it must be above 0",
+            f"temperature {temperature}; it must be a finite number above 0",
             hint="1 is the model's own; a small one such as 0.01 draws what is likeliest.",
         )
     device = runtime.start()
@@ -104,6 +104,9 @@ def _is_ours(path: Path) -> bool:
 
 def _check_sheet(out: Path, force: bool) -> None:
     """A sheet replaces an earlier sheet, but never a picture that npdraw did not make."""
+    check_output(out, ())
+    if out.suffix.lower() != ".png":
+        raise UsageError(f"{out} is not the name of a PNG", hint="Name a .png with --out.")
     if out.is_file() and not force and not _is_ours(out):
         raise UsageError(
             f"{out} is there and is not a sheet of npdraw's",

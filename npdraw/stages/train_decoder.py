@@ -83,7 +83,7 @@ def train_decoder(
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if runtime.dry_run:
         return plan(model, identity.config, settings.steps, settings.batch_size, out)
-    with locked(out) as folder, Stop() as stop:
+    with locked(out, parse_path, prior_path) as folder, Stop() as stop:
         header = finished(out, "model", identity, force=runtime.force)
         if header is not None:
             return repeated(folder, header, out) | {"resumed_from": settings.steps}

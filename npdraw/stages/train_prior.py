@@ -62,7 +62,7 @@ def train_prior(
     prior = new_prior(config, parse.tensors["bank"]).to(device)
     if runtime.dry_run:
         return plan(prior, identity.config, settings.steps, settings.batch_size, out)
-    with locked(out) as folder, Stop() as stop:
+    with locked(out, parse_path) as folder, Stop() as stop:
         header = finished(out, "prior", identity, force=runtime.force)
         if header is not None:
             return repeated(folder, header, out) | {"resumed_from": settings.steps}

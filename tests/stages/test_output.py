@@ -242,3 +242,26 @@ def test_a_new_log_is_empty(tmp_path: Path) -> None:
     log = MetricsLog(path, step=0)
     assert path.read_text() == ""
     assert 0 <= log.seconds < 1
+
+
+def test_an_output_is_never_an_input(stages: Any, trained: Any, tmp_path: Path) -> None:
+    parse = tmp_path / "parse.safetensors"
+    stages.parse(parse)
+    before = parse.read_bytes()
+    link = tmp_path / "link"
+    link.symlink_to(parse)
+    for out in (parse, link):
+        with pytest.raises(UsageError, match="is an input"):
+            stages.train_prior(parse, out, force=True)
+    assert parse.read_bytes() == before
+    with pytest.raises(UsageError, match="not the name of a PNG"):
+        stages.sample(trained.model, parse, grid=True, force=True)
+    assert parse.read_bytes() == before
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_an_output_is_a_file(force: bool, stages: Any, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="it is a folder"):
+        stages.parse(tmp_path, force=force)
+    with pytest.raises(UsageError, match="names no file"):
+        stages.parse(Path(), force=force)
