@@ -55,8 +55,8 @@ def main() -> None:
     few = binary[: settings.batch_size]
     z = parse(few, parts, layout, threshold=config.parse.threshold)
     model = new_model(config, parts).to(device, memory_format=torch.channels_last)
-    state = new_state(model, [(list(model.parameters()), 1e-3)], 0.0)
-    prior_state = new_state(model.prior, [(list(model.prior.parameters()), 1e-3)], 0.0)
+    state = new_state(model, [(model, 1e-3)], 0.0)
+    prior_state = new_state(model.prior, [(model.prior, 1e-3)], 0.0)
 
     def prior_step() -> None:
         with runtime.autocast(device):
