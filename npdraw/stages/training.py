@@ -24,6 +24,9 @@ from npdraw.stages.output import Identity, MetricsLog, clear, resumable, write_j
 CHECKPOINT = "checkpoint.safetensors"
 """Name of the checkpoint in the run folder."""
 
+LARGEST_GRADIENT = 50.0
+"""Norm to which a gradient is cut: a bad batch must not undo many good ones."""
+
 
 @dataclass
 class State:
@@ -98,7 +101,7 @@ def descend(state: State, loss: Tensor, rate: float, decay: float) -> float:
         )
     state.model.zero_grad(set_to_none=True)
     loss.backward()
-    norm = nn.utils.clip_grad_norm_(state.model.parameters(), 50.0)
+    norm = nn.utils.clip_grad_norm_(state.model.parameters(), LARGEST_GRADIENT)
     if not math.isfinite(float(norm)):
         raise DivergedError(
             f"the gradient is {float(norm)} at step {state.step}",
@@ -140,7 +143,7 @@ def plan(
 ) -> dict[str, Any]:
     """Return what `--dry-run` prints: settings, parameters, and what the training will take.
 
-    The checkpoint holds weights, average, best, and up to two moments of each in fp32.
+    The checkpoint holds weights, average, best and at most two moments of each, in fp32.
     """
     parameters = sum(p.numel() for p in model.parameters())
     estimates = {"images_seen": steps * batch_size, "checkpoint_mb": 5 * 4 * parameters / 1e6}
