@@ -29,6 +29,7 @@ parts = 8
 width = 16
 depth = 1
 heads = 2
+head_width = 8
 mlp_width = 32
 steps = 20
 batch_size = 8

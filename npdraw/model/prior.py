@@ -4,9 +4,10 @@
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from npdraw.model.latents import Factors, Latents, Relaxed
+from npdraw.model.latents import Factors, Latents, Relaxed, blank
 from npdraw.model.layout import Layout
 
 
@@ -15,51 +16,93 @@ class Attention(nn.Module):
 
     Two matrix products and a softmax in fp32. For tens of steps this is faster on CPU than
     `scaled_dot_product_attention`, whose backward pass in bf16 is many times slower (LOG.md).
+
+    Where a head is as wide as the model or wider (the paper's 16 heads of 64 channels on a width of
+    64), the products of the matrices are formed first: with keys `K x` and values `V x`, scores are
+    `q^T K x = (K^T q)^T x` and the output is `O V (sum of weighted x)`. So all heads share one
+    memory, x itself, and half of the multiplications are saved. Biases of keys shift all scores
+    of a query alike and drop out.
     """
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, head_width: int) -> None:
         super().__init__()
-        self.heads = heads
-        self.inward = nn.Linear(width, 3 * width)
-        self.outward = nn.Linear(width, width)
+        self.heads, self.scale = heads, head_width**-0.5
+        self.shared = head_width >= width
+        self.inward = nn.Linear(width, 3 * heads * head_width)
+        self.outward = nn.Linear(heads * head_width, width)
 
-    def _split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """[N, T, width] -> query, key, value [N, heads, T, width / heads]."""
-        packed = self.inward(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        return packed[0], packed[1], packed[2]
-
-    def _mix(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-        scores = (query @ key.transpose(2, 3)).float() * query.shape[3] ** -0.5
-        if mask is not None:
-            scores = scores + mask
-        mixed = torch.softmax(scores, 3).to(value.dtype) @ value
-        output: Tensor = self.outward(mixed.transpose(1, 2).flatten(2))
-        return output
+    def maps(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return weight and bias of the map to queries (and keys, values), and of the map out."""
+        weight, bias = self.inward.weight, self.inward.bias
+        outward, final = self.outward.weight, self.outward.bias
+        if not self.shared:
+            return weight, bias, outward, final
+        query, key, value = weight.unflatten(0, (3, self.heads, -1))  # [heads, head_width, width]
+        shift, _, constant = bias.unflatten(0, (3, self.heads, -1))
+        out = outward.unflatten(1, (self.heads, -1)).transpose(0, 1)  # [heads, width, head_width]
+        return (
+            (key.transpose(1, 2) @ query).flatten(0, 1),
+            (key.transpose(1, 2) @ shift[..., None]).flatten(),
+            (out @ value).transpose(0, 1).flatten(1),
+            outward @ constant.flatten() + final,
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Return what each step gathers from the steps up to itself, [N, T, width]."""
-        later = torch.full((x.shape[1], x.shape[1]), float("-inf"), device=x.device).triu(1)
-        return self._mix(*self._split(x), later)
+        inward, shift, outward, final = self.maps()
+        packed = F.linear(x, inward, shift)
+        later = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).triu(1)
+        if self.shared:  # one memory; its queries are the heads of step 0, of step 1, ...
+            query = packed.view(len(x), 1, -1, x.shape[2])
+            key = value = x.to(packed.dtype)[:, None]
+            later = later.repeat_interleave(self.heads, 0)
+        else:  # a memory for each head
+            query, key, value = packed.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        scores = (query * self.scale) @ key.transpose(2, 3)  # [N, memories, queries, T]
+        weights = torch.softmax(scores.masked_fill(later, float("-inf")), 3, dtype=torch.float32)
+        mixed = weights.to(value.dtype) @ value
+        mixed = mixed if self.shared else mixed.transpose(1, 2)
+        return F.linear(mixed.reshape(*x.shape[:2], -1), outward, final)
 
-    def step(self, x: Tensor, cache: Tensor, step: int) -> Tensor:
-        """The same for step `step` alone, x [N, 1, width].
+    def start(self, images: int, steps: int) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Return what `step` needs: the maps, and room for the keys and values of all steps."""
+        device = self.inward.weight.device
+        channels = self.inward.in_features if self.shared else self.outward.in_features
+        groups = 1 if self.shared else self.heads
+        size = (2 - self.shared, images, groups, steps, channels // groups)
+        with torch.autocast(device.type, enabled=False):
+            return self.maps(), torch.empty(size, device=device)
 
-        `cache` [2, N, heads, T, width / heads] holds keys and values of the steps before and takes
-        those of this one.
+    def step(self, x: Tensor, maps: tuple[Tensor, ...], memory: Tensor, step: int) -> Tensor:
+        """The same for step `step` alone, x [N, width].
+
+        `memory` [2 or 1, N, memories, T, channels] holds the steps before and takes this one. In
+        fp32: for one step of some hundred images casts would cost more than bf16 saves.
         """
-        query, key, value = self._split(x)
-        cache[0, :, :, step], cache[1, :, :, step] = key[:, :, 0], value[:, :, 0]
-        seen = cache[:, :, :, : step + 1].to(query.dtype)
-        return self._mix(query, seen[0], seen[1], None)
+        inward, shift, outward, final = maps
+        with torch.autocast(x.device.type, enabled=False):
+            packed = F.linear(x, inward, shift)
+            if self.shared:
+                query = packed.unflatten(1, (1, self.heads, -1))
+                memory[0, :, 0, step] = x
+            else:
+                packed = packed.unflatten(1, (3, self.heads, -1)).transpose(0, 1)
+                query, memory[:, :, :, step] = packed[0, :, :, None], packed[1:]
+            seen = memory[:, :, :, : step + 1]
+            scores = (query * self.scale) @ seen[0].transpose(2, 3)
+            mixed = torch.softmax(scores, 3) @ seen[-1]  # [N, memories, heads a memory, channels]
+            return F.linear(mixed.flatten(1), outward, final)
 
 
 class Layer(nn.Module):
     """Attention and MLP, each on normalised input and added to it."""
 
-    def __init__(self, width: int, heads: int, mlp_width: int, dropout: float) -> None:
+    def __init__(
+        self, width: int, heads: int, head_width: int, mlp_width: int, dropout: float
+    ) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(width)
-        self.attention = Attention(width, heads)
+        self.attention = Attention(width, heads, head_width)
         self.mlp_norm = nn.LayerNorm(width)
         self.mlp = nn.Sequential(
             nn.Linear(width, mlp_width), nn.GELU(), nn.Linear(mlp_width, width)
@@ -71,9 +114,13 @@ class Layer(nn.Module):
         x = x + self.dropout(self.attention(self.attention_norm(x)))
         return x + self.dropout(self.mlp(self.mlp_norm(x)))  # type: ignore[no-any-return]
 
-    def step(self, x: Tensor, cache: Tensor, step: int) -> Tensor:
-        """The same for one step, [N, 1, width]; see `Attention.step`."""
-        x = x + self.attention.step(self.attention_norm(x), cache, step)
+    def start(self, images: int, steps: int) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Return what `step` needs; see `Attention.start`."""
+        return self.attention.start(images, steps)
+
+    def step(self, x: Tensor, maps: tuple[Tensor, ...], memory: Tensor, step: int) -> Tensor:
+        """The same for one step, [N, width]; see `Attention.step`."""
+        x = x + self.attention.step(self.attention_norm(x), maps, memory, step)
         return x + self.mlp(self.mlp_norm(x))  # type: ignore[no-any-return]
 
 
@@ -94,13 +141,14 @@ class Prior(nn.Module):
         width: int,
         depth: int,
         heads: int,
+        head_width: int,
         mlp_width: int,
         dropout: float = 0.0,
     ) -> None:
         """`bank` [K, C, P, P] is kept as a constant."""
         super().__init__()
         self.layout = layout
-        self.width, self.depth, self.heads = width, depth, heads
+        self.width = width
         parts, steps = len(bank), layout.steps
         self.bank: Tensor
         self.register_buffer("bank", bank.clone(), persistent=False)
@@ -110,33 +158,43 @@ class Prior(nn.Module):
         self.blank_embedding = nn.Parameter(torch.randn(width))
         self.position = nn.Parameter(torch.randn(steps, width))
         self.neighbours = nn.Linear(4 * width, width)
-        self.layers = nn.ModuleList(Layer(width, heads, mlp_width, dropout) for _ in range(depth))
+        self.layers = nn.ModuleList(
+            Layer(width, heads, head_width, mlp_width, dropout) for _ in range(depth)
+        )
         self.norm = nn.LayerNorm(width)
         self.whether_head = nn.Linear(width, 1)
         self.where_head = nn.Linear(width, layout.placements)
         self.what_head = nn.Linear(width, parts)
         self.chosen_where = nn.Parameter(torch.zeros(layout.placements, width))
-        source, known = _neighbours(layout)
         self.source: Tensor
-        self.known: Tensor
-        self.register_buffer("source", source, persistent=False)
-        self.register_buffer("known", known, persistent=False)
+        self.register_buffer("source", neighbours(layout), persistent=False)
+
+    def _table(self) -> Tensor:
+        """Embeddings of the parts, [K, width]."""
+        table: Tensor = self.part_embedding + self.pixel_embedding(self.bank.flatten(1))
+        return table
 
     def _embed(self, z: Relaxed) -> Tensor:
         """Embed what each step drew, linear in the soft latents: [N, T, width]."""
-        table = self.part_embedding + self.pixel_embedding(self.bank.flatten(1))
-        drawn = z.what @ table
+        drawn = z.what @ self._table()
         if self.layout.placements > 1:
             drawn = drawn + z.where @ self.where_embedding
         paint = z.whether[..., None]
         embedded: Tensor = paint * drawn + (1 - paint) * self.blank_embedding
         return embedded
 
-    def _input(self, embedded: Tensor, steps: slice) -> Tensor:
-        """Input of the given steps, from the embeddings [N, T, width] of all steps so far."""
-        source, known = self.source[steps], self.known[steps]  # [t, 4]
-        around = embedded[:, source] * known[..., None]  # [N, t, 4, width]
-        return self.neighbours(around.flatten(2)) + self.position[steps]  # type: ignore[no-any-return]
+    def _embed_hard(self, z: Latents, table: Tensor) -> Tensor:
+        """The same of hard drawings: a lookup in the `_table`."""
+        drawn = F.embedding(z.what, table)
+        if self.layout.placements > 1:
+            drawn = drawn + F.embedding(z.where, self.where_embedding)
+        return torch.where(z.whether[..., None], drawn, self.blank_embedding)
+
+    def _input(self, embedded: Tensor) -> Tensor:
+        """Input of every step from the embeddings of the steps before it, [N, T, width]."""
+        around = F.pad(embedded, (0, 0, 1, 0)).index_select(1, self.source.flatten())
+        inputs: Tensor = self.neighbours(around.view(*embedded.shape[:2], -1)) + self.position
+        return inputs
 
     def _factors(self, h: Tensor) -> Factors:
         """Distributions of whether, where and what from the features [N, t, width], in fp32."""
@@ -148,7 +206,7 @@ class Prior(nn.Module):
 
     def forward(self, z: Relaxed) -> Factors:
         """Return p(z_t | z_<t) of every step in one pass; step t sees only the steps before it."""
-        h = self._input(self._embed(z), slice(None))
+        h = self._input(self._embed(z))
         for layer in self.layers:
             h = layer(h)
         return self._factors(h)
@@ -174,34 +232,34 @@ class Prior(nn.Module):
         `given` (completion); `temperature` divides all logits.
         """
         images, steps, device = len(uniform), self.layout.steps, uniform.device
-        z = Latents(
-            torch.zeros(images, steps, dtype=torch.bool, device=device),
-            torch.zeros(images, steps, dtype=torch.int64, device=device),
-            torch.zeros(images, steps, dtype=torch.int64, device=device),
-        )
-        embedded = torch.zeros(images, steps, self.width, device=device)
-        size = (self.depth, 2, images, self.heads, steps, self.width // self.heads)
-        cache = torch.zeros(size, device=device)
+        z = blank(images, steps, device)
+        table = self._table()
+        embedded = torch.zeros(images, steps + 1, self.width, device=device)  # nothing, then steps
+        state = [(layer, *layer.start(images, steps)) for layer in self.layers]  # type: ignore[operator]
         for t in range(steps):
             now = slice(t, t + 1)
-            h = self._input(embedded, now)
-            for layer, memory in zip(self.layers, cache, strict=True):
-                h = layer.step(h, memory, t)  # type: ignore[operator]
-            drawn = self._factors(h).sample(uniform[:, now], temperature)
+            around = embedded.index_select(1, self.source[t]).flatten(1)
+            h = self.neighbours(around) + self.position[t]
+            for layer, maps, memory in state:
+                h = layer.step(h, maps, memory, t)
             if given is not None and t < given_steps:
                 drawn = Latents(given.whether[:, now], given.where[:, now], given.what[:, now])
-            z.whether[:, t], z.where[:, t] = drawn.whether[:, 0], drawn.where[:, 0]
-            z.what[:, t] = drawn.what[:, 0]
-            soft = drawn.one_hot(self.layout.placements, len(self.bank))
-            embedded[:, t] = self._embed(soft)[:, 0]
+            else:
+                drawn = self._factors(h[:, None]).sample(uniform[:, now], temperature)
+            z.whether[:, now], z.where[:, now], z.what[:, now] = (
+                drawn.whether,
+                drawn.where,
+                drawn.what,
+            )
+            embedded[:, t + 1] = self._embed_hard(drawn, table)[:, 0]
         return z
 
 
-def _neighbours(layout: Layout) -> tuple[Tensor, Tensor]:
-    """Steps left, above, above left and above right of each step, and whether they exist.
+def neighbours(layout: Layout) -> Tensor:
+    """Steps left, above, above left and above right of each step, counted from 1: int64 [T, 4].
 
-    int64 and float [T, 4]; an entry that does not exist points to step 0 and is masked. A step of
-    the first column has the last of the row above as its left: the step drawn just before.
+    0 stands for a neighbour that does not exist. A step of the first column has the last of the
+    row above as its left: the step drawn just before.
     """
     step = torch.arange(layout.steps)
     column = step % layout.columns
@@ -212,4 +270,4 @@ def _neighbours(layout: Layout) -> tuple[Tensor, Tensor]:
     exists[:, 2] &= column > 0
     exists[:, 3] &= column < layout.columns - 1
     exists[:, 3] &= source[:, 3] < step  # a grid of one column has no cell above right
-    return source.clamp_min(0) * exists, exists.float()
+    return (source + 1) * exists

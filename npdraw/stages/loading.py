@@ -91,6 +91,7 @@ def new_prior(config: Config, bank: Tensor) -> Prior:
         width=prior.width,
         depth=prior.depth,
         heads=prior.heads,
+        head_width=prior.head_width,
         mlp_width=prior.mlp_width,
         dropout=prior.dropout,
     )

@@ -28,7 +28,7 @@ setups = pytest.mark.parametrize(
 def make_model(shaken):
     def make(layout, compositing, patch, parts=PARTS, scale=0.2):
         bank = torch.rand(parts, 1, layout.part_size, layout.part_size)
-        prior = Prior(layout, bank, width=8, depth=1, heads=2, mlp_width=16)
+        prior = Prior(layout, bank, width=8, depth=1, heads=2, head_width=4, mlp_width=16)
         model = NPDraw(
             layout,
             bank,

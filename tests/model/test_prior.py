@@ -5,7 +5,7 @@ import torch
 
 from npdraw.model.latents import Factors, Latents, Relaxed
 from npdraw.model.layout import Layout
-from npdraw.model.prior import Prior, _neighbours
+from npdraw.model.prior import Attention, Prior, neighbours
 
 PLAIN = Layout(4, 4, 2, 2)
 JITTERED = Layout(4, 2, 2, 2, 2)
@@ -18,7 +18,7 @@ PARTS = 2
 def make_prior(shaken):
     def make(layout, parts=PARTS, **changes):
         bank = torch.rand(parts, 1, layout.part_size, layout.part_size)
-        sizes = {"width": 8, "depth": 2, "heads": 2, "mlp_width": 16}
+        sizes = {"width": 8, "depth": 2, "heads": 2, "head_width": 4, "mlp_width": 16}
         return shaken(Prior(layout, bank, **sizes | changes))
 
     return make
@@ -92,10 +92,11 @@ def test_log_prob_does_not_depend_on_where_and_what_of_steps_that_do_not_paint(
 
 @pytest.mark.parametrize("layout", [PLAIN, LARGE], ids=repr)
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
+@pytest.mark.parametrize("head_width", [4, 8])
 def test_cached_sampling_is_sampling_with_the_whole_model_at_every_step(
-    layout, temperature, make_prior, same
+    layout, temperature, head_width, make_prior, same
 ):
-    prior = make_prior(layout, parts=4)
+    prior = make_prior(layout, parts=4, head_width=head_width)
     uniform = torch.rand(16, layout.steps, 3)
     z = Latents(*(torch.zeros(16, layout.steps, dtype=d) for d in (torch.bool, *[torch.int64] * 2)))
     for t in range(layout.steps):
@@ -189,7 +190,7 @@ def test_alike_parts_start_out_alike():
     # Through its pixels: of three parts, equal ones are embedded equally but for what is learned.
     bank = torch.rand(3, 1, 2, 2)
     bank[1] = bank[0]
-    prior = Prior(PLAIN, bank, width=8, depth=1, heads=2, mlp_width=8)
+    prior = Prior(PLAIN, bank, width=8, depth=1, heads=2, head_width=4, mlp_width=8)
     with torch.no_grad():
         prior.part_embedding.zero_()
         z = Latents(*(torch.zeros(3, 4, dtype=d) for d in (torch.bool, *[torch.int64] * 2)))
@@ -203,20 +204,41 @@ def test_alike_parts_start_out_alike():
     "layout", [Layout(6, 8, 2, 2), Layout(2, 8, 2, 2), Layout(8, 2, 2, 2)], ids=repr
 )
 def test_neighbours_are_the_four_cells_drawn_before_around_a_cell(layout):
-    source, known = _neighbours(layout)
+    source = neighbours(layout)
     for t in range(layout.steps):
         row, column = divmod(t, layout.columns)
         expected = [t - 1 if t else None]  # left, or the end of the row above
         for above in (column, column - 1, column + 1):
             inside = row > 0 and 0 <= above < layout.columns
             expected.append((row - 1) * layout.columns + above if inside else None)
-        found = [s if k else None for s, k in zip(source[t].tolist(), known[t], strict=True)]
-        assert found == expected
-    assert (source[known == 0] == 0).all()
+        assert source[t].tolist() == [0 if step is None else step + 1 for step in expected]
 
 
-def test_all_parameters_have_a_gradient(make_prior, drawings):
-    prior = make_prior(LARGE)
+@pytest.mark.parametrize("head_width", [4, 8, 12])
+def test_attention_is_that_of_keys_queries_and_values_head_by_head(head_width, shaken):
+    attention = shaken(Attention(8, 3, head_width))
+    assert attention.shared == (head_width >= 8)  # the two routes
+    x = torch.randn(5, 7, 8)
+    with torch.no_grad():
+        packed = attention.inward(x).unflatten(2, (3, 3, head_width))  # question, head
+        found = torch.zeros(5, 7, 3, head_width)
+        for t in range(7):
+            for head in range(3):
+                query, keys, values = packed[:, :, :, head].unbind(2)
+                scores = torch.einsum("nc,nsc->ns", query[:, t], keys[:, : t + 1])
+                weights = torch.softmax(scores / head_width**0.5, 1)
+                found[:, t, head] = torch.einsum("ns,nsc->nc", weights, values[:, : t + 1])
+        expected = attention.outward(found.flatten(2))
+        assert torch.allclose(attention(x), expected, atol=1e-5)
+        maps, memory = attention.start(5, 7)
+        steps = [attention.step(x[:, t], maps, memory, t) for t in range(7)]
+        assert torch.allclose(torch.stack(steps, 1), expected, atol=1e-5)
+    assert expected.std() > 0.1
+
+
+@pytest.mark.parametrize("head_width", [4, 8])
+def test_all_parameters_have_a_gradient(head_width, make_prior, drawings):
+    prior = make_prior(LARGE, head_width=head_width)
     prior.log_prob(drawings(LARGE, PARTS, 16)).sum().backward()
     for name, parameter in prior.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name

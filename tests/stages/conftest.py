@@ -28,7 +28,9 @@ CONFIG = Config(
     preset="glyphs",
     data="npz",
     parse=ParseConfig(image_size=8, part_size=4, stride=4, jitter=2, parts=8),
-    prior=PriorConfig(width=16, depth=1, heads=2, mlp_width=32, steps=STEPS, batch_size=8),
+    prior=PriorConfig(
+        width=16, depth=1, heads=2, head_width=8, mlp_width=32, steps=STEPS, batch_size=8
+    ),
     decoder=DecoderConfig(
         encoder_channels=8,
         encoder_depth=1,
