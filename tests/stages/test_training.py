@@ -1,8 +1,6 @@
 """The mechanics of training: schedule, step, average, best, checkpoint, stopping."""
 
 import math
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from npdraw.artifacts import read_artifact
-from npdraw.errors import ArtifactError, DivergedError, StoppedError, UsageError
+from npdraw.errors import ArtifactError, DivergedError, UsageError
+from npdraw.stages.checkpoint import load_checkpoint, resume, save_checkpoint
 from npdraw.stages.output import Identity
 from npdraw.stages.training import (
     State,
-    Stop,
     descend,
     is_due,
     judged,
     learning_rate,
-    load_checkpoint,
     new_state,
     remember_best,
-    resume,
-    save_checkpoint,
 )
 
 IDENTITY = Identity({"preset": "glyphs"}, {"name": "npz"}, {}, 0)
@@ -346,36 +341,3 @@ def test_a_checkpoint_says_what_it_is(tmp_path: Path) -> None:
         "average/body.embedding",
         "best/linear.bias",
     } <= artifact.tensors.keys()
-
-
-# Signals
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_is_noted_and_the_handlers_come_back(number: int) -> None:
-    watched = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.getsignal(n) for n in watched]
-    with Stop() as stop:
-        stop.leave(1, 9)  # nothing was noted, nothing happens
-        assert [signal.getsignal(n) for n in watched] != before
-        os.kill(os.getpid(), number)
-        assert stop.signal == number
-        assert [signal.getsignal(n) for n in watched] == before
-        with pytest.raises(StoppedError, match="stopped at step 3 of 9") as caught:
-            stop.leave(3, 9)
-    assert caught.value.exit_code == 128 + number
-    assert [signal.getsignal(n) for n in watched] == before
-
-
-def test_the_second_signal_acts_at_once() -> None:
-    with Stop():
-        os.kill(os.getpid(), signal.SIGINT)
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
-
-
-def test_handlers_come_back_after_an_error() -> None:
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyError), Stop():
-        raise KeyError
-    assert signal.getsignal(signal.SIGINT) is before
