@@ -128,11 +128,8 @@ def _finite(value: Any) -> Any:
 
 
 def show_error(command: str, error: NpdrawError, *, as_json: bool) -> None:
-    """Print an error: one line and a hint on stderr; with `as_json` one object on stdout too.
-
-    Of the processes of torchrun, stdout belongs to the first one.
-    """
-    group = environment()
+    """Print an error: one line and a hint on stderr; with `as_json` one object on stdout too."""
+    group = environment()  # of several processes, stdout belongs to the first
     message, hint = (" ".join(text.splitlines()) for text in (error.message, error.hint))
     where = "" if group.first else f" (process {group.rank} of {group.size})"
     _print_label(f"Error{where}:", message, "bold red")

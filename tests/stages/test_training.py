@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from npdraw.errors import ArtifactError, DivergedError, UsageError
 from npdraw.stages.checkpoint import load_checkpoint, resume, save_checkpoint
 from npdraw.stages.output import Identity
 from npdraw.stages.training import (
+    OnTheWay,
     State,
     descend,
     is_due,
@@ -20,6 +22,7 @@ from npdraw.stages.training import (
     learning_rate,
     new_state,
     remember_best,
+    settle,
 )
 
 IDENTITY = Identity({"preset": "glyphs"}, {"name": "npz"}, {}, 0)
@@ -190,6 +193,33 @@ def test_a_gradient_that_is_not_finite_ends_it_too() -> None:
         descend(state, (0 * state.model.body.embedding.sum()).sqrt(), 1.0, 0.9)
     assert state.step == 0
     assert equal(copied(state), before)
+
+
+def test_figures_are_told_with_the_loss() -> None:
+    state = training()
+    loss = loss_of(state, 0)
+    told = descend(state, loss, 0.5, 0.9, twice=2 * loss)
+    value = float(loss.detach())
+    assert told == {"loss": value, "twice": 2 * value}
+    assert state.figures == told
+    settle(state)  # on the CPU they are there at once
+    assert state.figures == told
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [([math.nan, 1.0], "loss is nan at step 7"), ([1.0, math.inf], "gradient is inf at step 7")],
+)
+def test_figures_of_a_gpu_are_judged_when_they_arrive(values: list[float], message: str) -> None:
+    arrived: Any = SimpleNamespace(synchronize=lambda: None)
+    state = training()
+    state.on_the_way = OnTheWay(7, ("loss",), torch.tensor([2.0, 1.0]), arrived)
+    settle(state)
+    assert state.figures == {"loss": 2.0}
+    assert state.on_the_way is None
+    state.on_the_way = OnTheWay(7, ("loss",), torch.tensor(values), arrived)
+    with pytest.raises(DivergedError, match=message):
+        settle(state)
 
 
 # Judging
