@@ -17,7 +17,7 @@ class Stop:
 
     def __init__(self, group: Group = ALONE) -> None:
         self.signal = 0
-        """The signal to stop for, 0 for none."""
+        """The signal to stop for, 0 for none; it changes only when the processes `agree`."""
         self._group = group
         self._noted = 0
         self._previous: dict[int, object] = {}
@@ -32,14 +32,11 @@ class Stop:
 
     def _note(self, number: int, _: FrameType | None) -> None:
         self._noted = number
-        if self._group.size == 1:
-            self.signal = number
         self._restore()
 
     def agree(self) -> None:
-        """Exchange what was noted; call it once a step, in every process."""
-        if self._group.size > 1:
-            self.signal = largest(self._group, self._noted)
+        """Take up what any process noted; each calls it once a step, before it may save."""
+        self.signal = largest(self._group, self._noted)
 
     def _restore(self) -> None:
         for number, handler in self._previous.items():
@@ -47,6 +44,6 @@ class Stop:
         self._previous.clear()
 
     def leave(self, step: int, steps: int) -> None:
-        """Raise `StoppedError` if a signal was noted; call it after saving."""
+        """Raise `StoppedError` if it was agreed to stop; call it after saving."""
         if self.signal:
             raise StoppedError(f"stopped at step {step} of {steps}", signal_number=self.signal)

@@ -148,13 +148,11 @@ def fit(
     watched = held_out[torch.from_numpy(evenly_spaced(len(held_out), min(1000, len(held_out))))]
     progress.start("train-decoder", settings.steps, scale=settings.batch_size, done=began)
     while True:
-        stop.agree()
         last = state.step == settings.steps
         fresh = state.step != began or state.step == 0
         judging = fresh and (state.step % every == 0 or last)
         drawing = fresh and (is_due(state.step, every) or last)
-        saving = fresh and (last or stop.signal or state.step % runtime.save_every == 0)
-        if judging or drawing or saving or stop.signal:
+        if judging or drawing:
             settle(state)
         if judging:
             with judged(state), runtime.autocast(device):
@@ -166,7 +164,9 @@ def fit(
             with judged(state), runtime.autocast(device):
                 _, images = render(model, draw(model.prior, list(range(SHEET))))
             write_sheet(log.path.parent, state.step, images)
-        if saving:
+        stop.agree()
+        if fresh and (last or stop.signal or state.step % runtime.save_every == 0):
+            settle(state)
             save()
         stop.leave(state.step, settings.steps)
         if last:

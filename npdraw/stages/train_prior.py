@@ -125,13 +125,11 @@ def fit(
         "train-prior", settings.steps, unit="drawings", scale=settings.batch_size, done=began
     )
     while True:
-        stop.agree()
         last = state.step == settings.steps
         fresh = state.step != began or state.step == 0
         judging = fresh and (state.step % every == 0 or last)
         drawing = fresh and (is_due(state.step, every) or last)
-        saving = fresh and (last or stop.signal or state.step % runtime.save_every == 0)
-        if judging or drawing or saving or stop.signal:
+        if judging or drawing:
             settle(state)
         if judging:
             with judged(state), runtime.autocast(device):
@@ -144,7 +142,9 @@ def fit(
                 z = draw(prior, list(range(SHEET)))
             canvas = paint(z, prior.bank, prior.layout, config.parse.compositing)
             write_sheet(log.path.parent, state.step, to_uint8(canvas[:, :-1]).cpu())
-        if saving:
+        stop.agree()
+        if fresh and (last or stop.signal or state.step % runtime.save_every == 0):
+            settle(state)
             save()
         stop.leave(state.step, settings.steps)
         if last:

@@ -17,6 +17,8 @@ def test_the_first_signal_is_noted_and_the_handlers_come_back(number: int) -> No
         stop.leave(1, 9)  # nothing was noted, nothing happens
         assert [signal.getsignal(n) for n in watched] != before
         os.kill(os.getpid(), number)
+        assert stop.signal == 0  # whoever looks twice in one step sees the same
+        stop.agree()
         assert stop.signal == number
         assert [signal.getsignal(n) for n in watched] == before
         with pytest.raises(StoppedError, match="stopped at step 3 of 9") as caught:
