@@ -346,7 +346,7 @@ def _children(parent: int) -> list[int]:
 # The pieces
 
 
-def test_one_process_needs_no_group(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_process_needs_no_group() -> None:
     model = nn.Linear(2, 2)
     with joined(torch.device("cpu")) as group:
         assert group == ALONE
