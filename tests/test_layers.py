@@ -35,6 +35,7 @@ LAYERS |= {"datasets": BASE | OWN} | dict.fromkeys(OWN, BASE)
 
 LIGHT = [PACKAGE / f"{name}.py" for name in ("__init__", "__main__", "config", "errors", "files")]
 LIGHT += [PACKAGE / "header.py", PACKAGE / "artifacts.py", *sorted((PACKAGE / "cli").rglob("*.py"))]
+LIGHT += [PACKAGE / "stages" / "__init__.py", PACKAGE / "stages" / "group.py"]
 
 
 def layer(path: Path) -> str:

@@ -27,6 +27,7 @@ from npdraw.cli.run import run
 from npdraw.cli.sample import sample
 from npdraw.cli.train_decoder import train_decoder
 from npdraw.cli.train_prior import train_prior
+from npdraw.stages.group import environment
 
 
 def _help(described: object) -> str:
@@ -108,6 +109,7 @@ def execute(arguments: Sequence[str]) -> int:
     if words == ["npdraw"] and not rest:
         rest = ["--help"]
     try:
+        failures.one_process(words)
         code = command(rest, prog_name=" ".join(words), standalone_mode=False)
         if code != 130:
             return int(code or 0)
@@ -117,10 +119,15 @@ def execute(arguments: Sequence[str]) -> int:
         return 0 if isinstance(stop.__context__, BrokenPipeError) else int(stop.code or 0)
     except (Exception, failures.Terminated) as raised:
         caught = raised
+    if environment().size > 1:
+        # Once one process has ended, torchrun terminates the others; they finish telling why.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if os.environ.get("NPDRAW_DEBUG"):
         traceback.print_exception(caught)
     name = " ".join(words[1:] or rest[:1])
     error = failures.explain(caught, name, arguments)
+    if not environment().first and error.code in failures.EVERYWHERE:
+        return error.exit_code
     with suppress(BrokenPipeError):
         console.show_error(name, error, as_json="--json" in arguments)
     return error.exit_code

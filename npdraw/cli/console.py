@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from npdraw.errors import NpdrawError
+from npdraw.stages.group import environment
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -55,8 +56,10 @@ def show(
 ) -> None:
     """Print the result of a command on stdout: one JSON object, or for people `lines`.
 
-    Without `lines` they are "name value", one for each figure.
+    Without `lines` they are "name value", one for each figure. In a group the first process does.
     """
+    if not environment().first:
+        return
     if as_json:
         _print_json({"ok": True, "command": command, **result})
     else:
@@ -126,11 +129,13 @@ def _finite(value: Any) -> Any:
 
 def show_error(command: str, error: NpdrawError, *, as_json: bool) -> None:
     """Print an error: one line and a hint on stderr; with `as_json` one object on stdout too."""
+    group = environment()  # of several processes, stdout belongs to the first
     message, hint = (" ".join(text.splitlines()) for text in (error.message, error.hint))
-    _print_label("Error:", message, "bold red")
+    where = "" if group.first else f" (process {group.rank} of {group.size})"
+    _print_label(f"Error{where}:", message, "bold red")
     if hint:
         _print_label("Hint:", hint, "bold")
-    if as_json:
+    if as_json and group.first:
         described = {"code": error.code, "message": message, "hint": hint}
         _print_json({"ok": False, "command": command, "error": described})
         sys.stdout.flush()
@@ -154,7 +159,8 @@ def _print_label(label: str, text: str, style: str) -> None:
 @contextmanager
 def progress(*, quiet: bool) -> Iterator["Silent"]:
     """Give a stage what it reports to; whatever happens, the terminal is left in order."""
-    reporter = Silent() if quiet else Bar() if _on_terminal() else Lines()
+    silent = quiet or not environment().first
+    reporter = Silent() if silent else Bar() if _on_terminal() else Lines()
     try:
         yield reporter
     finally:

@@ -8,6 +8,7 @@ import typer
 
 from npdraw.cli.options import BATCH_SIZE
 from npdraw.errors import NpdrawError, ResourceError, StoppedError, UsageError
+from npdraw.stages.group import environment
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 FORBIDDEN = (
@@ -20,10 +21,20 @@ FORBIDDEN = (
 )
 
 
+EVERYWHERE = ("usage", "diverged", "stopped", "busy", "elsewhere", "lost")
+"""Codes of errors that torchrun's first process meets or tells too, whichever process has them."""
+
+
 class BugError(NpdrawError):
     """Something nobody thought of."""
 
     code = "bug"
+
+
+class LostError(NpdrawError):
+    """Another of torchrun's processes has gone, so that this one cannot go on."""
+
+    code = "lost"
 
 
 class Terminated(BaseException):
@@ -43,6 +54,11 @@ def explain(error: BaseException, command: str, arguments: Sequence[str]) -> Npd
         return StoppedError("stopped", hint=_again("start again", arguments), signal_number=number)
     if isinstance(error, typer.TyperException):
         return _usage(error, command)
+    if environment().size > 1 and _is_about_others(error):
+        return LostError(
+            "another process of this group has ended",
+            hint="See its own error; the same command again goes on from the checkpoint",
+        )
     return _resources(error, arguments) or BugError(
         f"this is a bug of npdraw: {type(error).__name__}: {error}",
         hint="Please report it; NPDRAW_DEBUG=1 shows the traceback",
@@ -52,7 +68,31 @@ def explain(error: BaseException, command: str, arguments: Sequence[str]) -> Npd
 def _again(purpose: str, arguments: Sequence[str]) -> str:
     # --force would throw away what was saved.
     kept = [argument for argument in arguments if argument != "--force"]
-    return f"To {purpose}: npdraw {shlex.join(kept)}"
+    group = environment()
+    if group.size == 1:
+        start = "npdraw"
+    elif group.size == group.local_size:
+        start = f"torchrun --nproc-per-node {group.size} -m npdraw"
+    else:
+        start = "torchrun ... -m npdraw"
+    return f"To {purpose}: {start} {shlex.join(kept)}"
+
+
+def one_process(words: Sequence[str]) -> None:
+    """Raise `UsageError` if torchrun started several processes for a command that has no use."""
+    if environment().size > 1 and words[1:2] and words[1] in ("sample", "info", "data"):
+        raise UsageError(
+            f"{' '.join(words)} runs in one process, not in {environment().size}",
+            hint="Start it without torchrun.",
+        )
+
+
+def _is_about_others(error: BaseException) -> bool:
+    """Whether torch.distributed complains that it cannot reach another process."""
+    names = {cls.__name__ for cls in type(error).__mro__}
+    return "DistError" in names or (
+        isinstance(error, RuntimeError) and "gloo" in str(error).lower()
+    )
 
 
 def _usage(error: typer.TyperException, command: str) -> UsageError:

@@ -5,6 +5,8 @@ chosen parts and scatters them; `paint_relaxed` is differentiable and folds whol
 Compositing is "max" (light strokes on dark ground) or "over" (later steps cover earlier ones).
 """
 
+from functools import cache
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -24,7 +26,7 @@ def paint(z: Latents, bank: Tensor, layout: Layout, compositing: str = "max") ->
     parts = F.pad(bank.flatten(2), (0, 0, 0, 1), value=1.0)  # [K, C + 1, P * P]
     layers = parts[z.what] * z.whether[..., None, None]  # [N, T, C + 1, P * P]
     steps = torch.arange(layout.steps, device=bank.device)
-    index = layout.pixels.to(bank.device)[steps, z.where]  # [N, T, P * P]
+    index = layout.pixels_on(bank.device)[steps, z.where]  # [N, T, P * P]
     area = layout.frame[0] * layout.frame[1]
     if compositing == "over" and layout.overlapping:
         top = _last_in_frame(z, layout).gather(1, index.flatten(1)).view_as(index)
@@ -48,7 +50,7 @@ def last_painter(z: Latents, layout: Layout) -> Tensor:
 def _last_in_frame(z: Latents, layout: Layout) -> Tensor:
     """The same over the flat frame, [N, frame]."""
     steps = torch.arange(layout.steps, device=z.where.device)
-    index = layout.pixels.to(z.where.device)[steps, z.where]  # [N, T, P * P]
+    index = layout.pixels_on(z.where.device)[steps, z.where]  # [N, T, P * P]
     order = (z.whether * (steps + 1))[..., None].expand_as(index)
     last = order.new_zeros(len(z), layout.frame[0] * layout.frame[1])
     return last.scatter_reduce(1, index.flatten(1), order.flatten(1), "amax")
@@ -155,7 +157,7 @@ def _blend_max(classes: Tensor) -> Tensor:
 
 def _blend_over(classes: Tensor, layout: Layout) -> Tensor:
     """Composite the classes per pixel in step order, later over earlier."""
-    order = _step_order(layout).to(classes.device)[:, None, None].expand_as(classes)
+    order = _step_order(layout, classes.device)[:, None, None].expand_as(classes)
     layers = classes.gather(0, order)
     canvas = torch.zeros_like(layers[0])
     for layer in layers:
@@ -163,7 +165,8 @@ def _blend_over(classes: Tensor, layout: Layout) -> Tensor:
     return canvas
 
 
-def _step_order(layout: Layout) -> Tensor:
+@cache
+def _step_order(layout: Layout, device: torch.device) -> Tensor:
     """Class of the first, second, third and fourth step over each pixel, int64 [4, frame].
 
     A pixel lies in at most two rows and two columns of windows: (r - 1, r) x (c - 1, c).
@@ -173,4 +176,4 @@ def _step_order(layout: Layout) -> Tensor:
     parities = [
         ((row - dr) % 2 * 2 + (column - dc) % 2) for dr, dc in ((1, 1), (1, 0), (0, 1), (0, 0))
     ]
-    return torch.stack(parities)
+    return torch.stack(parities).to(device)

@@ -47,9 +47,18 @@ class Latents:
         """Return the corner of the relaxed latents that these drawings are."""
         return Relaxed(
             self.whether.float(),
-            F.one_hot(self.where, placements).float(),
-            F.one_hot(self.what, parts).float(),
+            one_hot(self.where, placements),
+            one_hot(self.what, parts),
         )
+
+
+def one_hot(index: Tensor, size: int) -> Tensor:
+    """Return float [..., size] with a 1 at each `index` [...].
+
+    `F.one_hot` reads the indices to check them, for which a GPU must be waited for.
+    """
+    zeros = torch.zeros(*index.shape, size, device=index.device)
+    return zeros.scatter_(-1, index[..., None], 1.0)
 
 
 def blank(images: int, steps: int, device: torch.device | None = None) -> Latents:
@@ -82,8 +91,8 @@ class Relaxed:
 def harden(z: Relaxed, rows: int) -> Relaxed:
     """Round the first `rows` of soft drawings to hard ones; gradients pass straight through."""
     whether = (z.whether[:rows] > 0.5).float()
-    where = F.one_hot(z.where[:rows].argmax(2), z.where.shape[2]).float()
-    what = F.one_hot(z.what[:rows].argmax(2), z.what.shape[2]).float()
+    where = one_hot(z.where[:rows].argmax(2), z.where.shape[2])
+    what = one_hot(z.what[:rows].argmax(2), z.what.shape[2])
     hard = Relaxed(whether, where, what)
     return Relaxed(*(_through(getattr(hard, n), getattr(z, n)) for n in Relaxed.__annotations__))
 

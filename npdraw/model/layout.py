@@ -5,7 +5,7 @@ the image, and what lies outside the image is cropped.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import torch
 import torch.nn.functional as F
@@ -91,6 +91,14 @@ class Layout:
         ones = self.to_frame(torch.ones(1, 1, self.height, self.width))
         return ones.flatten()[self.pixels]
 
+    def pixels_on(self, device: torch.device) -> Tensor:
+        """Return `pixels` on `device`, moved there once."""
+        return _moved(self, "pixels", device)
+
+    def inside_on(self, device: torch.device) -> Tensor:
+        """Return `inside` on `device`, moved there once."""
+        return _moved(self, "inside", device)
+
     def to_frame(self, images: Tensor) -> Tensor:
         """Put images [N, C, H, W] into the frame, zeros around them: [N, C, frame]."""
         top, left = self.origin
@@ -109,5 +117,12 @@ class Layout:
         Images [N, C, H, W] -> [N, T, O, C * P * P].
         """
         framed = self.to_frame(images).flatten(2)  # [N, C, frame]
-        index = self.pixels.to(images.device)
+        index = self.pixels_on(images.device)
         return framed[:, :, index].permute(0, 2, 3, 1, 4).flatten(3)
+
+
+@cache
+def _moved(layout: Layout, name: str, device: torch.device) -> Tensor:
+    """A copy from main memory makes a GPU wait, so each device keeps its own."""
+    tensor: Tensor = getattr(layout, name)
+    return tensor.to(device)

@@ -84,7 +84,7 @@ class NPDraw(nn.Module):
         """Uniform numbers a step of a relaxed sample needs: whether, placements, parts."""
         return 1 + self.layout.placements + len(self.bank)
 
-    def terms(
+    def forward(
         self,
         images: Tensor,
         parse: Latents,

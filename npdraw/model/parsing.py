@@ -4,6 +4,8 @@ Model.md section 3; paper section 3.1 and algorithm 1. The parser minimises
 `squared error of the canvas + threshold * parts painted`.
 """
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -19,7 +21,7 @@ def match_gains(images: Tensor, bank: Tensor, layout: Layout) -> Tensor:
     count. `||x||^2 - ||x - part||^2 = 2 x . part - ||part||^2`: one matrix product.
     """
     parts = bank.flatten(1)  # [K, C * P * P]
-    inside = layout.inside.to(bank.device).repeat(1, 1, bank.shape[1])  # [T, O, C * P * P]
+    inside = layout.inside_on(bank.device).repeat(1, 1, bank.shape[1])  # [T, O, C * P * P]
     norms = inside @ parts.square().T  # [T, O, K]
     return 2 * (layout.patches(images) @ parts.T) - norms
 
@@ -45,11 +47,12 @@ def parse(
     z = blank(len(images), layout.steps, images.device)
     for _ in range(sweeps):
         before = z
-        for steps in _parity_steps(layout):
+        for steps in _parity_steps(layout, images.device):
             rest = _without(z, steps)
             gains = _gains_given(rest, steps, images, bank, layout, compositing)
             z = _replace(rest, steps, _decide(gains, threshold))
-        if _equal(before, z):
+        # More passes change nothing, and a GPU would have to be waited for to know.
+        if images.device.type == "cpu" and _equal(before, z):
             break
     return z
 
@@ -61,9 +64,10 @@ def _decide(gains: Tensor, threshold: float) -> Latents:
     return Latents(gain > threshold, index // parts, index % parts).canonical()
 
 
-def _parity_steps(layout: Layout) -> list[Tensor]:
+@cache
+def _parity_steps(layout: Layout, device: torch.device) -> list[Tensor]:
     """The steps of each parity of row and column; those of one class never overlap."""
-    grid = torch.arange(layout.steps).view(layout.rows, layout.columns)
+    grid = torch.arange(layout.steps, device=device).view(layout.rows, layout.columns)
     classes = [grid[row::2, column::2].flatten() for row in (0, 1) for column in (0, 1)]
     return [steps for steps in classes if len(steps)]
 
@@ -99,10 +103,10 @@ def _gains_given(
     painted = paint(rest, bank, layout, compositing)[:, :channels]
     below = layout.patches(painted)[:, steps]  # [N, S, O, C * P * P]
     target = layout.patches(images)[:, steps]
-    counts = layout.inside.to(bank.device)[steps].repeat(1, 1, channels)
+    counts = layout.inside_on(bank.device)[steps].repeat(1, 1, channels)
     if compositing == "over":
         last = layout.patches(last_painter(rest, layout).float())[:, steps]
-        later = last > (steps.to(last.device) + 1)[:, None, None]  # stays on top of the candidate
+        later = last > (steps + 1)[:, None, None]  # stays on top of the candidate
         counts = counts * ~later.repeat(1, 1, 1, channels)
     error = (counts * (below - target).square()).sum(-1)
     gains = []

@@ -97,6 +97,15 @@ def new_prior(config: Config, bank: Tensor) -> Prior:
     )
 
 
+def only_used(prior: Prior) -> None:
+    """Ask no gradient of the weights that the layout leaves without use.
+
+    In a group of processes the others would be waited for with it.
+    """
+    if prior.layout.placements == 1:
+        prior.where_embedding.requires_grad_(False)
+
+
 def new_model(config: Config, bank: Tensor) -> NPDraw:
     """Build an untrained model; its prior has no dropout, which is for training on parses."""
     decoder = config.decoder

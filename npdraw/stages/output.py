@@ -9,13 +9,15 @@ import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from npdraw.artifacts import Header, read_header, sweep_temporaries, write_atomic
 from npdraw.errors import ArtifactError, BusyError, UsageError
+from npdraw.stages.distributed import by_first
+from npdraw.stages.group import ALONE, Group
 
 
 @dataclass(frozen=True)
@@ -72,12 +74,19 @@ def check_output(out: Path, inputs: Sequence[Path]) -> None:
 
 
 @contextmanager
-def locked(out: Path, *inputs: Path) -> Iterator[Path]:
+def locked(out: Path, *inputs: Path, group: Group = ALONE) -> Iterator[Path]:
     """Hold the lock of an output and yield its run folder; `BusyError` if another process has it.
 
     `inputs` are files that must not be written over. The lock is the kernel's, so it is free again
-    when the process is gone, however it went.
+    when the process is gone, however it went. In a group the first process holds it for all.
     """
+    with ExitStack() as held:
+        by_first(group, lambda: str(held.enter_context(_lock(out, inputs))))
+        yield run_folder(out)
+
+
+@contextmanager
+def _lock(out: Path, inputs: Sequence[Path]) -> Iterator[Path]:
     check_output(out, inputs)
     folder = run_folder(out)
     try:
@@ -139,6 +148,22 @@ def _matches(out: Path, header: Header, identity: Identity, *, force: bool) -> b
     return not differences
 
 
+def up_to_date(
+    folder: Path, out: Path, kind: str, identity: Identity, *, force: bool, group: Group = ALONE
+) -> dict[str, Any] | None:
+    """Return the result of the finished run if `out` is up to date, None if it is to be made.
+
+    The first process of a group looks; errors as `finished`.
+    """
+
+    def look() -> dict[str, Any] | None:
+        header = finished(out, kind, identity, force=force)
+        return None if header is None else repeated(folder, header, out)
+
+    found: dict[str, Any] | None = by_first(group, look)
+    return found
+
+
 def repeated(folder: Path, header: Header, out: Path) -> dict[str, Any]:
     """Return the result of the finished run whose output is up to date."""
     result = {"seconds": None} | read_json(folder / "result.json") | header.metrics
@@ -173,9 +198,18 @@ def read_json(path: Path) -> dict[str, Any]:
 class MetricsLog:
     """`metrics.jsonl`: one JSON object a line, appended while training."""
 
-    def __init__(self, path: Path, *, step: int) -> None:
-        """Open the log and cut it back to the records up to `step`, where the run goes on."""
-        self.path = path
+    def __init__(self, path: Path, *, step: int, group: Group = ALONE) -> None:
+        """Open the log and cut it back to the records up to `step`, where the run goes on.
+
+        Only the first process of a group writes.
+        """
+        self.path, self._writes = path, group.first
+        self._began = time.perf_counter()
+        if self._writes:
+            self._cut(step)
+
+    def _cut(self, step: int) -> None:
+        path = self.path
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         kept: list[dict[str, Any]] = []
         for line in lines:
@@ -187,8 +221,7 @@ class MetricsLog:
                 break
             kept.append(record)
         write_atomic(path, [json.dumps(record).encode() + b"\n" for record in kept])
-        earlier = kept[-1]["seconds"] if kept else 0.0
-        self._began = time.perf_counter() - earlier
+        self._began -= kept[-1]["seconds"] if kept else 0.0
 
     @property
     def seconds(self) -> float:
@@ -197,6 +230,8 @@ class MetricsLog:
 
     def append(self, step: int, **figures: float) -> None:
         """Add a record."""
+        if not self._writes:
+            return
         record = {"step": step, "seconds": round(self.seconds, 3), **figures}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")

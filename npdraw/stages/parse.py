@@ -5,20 +5,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from npdraw.artifacts import write_artifact
 from npdraw.config import Config, as_dict
 from npdraw.datasets import binarize, parse_source
-from npdraw.model.bank import build_bank
+from npdraw.model.bank import Bank, build_bank
 from npdraw.model.canvas import paint
-from npdraw.model.latents import concatenate
+from npdraw.model.latents import Latents, blank
 from npdraw.model.parsing import parse as parse_images
-from npdraw.stages.images import training_images
+from npdraw.stages.distributed import by_first, chunks, filled, joined, total
+from npdraw.stages.group import Group
+from npdraw.stages.images import TrainingImages, training_images
 from npdraw.stages.loading import drawing_tensors, layout_of
 from npdraw.stages.noise import generator
-from npdraw.stages.output import Identity, clear, finished, locked, repeated, write_json
+from npdraw.stages.output import Identity, clear, locked, up_to_date, write_json
 from npdraw.stages.progress import Progress
-from npdraw.stages.runtime import Runtime
+from npdraw.stages.runtime import Runtime, send
 
 CHUNK = 1000
 """Images parsed at once."""
@@ -39,7 +42,8 @@ def parse(
     """Build the bank from the training images and parse these and the validation images.
 
     The bank takes its patches from the grey images, the parses are of one binarisation from the
-    seed. Returns the figures of `npdraw parse --json`.
+    seed. Processes started by torchrun share the chunks of images, so that the parse is the same
+    for any number of them. Returns the figures of `npdraw parse --json`.
     """
     device = runtime.start()
     settings, layout = config.parse, layout_of(config.parse)
@@ -59,42 +63,22 @@ def parse(
             "estimates": estimates,
             "out": str(out),
         }
-    with locked(out) as folder:
-        header = finished(out, "parse", identity, force=runtime.force)
-        if header is not None:
-            return repeated(folder, header, out) | {"images": len(data.images)}
-        clear(folder)
-        write_json(
-            folder / "config.json", identity.config | {"source": str(data.source.absolute())}
-        )
+    with joined(device) as group, locked(out, group=group) as folder:
+        earlier = up_to_date(folder, out, "parse", identity, force=runtime.force, group=group)
+        if earlier is not None:
+            return earlier | {"images": len(data.images)}
         began = time.perf_counter()
-        bank = build_bank(
-            data.train,
-            layout,
-            settings.parts,
-            snap=settings.snap,
-            generator=generator("bank", seed, 0, torch.device("cpu")),
-        )
-        parts = bank.parts.to(device)
+
+        def begin() -> dict[str, Any]:
+            clear(folder)
+            sources = {"source": str(data.source.absolute())}
+            write_json(folder / "config.json", identity.config | sources)
+            return _bank(config, data, seed)
+
+        found = by_first(group, begin)
+        bank = Bank(torch.tensor(found["parts"]), found["patches"], found["error"])
         binary = torch.from_numpy(binarize(data.images.numpy(), seed))
-        drawings, error = [], 0.0
-        progress.start("parse", len(binary))
-        for chunk in binary.split(CHUNK):
-            images = chunk.to(device).float()
-            z = parse_images(
-                images,
-                parts,
-                layout,
-                threshold=settings.threshold,
-                compositing=settings.compositing,
-                sweeps=settings.sweeps,
-            )
-            canvas = paint(z, parts, layout, settings.compositing)
-            error += float((canvas[:, : images.shape[1]] - images).square().sum())
-            drawings.append(z.to(torch.device("cpu")))
-            progress.update(CHUNK * (len(drawings) - 1) + len(images))
-        progress.finish()
-        z = concatenate(drawings)
+        z, error = _drawings(config, binary, bank.parts.to(device), group, progress)
         usage = torch.bincount(z.what[z.whether], minlength=settings.parts)
         metrics = {
             "parts_painted_mean": float(z.whether.sum(1).float().mean()),
@@ -103,17 +87,65 @@ def parse(
             "patches": bank.patches,
             "bank_mse": bank.error,
         }
-        write_artifact(
-            out,
-            "parse",
-            {"bank": bank.parts, "usage": usage, **drawing_tensors(z)},
-            config=identity.config,
-            dataset=identity.dataset,
-            inputs={},
-            seed=seed,
-            metrics=metrics,
+
+        def write() -> dict[str, Any]:
+            write_artifact(
+                out,
+                "parse",
+                {"bank": bank.parts, "usage": usage, **drawing_tensors(z)},
+                config=identity.config,
+                dataset=identity.dataset,
+                inputs={},
+                seed=seed,
+                metrics=metrics,
+            )
+            seconds = time.perf_counter() - began
+            result = {"images": len(data.images), "seconds": seconds, **metrics}
+            write_json(folder / "result.json", result)
+            return {**result, "out": str(out)}
+
+        written: dict[str, Any] = by_first(group, write)
+        return written
+
+
+def _bank(config: Config, data: TrainingImages, seed: int) -> dict[str, Any]:
+    """Build the bank; as JSON, which holds every float32 exactly, for the other processes."""
+    bank = build_bank(
+        data.train,
+        layout_of(config.parse),
+        config.parse.parts,
+        snap=config.parse.snap,
+        generator=generator("bank", seed, 0, torch.device("cpu")),
+    )
+    return {"parts": bank.parts.tolist(), "patches": bank.patches, "error": bank.error}
+
+
+def _drawings(
+    config: Config, binary: Tensor, bank: Tensor, group: Group, progress: Progress
+) -> tuple[Latents, float]:
+    """Parse images [N, C, H, W]; returns their drawings and the squared error of all canvases.
+
+    Each process parses its share of the chunks; all return everything.
+    """
+    settings, layout, device = config.parse, layout_of(config.parse), bank.device
+    z, done = blank(len(binary), layout.steps), 0
+    errors = torch.zeros(-(-len(binary) // CHUNK), dtype=torch.float64)
+    progress.start("parse", len(binary))
+    for number, part in chunks(group, len(binary), CHUNK):
+        images = send(binary[part], device).float()
+        drawn = parse_images(
+            images,
+            bank,
+            layout,
+            threshold=settings.threshold,
+            compositing=settings.compositing,
+            sweeps=settings.sweeps,
         )
-        seconds = time.perf_counter() - began
-        result = {"images": len(data.images), "seconds": seconds, **metrics}
-        write_json(folder / "result.json", result)
-    return {**result, "out": str(out)}
+        canvas = paint(drawn, bank, layout, settings.compositing)
+        errors[number] = float((canvas[:, : images.shape[1]] - images).square().sum())
+        z.whether[part], z.where[part], z.what[part] = drawn.whether, drawn.where, drawn.what
+        done += group.size * len(images)  # the other processes are about as far
+        progress.update(min(done, len(binary)))
+    progress.finish()
+    parsed = Latents(filled(group, z.whether), filled(group, z.where), filled(group, z.what))
+    return parsed, float(total(group, errors))

@@ -7,7 +7,9 @@ from typing import Any
 import torch
 
 from npdraw.config import SECTIONS, Config, as_dict
+from npdraw.stages.distributed import by_first, joined
 from npdraw.stages.eval_nll import eval_nll
+from npdraw.stages.group import Group
 from npdraw.stages.loading import new_model
 from npdraw.stages.parse import parse
 from npdraw.stages.progress import Progress
@@ -35,7 +37,42 @@ def run(
     runtime: Runtime,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Run the pipeline into the folder `out`; returns the figures of each stage by its name."""
+    """Run the pipeline into the folder `out`; returns the figures of each stage by its name.
+
+    Processes started by torchrun share every stage but the samples, which the first one draws.
+    """
+    with joined(runtime.start()) as group:
+        return _run(
+            config,
+            group,
+            source=source,
+            root=root,
+            limit=limit,
+            seed=seed,
+            strict=strict,
+            samples=samples,
+            images=images,
+            out=out,
+            runtime=runtime,
+            progress=progress,
+        )
+
+
+def _run(
+    config: Config,
+    group: Group,
+    *,
+    source: str,
+    root: Path,
+    limit: int | float | None,
+    seed: int,
+    strict: bool,
+    samples: int,
+    images: int | None,
+    out: Path,
+    runtime: Runtime,
+    progress: Progress,
+) -> dict[str, Any]:
     changes = {section: asdict(getattr(config, section)) for section in SECTIONS}
     paths = {kind: out / f"{kind}.safetensors" for kind in ("parse", "prior", "model")}
     results: dict[str, Any] = {}
@@ -88,15 +125,18 @@ def run(
         runtime=runtime,
         progress=progress,
     )
-    results["sample"] = sample(
-        paths["model"],
-        seeds=list(range(SHEET)),
-        grid=True,
-        canvas=False,
-        temperature=1.0,
-        batch_size=100,
-        out=out / "samples.png",
-        runtime=runtime,
-        progress=progress,
+    results["sample"] = by_first(
+        group,
+        lambda: sample(
+            paths["model"],
+            seeds=list(range(SHEET)),
+            grid=True,
+            canvas=False,
+            temperature=1.0,
+            batch_size=100,
+            out=out / "samples.png",
+            runtime=runtime,
+            progress=progress,
+        ),
     )
     return {**results, "out": str(out)}

@@ -5,9 +5,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from npdraw.config import SAVE_EVERY
 from npdraw.errors import UsageError
+from npdraw.stages.group import environment
 
 
 @dataclass(frozen=True)
@@ -28,13 +30,25 @@ class Runtime:
     """Say what would be done, write nothing."""
 
     def start(self) -> torch.device:
-        """Set the threads and return the device; `UsageError` if there is no such device."""
+        """Set the threads and return the device; `UsageError` if there is no such device.
+
+        Each process that torchrun starts on a machine has the CUDA device of its local rank.
+        """
         if self.threads:
             torch.set_num_threads(self.threads)
         if self.device == "cuda" and not torch.cuda.is_available():
             raise UsageError("there is no CUDA device here", hint="Use --device cpu.")
         cuda = self.device == "cuda" or (self.device == "auto" and torch.cuda.is_available())
-        return torch.device("cuda" if cuda else "cpu")
+        group = environment()
+        if not cuda or group.size == 1:
+            return torch.device("cuda" if cuda else "cpu")
+        if torch.cuda.device_count() < group.local_size:
+            raise UsageError(
+                f"{group.local_size} processes, but {torch.cuda.device_count()} CUDA devices here",
+                hint="Start one process for each with --nproc-per-node, or use --device cpu.",
+            )
+        torch.cuda.set_device(group.local_rank)
+        return torch.device("cuda", group.local_rank)
 
     def bf16(self, device: torch.device) -> bool:
         """Whether to compute in bf16; auto says yes where the hardware multiplies it."""
@@ -47,3 +61,10 @@ class Runtime:
         """Compute in the chosen precision."""
         with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16(device)):
             yield
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """Move a tensor from main memory to `device`, without waiting for a GPU."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)

@@ -13,24 +13,26 @@ from npdraw.datasets import binarize, evenly_spaced
 from npdraw.model.latents import blank
 from npdraw.model.npdraw import NPDraw
 from npdraw.model.parsing import parse as parse_images
+from npdraw.stages.checkpoint import CHECKPOINT, resume, save_checkpoint
+from npdraw.stages.distributed import batch_mean, check_batch, chunks, joined, rows, total
+from npdraw.stages.group import ALONE, Group
 from npdraw.stages.images import same_images
-from npdraw.stages.loading import later_config, new_model, read_parse, read_prior, weights_of
-from npdraw.stages.noise import batch, generator, uniform
-from npdraw.stages.output import (
-    Identity,
-    MetricsLog,
-    finished,
-    locked,
-    repeated,
-    write_json,
+from npdraw.stages.loading import (
+    later_config,
+    new_model,
+    only_used,
+    read_parse,
+    read_prior,
+    weights_of,
 )
+from npdraw.stages.noise import batch, generator, uniform
+from npdraw.stages.output import Identity, MetricsLog, locked, up_to_date, write_json
 from npdraw.stages.progress import Progress
-from npdraw.stages.runtime import Runtime
+from npdraw.stages.runtime import Runtime, send
 from npdraw.stages.sheet import SHEET, draw, render, write_sheet
+from npdraw.stages.stop import Stop
 from npdraw.stages.training import (
-    CHECKPOINT,
     State,
-    Stop,
     conclude,
     descend,
     is_due,
@@ -39,8 +41,7 @@ from npdraw.stages.training import (
     new_state,
     plan,
     remember_best,
-    resume,
-    save_checkpoint,
+    settle,
 )
 
 
@@ -60,7 +61,8 @@ def train_decoder(
 
     Returns the figures of `npdraw train-decoder --json`. `elbo` is the negative bound: nats per
     image, the lower the better, with one hard posterior sample; `relaxed_elbo` is the training
-    objective's, so that their difference is the gap that the relaxation leaves.
+    objective's, so that their difference is the gap that the relaxation leaves. Processes started
+    by torchrun share each batch, and the validation: the figures are those of one process.
     """
     device = runtime.start()
     parse = read_parse(parse_path)
@@ -80,24 +82,30 @@ def train_decoder(
     model = new_model(config, parse.tensors["bank"])
     model.prior.load_state_dict(prior.state_dict())
     model.prior.requires_grad_(settings.prior == "joint")
+    only_used(model.prior)
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if runtime.dry_run:
         return plan(model, identity.config, settings.steps, settings.batch_size, out)
-    with locked(out, parse_path, prior_path) as folder, Stop() as stop:
-        header = finished(out, "model", identity, force=runtime.force)
-        if header is not None:
-            return repeated(folder, header, out) | {"resumed_from": settings.steps}
+    with (
+        joined(device) as group,
+        locked(out, parse_path, prior_path, group=group) as folder,
+        Stop(group) as stop,
+    ):
+        check_batch(group, settings.batch_size)
+        earlier = up_to_date(folder, out, "model", identity, force=runtime.force, group=group)
+        if earlier is not None:
+            return earlier | {"resumed_from": settings.steps}
         parts = [
             (model.encoder, settings.encoder_learning_rate),
             (model.prior, settings.encoder_learning_rate),
             (model.decoder, settings.learning_rate),
         ]
-        state = new_state(model, parts, settings.weight_decay)
+        state = new_state(model, parts, settings.weight_decay, group)
         resumed_from = resume(state, out, folder, identity, force=runtime.force)
-        write_json(
-            folder / "config.json", identity.config | {"source": str(data.source.absolute())}
-        )
-        log = MetricsLog(folder / "metrics.jsonl", step=state.step)
+        if group.first:
+            sources = {"source": str(data.source.absolute())}
+            write_json(folder / "config.json", identity.config | sources)
+        log = MetricsLog(folder / "metrics.jsonl", step=state.step, group=group)
         train = data.train.to(device)
         held_out = torch.from_numpy(binarize(data.held_out.numpy(), seed)).to(device)
 
@@ -108,8 +116,8 @@ def train_decoder(
         model.load_state_dict(state.best)
         model.eval()
         with runtime.autocast(device):
-            figures = validate(model, held_out, seed)
-            soft = relaxed_elbo(model, held_out, seed, settings.final_temperature)
+            figures = validate(model, held_out, seed, group)
+            soft = relaxed_elbo(model, held_out, seed, settings.final_temperature, group)
         result = {
             "steps": settings.steps,
             "best_step": state.best_step,
@@ -117,7 +125,7 @@ def train_decoder(
             "relaxed_elbo": soft,
         }
         tensors = weights_of(model, parse.tensors["bank"])
-        return conclude(out, "model", tensors, identity, log, result, resumed_from)
+        return conclude(out, "model", tensors, identity, log, result, resumed_from, group)
 
 
 def fit(
@@ -135,30 +143,36 @@ def fit(
 ) -> None:
     """The training loop: judge, draw samples, save, step."""
     device, settings, began = train.device, config.decoder, state.step
+    group = state.group
     every = max(50, settings.steps // 10)
     watched = held_out[torch.from_numpy(evenly_spaced(len(held_out), min(1000, len(held_out))))]
-    recent: dict[str, float] = {}
     progress.start("train-decoder", settings.steps, scale=settings.batch_size, done=began)
     while True:
         last = state.step == settings.steps
         fresh = state.step != began or state.step == 0
-        if fresh and (state.step % every == 0 or last):
+        judging = fresh and (state.step % every == 0 or last)
+        drawing = fresh and (is_due(state.step, every) or last)
+        if judging or drawing:
+            settle(state)
+        if judging:
             with judged(state), runtime.autocast(device):
-                figures = validate(model, watched, seed)
+                figures = validate(model, watched, seed, group)
             remember_best(state, figures["elbo"])
-            log.append(state.step, **figures, **recent)
+            log.append(state.step, **figures, **state.figures)
             progress.update(state.step, **figures)
-        if fresh and (is_due(state.step, every) or last):
+        if drawing and group.first:
             with judged(state), runtime.autocast(device):
                 _, images = render(model, draw(model.prior, list(range(SHEET))))
             write_sheet(log.path.parent, state.step, images)
+        stop.agree()
         if fresh and (last or stop.signal or state.step % runtime.save_every == 0):
+            settle(state)
             save()
         stop.leave(state.step, settings.steps)
         if last:
             break
         recent = train_step(state, model, train, config, seed, runtime)
-        progress.update(state.step, loss=recent["loss"])
+        progress.update(state.step, **{k: v for k, v in recent.items() if k == "loss"})
     progress.finish()
 
 
@@ -182,14 +196,18 @@ def train_step(
     seed: int,
     runtime: Runtime,
 ) -> dict[str, float]:
-    """Binarise a batch afresh, parse it, and take one step down the loss."""
+    """Binarise a batch afresh, parse it, and take one step down the loss; figures as `descend`.
+
+    Each process of a group takes its rows of the batch, and of the noise of the whole batch.
+    """
     device, settings, step = train.device, config.decoder, state.step
     noise = generator("train", seed, step, device)
-    index = batch(seed, step, settings.batch_size, len(train)).to(device)
-    grey = train[index].float() / 255
-    images = (torch.rand(grey.shape, generator=noise, device=device) < grey).float()
-    shape = (len(images), model.layout.steps, model.noise_size())
-    uniforms = torch.rand(shape, generator=noise, device=device)
+    index = send(batch(seed, step, settings.batch_size, len(train)), device)
+    mine, size = rows(state.group, len(index)), len(index)
+    chances = torch.rand((size, *train.shape[1:]), generator=noise, device=device)
+    shape = (size, model.layout.steps, model.noise_size())
+    uniforms = torch.rand(shape, generator=noise, device=device)[mine]
+    images = (chances[mine] < train[index[mine]].float() / 255).float()
     temperature, parse_weight = schedule(step, settings)
     parse = parse_images(  # in fp32, as the stored parses: bf16 would choose other parts
         images,
@@ -200,33 +218,38 @@ def train_step(
         sweeps=config.parse.sweeps,
     )
     with runtime.autocast(device):
-        hard_rows = round(settings.hard_fraction * len(images))
-        terms = model.terms(images, parse, uniforms, temperature, hard_rows)
+        hard_rows = max(round(settings.hard_fraction * size) - mine.start, 0)
+        terms = state.forward(images, parse, uniforms, temperature, hard_rows)
         loss = (
             terms.distortion
             + settings.kl_weight * terms.rate
             + parse_weight * terms.parse
             + settings.canvas_weight * terms.canvas
-        ).mean()
-    rate = learning_rate(step, settings.steps, settings.warmup)
-    value = descend(state, loss, rate, settings.ema)
-    with torch.no_grad():
-        elbo = float((terms.distortion + terms.rate).mean())
-    return {"loss": value, "relaxed_elbo": elbo}
+        )
+    elbo = terms.distortion.detach() + terms.rate.detach()
+    return descend(
+        state,
+        batch_mean(state.group, loss, size),
+        learning_rate(step, settings.steps, settings.warmup),
+        settings.ema,
+        relaxed_elbo=batch_mean(state.group, elbo, size),
+    )
 
 
-def validate(model: NPDraw, images: Tensor, seed: int, chunk: int = 100) -> dict[str, float]:
+def validate(
+    model: NPDraw, images: Tensor, seed: int, group: Group = ALONE, chunk: int = 100
+) -> dict[str, float]:
     """Return ELBO, rate and distortion in nats per image and canvas error, with hard samples."""
-    totals = torch.zeros(3, dtype=torch.float64)
-    for start in range(0, len(images), chunk):
-        x = images[start : start + chunk].float()
-        indices = range(start, start + len(x))
-        uniforms = uniform("validate", seed, indices, (model.layout.steps, 3)).to(x.device)
+    sums = torch.zeros(-(-len(images) // chunk), 3, dtype=torch.float64)
+    for number, part in chunks(group, len(images), chunk):
+        x = images[part].float()
+        indices = range(part.start, part.stop)
+        uniforms = send(uniform("validate", seed, indices, (model.layout.steps, 3)), x.device)
         with torch.no_grad():
             w = model.weigh(x, model.encode(x), uniforms)
-        sums = torch.stack([w.rate, w.distortion, w.canvas_error]).sum(1, dtype=torch.float64)
-        totals += sums.cpu()
-    rate, distortion, canvas = (totals / len(images)).tolist()
+        figures = torch.stack([w.rate, w.distortion, w.canvas_error])
+        sums[number] = figures.sum(1, dtype=torch.float64).cpu()
+    rate, distortion, canvas = (total(group, sums) / len(images)).tolist()
     return {
         "elbo": rate + distortion,
         "rate": rate,
@@ -237,18 +260,22 @@ def validate(model: NPDraw, images: Tensor, seed: int, chunk: int = 100) -> dict
 
 @torch.no_grad()
 def relaxed_elbo(
-    model: NPDraw, images: Tensor, seed: int, temperature: float, chunk: int = 100
+    model: NPDraw,
+    images: Tensor,
+    seed: int,
+    temperature: float,
+    group: Group = ALONE,
+    chunk: int = 100,
 ) -> float:
     """Return the training objective's negative ELBO of images, nats, with relaxed samples.
 
     What it is below `validate`'s is the gap that the relaxation leaves.
     """
-    total = 0.0
-    for start in range(0, len(images), chunk):
-        x = images[start : start + chunk].float()
-        indices = range(start, start + len(x))
-        shape = (model.layout.steps, model.noise_size())
-        uniforms = uniform("relaxed", seed, indices, shape).to(x.device)
-        terms = model.terms(x, blank(len(x), model.layout.steps, x.device), uniforms, temperature)
-        total += float((terms.distortion + terms.rate).sum(dtype=torch.float64))
-    return total / len(images)
+    sums = torch.zeros(-(-len(images) // chunk), dtype=torch.float64)
+    shape = (model.layout.steps, model.noise_size())
+    for number, part in chunks(group, len(images), chunk):
+        x = images[part].float()
+        uniforms = send(uniform("relaxed", seed, range(part.start, part.stop), shape), x.device)
+        terms = model(x, blank(len(x), model.layout.steps, x.device), uniforms, temperature)
+        sums[number] = (terms.distortion + terms.rate).sum(dtype=torch.float64).cpu()
+    return float(total(group, sums)) / len(images)

@@ -11,16 +11,25 @@ from npdraw.datasets import evenly_spaced
 from npdraw.model.canvas import paint
 from npdraw.model.latents import Latents
 from npdraw.model.prior import Prior
-from npdraw.stages.loading import drawings_of, later_config, new_prior, read_parse, weights_of
+from npdraw.stages.checkpoint import CHECKPOINT, resume, save_checkpoint
+from npdraw.stages.distributed import batch_mean, check_batch, chunks, joined, rows, total
+from npdraw.stages.group import ALONE, Group
+from npdraw.stages.loading import (
+    drawings_of,
+    later_config,
+    new_prior,
+    only_used,
+    read_parse,
+    weights_of,
+)
 from npdraw.stages.noise import batch, generator
-from npdraw.stages.output import Identity, MetricsLog, finished, locked, repeated, write_json
+from npdraw.stages.output import Identity, MetricsLog, locked, up_to_date, write_json
 from npdraw.stages.progress import Progress
-from npdraw.stages.runtime import Runtime
+from npdraw.stages.runtime import Runtime, send
 from npdraw.stages.sheet import SHEET, draw, to_uint8, write_sheet
+from npdraw.stages.stop import Stop
 from npdraw.stages.training import (
-    CHECKPOINT,
     State,
-    Stop,
     conclude,
     descend,
     is_due,
@@ -29,8 +38,7 @@ from npdraw.stages.training import (
     new_state,
     plan,
     remember_best,
-    resume,
-    save_checkpoint,
+    settle,
 )
 
 
@@ -45,7 +53,8 @@ def train_prior(
 ) -> dict[str, Any]:
     """Train the prior on the parses of the training images; validate on those held out.
 
-    Returns the figures of `npdraw train-prior --json`; nats are per image.
+    Returns the figures of `npdraw train-prior --json`; nats are per image. Processes started by
+    torchrun share each batch, and the validation: the figures are those of one process.
     """
     device = runtime.start()
     parse = read_parse(parse_path)
@@ -60,16 +69,23 @@ def train_prior(
     )
     torch.manual_seed(generator("prior", seed, 0, torch.device("cpu")).initial_seed())
     prior = new_prior(config, parse.tensors["bank"]).to(device)
+    only_used(prior)
     if runtime.dry_run:
         return plan(prior, identity.config, settings.steps, settings.batch_size, out)
-    with locked(out, parse_path) as folder, Stop() as stop:
-        header = finished(out, "prior", identity, force=runtime.force)
-        if header is not None:
-            return repeated(folder, header, out) | {"resumed_from": settings.steps}
-        state = new_state(prior, [(prior, settings.learning_rate)], settings.weight_decay)
+    with (
+        joined(device) as group,
+        locked(out, parse_path, group=group) as folder,
+        Stop(group) as stop,
+    ):
+        check_batch(group, settings.batch_size)
+        earlier = up_to_date(folder, out, "prior", identity, force=runtime.force, group=group)
+        if earlier is not None:
+            return earlier | {"resumed_from": settings.steps}
+        state = new_state(prior, [(prior, settings.learning_rate)], settings.weight_decay, group)
         resumed_from = resume(state, out, folder, identity, force=runtime.force)
-        write_json(folder / "config.json", identity.config)
-        log = MetricsLog(folder / "metrics.jsonl", step=state.step)
+        if group.first:
+            write_json(folder / "config.json", identity.config)
+        log = MetricsLog(folder / "metrics.jsonl", step=state.step, group=group)
         drawings = drawings_of(parse).to(device)
         held_out = drawings[parse.header.dataset["train"] :]
 
@@ -81,10 +97,10 @@ def train_prior(
         prior.load_state_dict(state.best)
         prior.eval()
         with runtime.autocast(device):
-            figures = validate(prior, held_out)
+            figures = validate(prior, held_out, group)
         result = {"steps": settings.steps, "best_step": state.best_step, **figures}
         tensors = weights_of(prior, parse.tensors["bank"])
-        return conclude(out, "prior", tensors, identity, log, result, resumed_from)
+        return conclude(out, "prior", tensors, identity, log, result, resumed_from, group)
 
 
 def fit(
@@ -102,6 +118,7 @@ def fit(
 ) -> None:
     """The training loop: judge, draw samples (canvases, here), save, step."""
     device, settings, began = prior.position.device, config.prior, state.step
+    group = state.group
     every = max(50, settings.steps // 10)
     watched = held_out[torch.from_numpy(evenly_spaced(len(held_out), min(1000, len(held_out))))]
     progress.start(
@@ -110,44 +127,66 @@ def fit(
     while True:
         last = state.step == settings.steps
         fresh = state.step != began or state.step == 0
-        if fresh and (state.step % every == 0 or last):
+        judging = fresh and (state.step % every == 0 or last)
+        drawing = fresh and (is_due(state.step, every) or last)
+        if judging or drawing:
+            settle(state)
+        if judging:
             with judged(state), runtime.autocast(device):
-                figures = validate(prior, watched)
+                figures = validate(prior, watched, group)
             remember_best(state, figures["validation_nats"])
             log.append(state.step, **figures)
             progress.update(state.step, **figures)
-        if fresh and (is_due(state.step, every) or last):
+        if drawing and group.first:
             with judged(state), runtime.autocast(device):
                 z = draw(prior, list(range(SHEET)))
             canvas = paint(z, prior.bank, prior.layout, config.parse.compositing)
             write_sheet(log.path.parent, state.step, to_uint8(canvas[:, :-1]).cpu())
+        stop.agree()
         if fresh and (last or stop.signal or state.step % runtime.save_every == 0):
+            settle(state)
             save()
         stop.leave(state.step, settings.steps)
         if last:
             break
-        index = batch(seed, state.step, settings.batch_size, len(train)).to(device)
-        torch.manual_seed(
-            generator("dropout", seed, state.step, torch.device("cpu")).initial_seed()
-        )
-        with runtime.autocast(device):
-            loss = -prior.log_prob(train[index]).mean()
-        rate = learning_rate(state.step, settings.steps, settings.warmup)
-        nats = descend(state, loss, rate, settings.ema)
-        progress.update(state.step, nats=nats)
+        figures = train_step(state, prior, train, config, seed, runtime)
+        progress.update(state.step, **({"nats": figures["loss"]} if figures else {}))
     progress.finish()
 
 
+def train_step(
+    state: State, prior: Prior, train: Latents, config: Config, seed: int, runtime: Runtime
+) -> dict[str, float]:
+    """Take one step down the nats of a batch of drawings; figures as `descend`.
+
+    Each process of a group takes its rows of the batch. With dropout each has a mask of its own,
+    so that then, and only then, the figures depend on how many there are.
+    """
+    device, settings, group = prior.position.device, config.prior, state.group
+    index = batch(seed, state.step, settings.batch_size, len(train))
+    z = train[send(index[rows(group, len(index))], device)]
+    dropout = generator("dropout", seed, state.step, torch.device("cpu")).initial_seed()
+    torch.manual_seed(dropout + group.rank)
+    with runtime.autocast(device):
+        factors = state.forward(z.one_hot(prior.layout.placements, len(prior.bank)))
+        nats = -torch.stack(factors.log_prob(z)).sum((0, 2))
+    loss = batch_mean(group, nats, len(index))
+    rate = learning_rate(state.step, settings.steps, settings.warmup)
+    return descend(state, loss, rate, settings.ema)
+
+
 @torch.no_grad()
-def validate(prior: Prior, drawings: Latents, chunk: int = 500) -> dict[str, float]:
+def validate(
+    prior: Prior, drawings: Latents, group: Group = ALONE, chunk: int = 500
+) -> dict[str, float]:
     """Return the mean nats of drawings, in all and of whether, where and what."""
-    totals = torch.zeros(3, dtype=torch.float64)
-    for start in range(0, len(drawings), chunk):
-        z = drawings[start : start + chunk]
+    sums = torch.zeros(-(-len(drawings) // chunk), 3, dtype=torch.float64)
+    for number, part in chunks(group, len(drawings), chunk):
+        z = drawings[part]
         factors = prior(z.one_hot(prior.layout.placements, len(prior.bank)))
         nats = torch.stack(factors.log_prob(z)).sum((1, 2), dtype=torch.float64)
-        totals -= nats.cpu()
-    whether, where, what = (totals / len(drawings)).tolist()
+        sums[number] = -nats.cpu()
+    whether, where, what = (total(group, sums) / len(drawings)).tolist()
     return {
         "validation_nats": whether + where + what,
         "whether_nats": whether,

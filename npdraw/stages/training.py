@@ -1,28 +1,25 @@
-"""What both training stages share: state, schedule, checkpoint, stopping. Plain functions.
+"""What both training stages share: state, schedule, step, judging. Plain functions.
 
 A run is a function of its settings and seed alone: batches and noise are keyed by step, so that a
 resumed run is bitwise the uninterrupted one (on one machine, device and thread count).
 """
 
 import math
-import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from npdraw.artifacts import read_artifact, write_artifact
-from npdraw.errors import ArtifactError, DivergedError, StoppedError
+from npdraw.artifacts import write_artifact
+from npdraw.errors import DivergedError
+from npdraw.stages.distributed import by_first, group_mean, replica
+from npdraw.stages.group import ALONE, Group
 from npdraw.stages.muon import Muon
-from npdraw.stages.output import Identity, MetricsLog, clear, resumable, write_json
-
-CHECKPOINT = "checkpoint.safetensors"
-"""Name of the checkpoint in the run folder."""
+from npdraw.stages.output import Identity, MetricsLog, write_json
 
 LARGEST_GRADIENT = 50.0
 """Norm to which a gradient is cut: a bad batch must not undo many good ones."""
@@ -33,22 +30,51 @@ class State:
     """A training in progress."""
 
     model: nn.Module
+    forward: nn.Module
+    """What computes the training loss: the model, or its replica in a group of processes."""
+    group: Group
     optimizers: list[torch.optim.Optimizer]
     """Muon for the matrices and kernels between layers, AdamW for everything else."""
     average: dict[str, Tensor]
     """Exponential moving average of the weights, used wherever the model is judged."""
     best: dict[str, Tensor]
     """The average at the step that was best on the validation split."""
+    trained: list[nn.Parameter]
+    """The weights that get gradients."""
+    followed: list[Tensor]
+    """The model's own tensors in the order of `average`."""
+    figures: dict[str, float] = field(default_factory=dict)
+    """Of the last step whose figures have reached main memory: the loss and what goes with it."""
+    on_the_way: "OnTheWay | None" = None
+    """Figures of the last step on a GPU, not yet judged."""
     step: int = 0
     best_step: int = 0
     best_score: float = math.inf
     """Validation nats at `best_step`."""
 
 
-def new_state(model: nn.Module, parts: list[tuple[nn.Module, float]], weight_decay: float) -> State:
+@dataclass(frozen=True)
+class OnTheWay:
+    """Figures of a step on their way from a GPU to main memory."""
+
+    step: int
+    names: tuple[str, ...]
+    """Of all values but the last, which is the norm of the gradient."""
+    values: Tensor
+    """Pinned; to be read when `arrived`."""
+    arrived: torch.cuda.Event
+
+
+def new_state(
+    model: nn.Module,
+    parts: list[tuple[nn.Module, float]],
+    weight_decay: float,
+    group: Group = ALONE,
+) -> State:
     """Return a training at step 0; `parts` of the model have peak learning rates of their own.
 
-    Matrices and kernels decay; embeddings, biases, norms and scales do not.
+    Matrices and kernels decay; embeddings, biases, norms and scales do not. The model is on its
+    device already.
     """
     matrices: list[dict[str, Any]] = []
     others: list[dict[str, Any]] = []
@@ -63,7 +89,17 @@ def new_state(model: nn.Module, parts: list[tuple[nn.Module, float]], weight_dec
     if any(group["params"] for group in others):
         adam = torch.optim.AdamW(others, lr=0.0, weight_decay=0.0, betas=(0.9, 0.99), fused=True)
         optimizers.append(adam)
-    return State(model, optimizers, average=_weights(model), best=_weights(model))
+    average = _weights(model)
+    return State(
+        model,
+        replica(model, group),
+        group,
+        optimizers,
+        average=average,
+        best=_weights(model),
+        trained=[p for p in model.parameters() if p.requires_grad],
+        followed=[value.detach() for value in model.state_dict().values()],
+    )
 
 
 def _hidden_matrices(part: nn.Module) -> set[int]:
@@ -87,35 +123,80 @@ def learning_rate(step: int, steps: int, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1.0, steps - rise)))
 
 
-def descend(state: State, loss: Tensor, rate: float, decay: float) -> float:
-    """Take one optimiser step down `loss` at `rate` of the peak; returns the loss.
+def descend(
+    state: State, loss: Tensor, rate: float, decay: float, **watched: Tensor
+) -> dict[str, float]:
+    """Take one optimiser step down `loss` at `rate` of the peak.
 
     The moving average follows with `decay`, faster in the first steps so that it forgets the
-    initial weights. `DivergedError` if the loss is not finite; the weights are then untouched.
+    initial weights. Returns `state.figures`: the loss and the scalars `watched`, means over the
+    group; on a GPU those of the step before, so that nothing waits for this one.
+
+    Raises:
+        DivergedError: loss or gradient is not finite. On the CPU the weights are then untouched;
+            on a GPU it comes one step later, or from `settle`, but always names the right step.
     """
-    value = float(loss.detach())
-    if not math.isfinite(value):
-        raise DivergedError(
-            f"the loss is {value} at step {state.step}",
-            hint="Lower the learning rate and start afresh with --force.",
-        )
-    state.model.zero_grad(set_to_none=True)
+    names = ("loss", *watched)
+    values = torch.stack([value.detach().float() for value in (loss, *watched.values())])
+    values = group_mean(state.group, values)
+    on_gpu = loss.is_cuda
+    if not on_gpu:
+        state.figures = dict(zip(names, values.tolist(), strict=True))
+        _check(state.figures["loss"], "loss", state.step)
+    for parameter in state.trained:
+        parameter.grad = None
     loss.backward()
-    norm = nn.utils.clip_grad_norm_(state.model.parameters(), LARGEST_GRADIENT)
-    if not math.isfinite(float(norm)):
-        raise DivergedError(
-            f"the gradient is {float(norm)} at step {state.step}",
-            hint="Lower the learning rate and start afresh with --force.",
-        )
+    norm = nn.utils.clip_grad_norm_(state.trained, LARGEST_GRADIENT)
+    if not on_gpu:
+        _check(float(norm), "gradient", state.step)
     for optimizer in state.optimizers:
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * rate
         optimizer.step()
+    decay = min(decay, (state.step + 1) / (state.step + 11))
+    torch._foreach_lerp_(list(state.average.values()), state.followed, 1 - decay)
+    if on_gpu:
+        earlier = state.on_the_way
+        state.on_the_way = _sent(state.step, names, torch.cat([values, norm[None]]))
+        _judge(state, earlier)  # this step is queued: the GPU has work while we wait
     state.step += 1
-    decay = min(decay, state.step / (state.step + 10))
-    for name, weight in state.model.state_dict().items():
-        state.average[name].lerp_(weight, 1 - decay)
-    return value
+    return state.figures
+
+
+def settle(state: State) -> None:
+    """Wait for the figures of the last step; `DivergedError` as `descend`.
+
+    Call it before the weights are judged, saved or left.
+    """
+    _judge(state, state.on_the_way)
+    state.on_the_way = None
+
+
+def _sent(step: int, names: tuple[str, ...], values: Tensor) -> OnTheWay:
+    home = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+    home.copy_(values, non_blocking=True)
+    arrived = torch.cuda.Event()
+    arrived.record()
+    return OnTheWay(step, names, home, arrived)
+
+
+def _judge(state: State, sent: OnTheWay | None) -> None:
+    """Take in the figures of a step as soon as they are there."""
+    if sent is None:
+        return
+    sent.arrived.synchronize()
+    *values, norm = sent.values.tolist()
+    state.figures = dict(zip(sent.names, values, strict=True))
+    _check(state.figures["loss"], "loss", sent.step)
+    _check(norm, "gradient", sent.step)
+
+
+def _check(value: float, what: str, step: int) -> None:
+    if not math.isfinite(value):
+        raise DivergedError(
+            f"the {what} is {value} at step {step}",
+            hint="Lower the learning rate and start afresh with --force.",
+        )
 
 
 @contextmanager
@@ -161,84 +242,6 @@ def is_due(step: int, every: int) -> bool:
     return step % every == 0 or (step < every and step & (step - 1) == 0)
 
 
-def save_checkpoint(path: Path, state: State, identity: Identity) -> None:
-    """Write everything that a training needs to go on."""
-    tensors = {f"weights/{name}": value for name, value in state.model.state_dict().items()}
-    tensors |= {f"average/{name}": value for name, value in state.average.items()}
-    tensors |= {f"best/{name}": value for name, value in state.best.items()}
-    for name, parameter in state.model.named_parameters():
-        for optimizer in state.optimizers:
-            for key, value in optimizer.state.get(parameter, {}).items():
-                tensors[f"optimizer/{key}/{name}"] = value
-    metrics: dict[str, float] = {"step": state.step, "best_step": state.best_step}
-    if math.isfinite(state.best_score):
-        metrics["best_score"] = state.best_score
-    write_artifact(
-        path,
-        "checkpoint",
-        tensors,
-        config=identity.config,
-        dataset=identity.dataset,
-        inputs=identity.inputs,
-        seed=identity.seed,
-        metrics=metrics,
-    )
-
-
-def load_checkpoint(path: Path, state: State) -> None:
-    """Put a fresh training where the checkpoint was written."""
-    artifact = read_artifact(path, kind="checkpoint")
-    sections: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in artifact.tensors.items():
-        section, _, rest = name.partition("/")
-        sections.setdefault(section, {})[rest] = tensor
-    try:
-        state.model.load_state_dict(sections["weights"])
-        _copy(sections["average"], state.average)
-        _copy(sections["best"], state.best)
-    except (KeyError, RuntimeError) as error:
-        raise ArtifactError(
-            f"{path} does not fit its settings", hint="--force starts the training afresh."
-        ) from error
-    names = {parameter: name for name, parameter in state.model.named_parameters()}
-    for optimizer in state.optimizers:
-        for group in optimizer.param_groups:
-            for parameter in group["params"]:
-                optimizer.state[parameter] = {
-                    key.removesuffix(f"/{names[parameter]}"): _beside(value, parameter)
-                    for key, value in sections.get("optimizer", {}).items()
-                    if key.partition("/")[2] == names[parameter]
-                }
-    metrics = artifact.header.metrics
-    state.step, state.best_step = int(metrics["step"]), int(metrics["best_step"])
-    state.best_score = metrics.get("best_score", math.inf)
-
-
-def _beside(value: Tensor, parameter: Tensor) -> Tensor:
-    """Return a moment of `parameter` on its device and, as fused AdamW needs, with its strides."""
-    if value.shape != parameter.shape:
-        return value.to(parameter.device)
-    return torch.empty_like(parameter).copy_(value)
-
-
-def _copy(source: Mapping[str, Tensor], target: dict[str, Tensor]) -> None:
-    for name, value in target.items():
-        value.copy_(source[name])
-
-
-def resume(state: State, out: Path, folder: Path, identity: Identity, *, force: bool) -> int:
-    """Go on from the checkpoint in the run folder, or clear the folder; returns the step.
-
-    Errors as `output.resumable`.
-    """
-    checkpoint = folder / CHECKPOINT
-    if resumable(checkpoint, out, identity, force=force):
-        load_checkpoint(checkpoint, state)
-    else:
-        clear(folder)
-    return state.step
-
-
 def conclude(
     out: Path,
     kind: str,
@@ -247,54 +250,28 @@ def conclude(
     log: MetricsLog,
     result: Mapping[str, float],
     resumed_from: int,
+    group: Group = ALONE,
 ) -> dict[str, Any]:
     """Write the artifact of a finished training, and its result beside it; return the result.
 
     The artifact's metrics are `result`; how long it took and what was resumed is not part of it.
-    """
-    write_artifact(
-        out,
-        kind,
-        tensors,
-        config=identity.config,
-        dataset=identity.dataset,
-        inputs=identity.inputs,
-        seed=identity.seed,
-        metrics=result,
-    )
-    told = {"seconds": log.seconds, "resumed_from": resumed_from, **result}
-    write_json(log.path.with_name("result.json"), told)
-    return {**told, "out": str(out)}
-
-
-class Stop:
-    """Notes the first INT or TERM, so that the loop can finish its step, save and leave.
-
-    A second one acts at once, as if nobody had listened.
+    Of a group of processes the first one writes.
     """
 
-    def __init__(self) -> None:
-        self.signal = 0
-        self._previous: dict[int, object] = {}
+    def write() -> dict[str, Any]:
+        write_artifact(
+            out,
+            kind,
+            tensors,
+            config=identity.config,
+            dataset=identity.dataset,
+            inputs=identity.inputs,
+            seed=identity.seed,
+            metrics=result,
+        )
+        told = {"seconds": log.seconds, "resumed_from": resumed_from, **result}
+        write_json(log.path.with_name("result.json"), told)
+        return {**told, "out": str(out)}
 
-    def __enter__(self) -> "Stop":
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._previous[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._restore()
-
-    def _note(self, number: int, _: FrameType | None) -> None:
-        self.signal = number
-        self._restore()
-
-    def _restore(self) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
-        self._previous.clear()
-
-    def leave(self, step: int, steps: int) -> None:
-        """Raise `StoppedError` if a signal was noted; call it after saving."""
-        if self.signal:
-            raise StoppedError(f"stopped at step {step} of {steps}", signal_number=self.signal)
+    written: dict[str, Any] = by_first(group, write)
+    return written

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from npdraw.model.latents import Factors, Latents, blank, concatenate, harden
+from npdraw.model.latents import Factors, Latents, blank, concatenate, harden, one_hot
 from npdraw.model.layout import Layout
 
 TOP = 1 - 2**-24
@@ -285,3 +285,11 @@ def test_drawings_of_other_shapes_or_types_are_refused():
         Latents(bits, numbers, numbers[:1])
     with pytest.raises(ValueError, match=r"whether must be bool, got torch\.int64"):
         Latents(numbers, numbers, numbers)
+
+
+def test_one_hot_is_that_of_torch():
+    index = torch.randint(5, (3, 4))
+    assert torch.equal(one_hot(index, 5), torch.nn.functional.one_hot(index, 5).float())
+    assert one_hot(index[:0], 5).shape == (0, 4, 5)
+    with pytest.raises(RuntimeError):
+        one_hot(index, int(index.max()))

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from math import ceil, floor
 
 import pytest
@@ -109,3 +110,10 @@ def test_overlapping_says_whether_two_steps_can_share_a_pixel(layout):
     share = any(reach[i] & reach[j] for i in range(layout.steps) for j in range(i))
     # Of a single cell nothing can be said: the window is compared with the stride.
     assert layout.overlapping == share or layout.steps == 1
+
+
+def test_a_device_keeps_its_copy(layout):
+    device = torch.device("cpu")
+    assert torch.equal(layout.pixels_on(device), layout.pixels)
+    assert torch.equal(layout.inside_on(device), layout.inside)
+    assert replace(layout).pixels_on(device) is layout.pixels_on(device)  # an equal layout's

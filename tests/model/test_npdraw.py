@@ -175,7 +175,7 @@ def test_rounded_terms_are_those_of_hard_drawings_and_cold_ones_too(
     drawn = parse(images, model.bank, layout, threshold=0.1, compositing=compositing)
     uniform = torch.rand(16, layout.steps, model.noise_size())
     with torch.no_grad():
-        terms = model.terms(images, drawn, uniform, temperature, hard_rows)
+        terms = model(images, drawn, uniform, temperature, hard_rows)
         q = model.encode(images)
         soft = q.relax(uniform, temperature)
         z = Latents(soft.whether > 0.5, soft.where.argmax(2), soft.what.argmax(2)).canonical()
@@ -227,13 +227,13 @@ def test_results_do_not_depend_on_the_other_images(layout, compositing, patch, m
     hard, soft = torch.rand(6, layout.steps, 3), torch.rand(6, layout.steps, model.noise_size())
     with torch.no_grad():
         w = model.weigh(images, model.encode(images), hard)
-        terms = model.terms(images, drawn, soft, 0.5)
+        terms = model(images, drawn, soft, 0.5)
         for i in range(6):
             one = slice(i, i + 1)
             alone = model.weigh(images[one], model.encode(images[one]), hard[one])
             for name in ("distortion", "rate", "analytic_rate", "canvas_error"):
                 assert torch.allclose(getattr(alone, name), getattr(w, name)[one], atol=1e-5)
-            single = model.terms(images[one], drawn[one], soft[one], 0.5)
+            single = model(images[one], drawn[one], soft[one], 0.5)
             for name in ("distortion", "rate", "parse", "canvas"):
                 assert torch.allclose(getattr(single, name), getattr(terms, name)[one], atol=1e-5)
 
@@ -245,7 +245,7 @@ def test_every_parameter_learns_from_the_loss(compositing, make_model):
     images = binary_images(layout, 8)
     drawn = parse(images, model.bank, layout, threshold=0.1, compositing=compositing)
     uniform = torch.rand(8, layout.steps, model.noise_size())
-    terms = model.terms(images, drawn, uniform, 0.6)
+    terms = model(images, drawn, uniform, 0.6)
     (terms.distortion + terms.rate + terms.parse + terms.canvas).mean().backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
@@ -258,7 +258,7 @@ def test_every_term_teaches_the_encoder_all_three_answers(term, make_model):
     images = binary_images(layout, 8)
     drawn = parse(images, model.bank, layout, threshold=0.1)
     uniform = torch.rand(8, layout.steps, model.noise_size())
-    getattr(model.terms(images, drawn, uniform, 0.6), term).sum().backward()
+    getattr(model(images, drawn, uniform, 0.6), term).sum().backward()
     gradient = model.encoder.heads.bias.grad
     assert (gradient.abs() > 1e-6).all()  # whether, four placements, four parts
 
@@ -274,7 +274,7 @@ def test_gradients_are_those_of_finite_differences(term, make_model):
     bias = model.encoder.heads.bias
 
     def value():
-        return getattr(model.terms(images, drawn, uniform, 1.0), term).double().sum()
+        return getattr(model(images, drawn, uniform, 1.0), term).double().sum()
 
     (gradient,) = torch.autograd.grad(value(), bias)
     slopes, step = torch.zeros_like(gradient), 1e-2

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from npdraw.errors import UsageError
-from npdraw.stages.runtime import Runtime
+from npdraw.stages.runtime import Runtime, send
 
 CPU = torch.device("cpu")
 
@@ -49,3 +49,25 @@ def test_auto_is_bf16_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatch
         assert Runtime(precision="bf16").bf16(CPU) is True
         assert Runtime(precision="fp32").bf16(CPU) is False
     assert Runtime().bf16(torch.device("cuda")) is True
+
+
+def test_each_process_has_the_device_of_its_local_rank(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen: list[int] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+    for name, value in zip(names, ("3", "4", "1", "2"), strict=True):
+        monkeypatch.setenv(name, value)
+    assert Runtime(device="cuda").start() == torch.device("cuda", 1)
+    assert chosen == [1]
+    assert Runtime(device="cpu").start() == CPU
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    with pytest.raises(UsageError, match="4 processes, but 2 CUDA devices") as caught:
+        Runtime(device="cuda").start()
+    assert "--nproc-per-node" in caught.value.hint
+
+
+def test_what_is_sent_arrives() -> None:
+    x = torch.arange(3)
+    assert send(x, CPU) is x

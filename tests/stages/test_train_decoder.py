@@ -253,17 +253,17 @@ def test_the_bound_improves_on_a_small_problem(trained: Any, metrics: Any) -> No
     assert log[0]["distortion"] == pytest.approx(64 * math.log(2), rel=0.05)
 
 
-def seen_by_terms(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    """Keep what `NPDraw.terms` is called with: images, parse, uniform, temperature, ..."""
+def seen_in_training(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """Keep what `NPDraw.forward` is called with: images, parse, uniform, temperature, ..."""
     seen: list[tuple[Any, ...]] = []
-    terms = NPDraw.terms
+    forward = NPDraw.forward
 
     def spy(self: NPDraw, *arguments: Any) -> Any:
         if torch.is_grad_enabled():
             seen.append(arguments)
-        return terms(self, *arguments)
+        return forward(self, *arguments)
 
-    monkeypatch.setattr(NPDraw, "terms", spy)
+    monkeypatch.setattr(NPDraw, "forward", spy)
     return seen
 
 
@@ -275,7 +275,7 @@ def test_each_batch_is_binarised_afresh_and_parsed_as_by_the_parser(
         assert not torch.is_autocast_enabled("cpu")  # bf16 would choose other parts
         return parse_images(*arguments, **named)
 
-    seen = seen_by_terms(monkeypatch)
+    seen = seen_in_training(monkeypatch)
     monkeypatch.setattr(stage, "parse_images", in_fp32)
     whole = stages.configured(decoder={"batch_size": stages.train, "steps": 3})
     whole.train_decoder(made.parse, made.prior, tmp_path / "m", precision=precision)
@@ -317,7 +317,7 @@ def test_held_out_images_are_not_trained_on(
     marked = stages.from_images(tmp_path / "marked.npz", images)
     marked.parse(tmp_path / "parse")
     marked.train_prior(tmp_path / "parse", tmp_path / "prior")
-    seen = seen_by_terms(monkeypatch)
+    seen = seen_in_training(monkeypatch)
     longer = marked.configured(decoder={"steps": 12})  # more than two epochs
     longer.train_decoder(tmp_path / "parse", tmp_path / "prior", tmp_path / "m")
     batches = torch.cat([arguments[0] for arguments in seen])
@@ -345,7 +345,7 @@ def test_the_schedules(stages: Any) -> None:
 def test_the_schedules_are_followed(
     stages: Any, made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = seen_by_terms(monkeypatch)
+    seen = seen_in_training(monkeypatch)
     stages.train_decoder(made.parse, made.prior, tmp_path / "m")
     expected = [stage.schedule(step, stages.config.decoder)[0] for step in range(4)]
     assert [arguments[3] for arguments in seen] == pytest.approx(expected)

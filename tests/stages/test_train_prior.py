@@ -232,7 +232,7 @@ def test_the_best_average_is_stored(
     scores = [5.0, 4.0, 1.0, 3.0, 2.0]
     seen: list[dict[str, torch.Tensor]] = []
 
-    def validate(prior: Any, drawings: Any) -> dict[str, float]:
+    def validate(prior: Any, *_: Any) -> dict[str, float]:
         assert not prior.training
         seen.append({name: value.clone() for name, value in prior.state_dict().items()})
         nats = scores[min(len(seen), len(scores)) - 1]

@@ -1,9 +1,8 @@
 """The mechanics of training: schedule, step, average, best, checkpoint, stopping."""
 
 import math
-import os
-import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,20 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from npdraw.artifacts import read_artifact
-from npdraw.errors import ArtifactError, DivergedError, StoppedError, UsageError
+from npdraw.errors import ArtifactError, DivergedError, UsageError
+from npdraw.stages.checkpoint import load_checkpoint, resume, save_checkpoint
 from npdraw.stages.output import Identity
 from npdraw.stages.training import (
+    OnTheWay,
     State,
-    Stop,
     descend,
     is_due,
     judged,
     learning_rate,
-    load_checkpoint,
     new_state,
     remember_best,
-    resume,
-    save_checkpoint,
+    settle,
 )
 
 IDENTITY = Identity({"preset": "glyphs"}, {"name": "npz"}, {}, 0)
@@ -197,6 +195,33 @@ def test_a_gradient_that_is_not_finite_ends_it_too() -> None:
     assert equal(copied(state), before)
 
 
+def test_figures_are_told_with_the_loss() -> None:
+    state = training()
+    loss = loss_of(state, 0)
+    told = descend(state, loss, 0.5, 0.9, twice=2 * loss)
+    value = float(loss.detach())
+    assert told == {"loss": value, "twice": 2 * value}
+    assert state.figures == told
+    settle(state)  # on the CPU they are there at once
+    assert state.figures == told
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [([math.nan, 1.0], "loss is nan at step 7"), ([1.0, math.inf], "gradient is inf at step 7")],
+)
+def test_figures_of_a_gpu_are_judged_when_they_arrive(values: list[float], message: str) -> None:
+    arrived: Any = SimpleNamespace(synchronize=lambda: None)
+    state = training()
+    state.on_the_way = OnTheWay(7, ("loss",), torch.tensor([2.0, 1.0]), arrived)
+    settle(state)
+    assert state.figures == {"loss": 2.0}
+    assert state.on_the_way is None
+    state.on_the_way = OnTheWay(7, ("loss",), torch.tensor(values), arrived)
+    with pytest.raises(DivergedError, match=message):
+        settle(state)
+
+
 # Judging
 
 
@@ -346,36 +371,3 @@ def test_a_checkpoint_says_what_it_is(tmp_path: Path) -> None:
         "average/body.embedding",
         "best/linear.bias",
     } <= artifact.tensors.keys()
-
-
-# Signals
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_is_noted_and_the_handlers_come_back(number: int) -> None:
-    watched = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.getsignal(n) for n in watched]
-    with Stop() as stop:
-        stop.leave(1, 9)  # nothing was noted, nothing happens
-        assert [signal.getsignal(n) for n in watched] != before
-        os.kill(os.getpid(), number)
-        assert stop.signal == number
-        assert [signal.getsignal(n) for n in watched] == before
-        with pytest.raises(StoppedError, match="stopped at step 3 of 9") as caught:
-            stop.leave(3, 9)
-    assert caught.value.exit_code == 128 + number
-    assert [signal.getsignal(n) for n in watched] == before
-
-
-def test_the_second_signal_acts_at_once() -> None:
-    with Stop():
-        os.kill(os.getpid(), signal.SIGINT)
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
-
-
-def test_handlers_come_back_after_an_error() -> None:
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyError), Stop():
-        raise KeyError
-    assert signal.getsignal(signal.SIGINT) is before

@@ -1,0 +1,105 @@
+"""Every stage on a GPU; skipped where there is none."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from npdraw.errors import DivergedError
+from npdraw.stages import train_decoder as decoder_stage
+from npdraw.stages import train_prior as prior_stage
+from npdraw.stages.loading import drawings_of, new_model, new_prior, read_parse
+from npdraw.stages.runtime import Runtime
+from npdraw.stages.training import descend, new_state, settle
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+
+CUDA = torch.device("cuda")
+
+
+def test_the_parse_is_nearly_that_of_the_cpu(stages: Any, made: Any, tmp_path: Path) -> None:
+    result = stages.parse(tmp_path / "parse", device="cuda")
+    expected = made.results["parse"]
+    assert result["canvas_mse"] == pytest.approx(expected["canvas_mse"], rel=1e-3)
+    assert result["parts_painted_mean"] == pytest.approx(expected["parts_painted_mean"], rel=1e-2)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_whole_pipeline(precision: str, stages: Any, trained: Any, tmp_path: Path) -> None:
+    fast = {"steps": 60, "learning_rate": 1e-2}
+    longer = stages.configured(prior=fast, decoder={**fast, "encoder_learning_rate": 3e-3})
+    results = longer.run(tmp_path, device="cuda", precision=precision)
+    expected = trained.results
+    for stage, figure, kind in (
+        ("train_prior", "validation_nats", "prior"),
+        ("train_decoder", "elbo", "model"),
+    ):
+        assert results[stage][figure] == pytest.approx(expected[kind][figure], rel=0.1)
+    on_cpu = stages.eval_nll(tmp_path / "model.safetensors", samples=2)
+    assert results["eval_nll"]["nll"] == pytest.approx(on_cpu["nll"], rel=0.02)
+
+
+def test_resuming_on_a_gpu(stages: Any, made: Any, interrupt: Any, tmp_path: Path) -> None:
+    with pytest.raises(Exception, match="stopped at step 2"):
+        stages.train_decoder(
+            made.parse, made.prior, tmp_path / "m", progress=interrupt(2), device="cuda"
+        )
+    result = stages.train_decoder(made.parse, made.prior, tmp_path / "m", device="cuda")
+    assert result["resumed_from"] == 2
+
+
+def decoder_step(stages: Any, made: Any) -> Callable[[], Any]:
+    config = stages.config
+    bank = read_parse(made.parse).tensors["bank"]
+    model = new_model(config, bank).to(CUDA, memory_format=torch.channels_last)
+    state = new_state(model, [(model, 1e-3)], 0.0)
+    train = torch.randint(0, 256, (40, 1, 8, 8), dtype=torch.uint8, device=CUDA)
+    runtime = Runtime(device="cuda", precision="bf16")
+    return lambda: decoder_stage.train_step(state, model, train, config, 0, runtime)
+
+
+def prior_step(stages: Any, made: Any) -> Callable[[], Any]:
+    parse = read_parse(made.parse)
+    prior = new_prior(stages.config, parse.tensors["bank"]).to(CUDA)
+    state = new_state(prior, [(prior, 1e-3)], 0.0)
+    train = drawings_of(parse).to(CUDA)
+    runtime = Runtime(device="cuda", precision="bf16")
+    return lambda: prior_stage.train_step(state, prior, train, stages.config, 0, runtime)
+
+
+@pytest.mark.parametrize("make", [decoder_step, prior_step])
+def test_no_step_waits_for_the_gpu(make: Any, stages: Any, made: Any) -> None:
+    step = make(stages, made)
+    for _ in range(3):  # what is prepared once may wait
+        step()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(3):
+            figures = step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert figures["loss"] > 0
+
+
+def test_divergence_names_its_step_although_it_is_noticed_later() -> None:
+    for broken in (0, 2):
+        model = torch.nn.Linear(3, 1).to(CUDA)
+        state = new_state(model, [(model, 1e-3)], 0.0)
+        x = torch.ones(2, 3, device=CUDA)
+        for step in range(broken + 1):
+            scale = float("nan") if step == broken else 1.0
+            descend(state, (model(x) * scale).mean(), 1.0, 0.9)
+        with pytest.raises(DivergedError, match=f"the loss is nan at step {broken}"):
+            settle(state)
+
+
+def test_figures_are_those_of_the_step_before() -> None:
+    model = torch.nn.Linear(3, 1).to(CUDA)
+    state = new_state(model, [(model, 0.0)], 0.0)
+    x = torch.ones(2, 3, device=CUDA)
+    value = model(x).mean()
+    assert descend(state, value, 0.0, 0.9, more=value.detach() + 1) == {}
+    settle(state)
+    assert state.figures == pytest.approx({"loss": float(value), "more": float(value) + 1})
