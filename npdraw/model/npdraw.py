@@ -87,25 +87,30 @@ class NPDraw(nn.Module):
     def forward(
         self,
         images: Tensor,
-        parse: Latents,
+        parse: Latents | None,
         uniform: Tensor,
         temperature: float,
         hard_rows: int = 0,
     ) -> Terms:
         """Return the parts of the training loss from one relaxed sample.
 
-        Images [N, C, H, W] in {0, 1}, their `parse`, `uniform` [N, T, noise_size] in [0, 1). The
-        latents of the first `hard_rows` images are rounded, their gradients straight-through.
+        Images [N, C, H, W] in {0, 1}, their `parse` (None: the term is 0), `uniform`
+        [N, T, noise_size] in [0, 1). The latents of the first `hard_rows` images are rounded, their
+        gradients straight-through.
         """
         q = self.encoder(images, self.bank)
         z = harden(q.relax(uniform, temperature), hard_rows)
         canvas = paint_relaxed(z, self.bank, self.layout, self.compositing)
         output = self.decoder(canvas)
         error = (canvas[:, : images.shape[1]] - images).square()
+        if parse is None:
+            imitation = images.new_zeros(len(images))
+        else:
+            imitation = -torch.stack(q.log_prob(parse)).sum((0, 2))
         return Terms(
             distortion=-self.likelihood.log_prob(output, images),
             rate=q.kl(self.prior(z)).sum(1),
-            parse=-torch.stack(q.log_prob(parse)).sum((0, 2)),
+            parse=imitation,
             canvas=error.flatten(1).sum(1),
         )
 

@@ -28,10 +28,15 @@ class Muon(torch.optim.Optimizer):
         *,
         momentum: float = 0.95,
         weight_decay: float = 0.0,
+        dtype: torch.dtype = torch.bfloat16,
     ) -> None:
-        """`groups` are parameter groups as every optimiser takes; parameters have >= 2 axes."""
+        """`groups` are parameter groups as every optimiser takes; parameters have >= 2 axes.
+
+        Updates are made orthogonal in `dtype`; bf16 is accurate enough.
+        """
         defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
         super().__init__(groups, defaults)
+        self.dtype = dtype
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -58,22 +63,21 @@ class Muon(torch.optim.Optimizer):
             momentum.lerp_(gradient, 1 - group["momentum"])
             directions.append(gradient.lerp(momentum, group["momentum"]).reshape(shape))
         scale = 0.2 * max(shape) ** 0.5
-        updates = orthogonalize(torch.stack(directions)).float()
+        updates = orthogonalize(torch.stack(directions).to(self.dtype)).float()
         for parameter, update in zip(parameters, updates, strict=True):
             parameter.mul_(1 - group["lr"] * group["weight_decay"])
             parameter.sub_(update.view(parameter.shape), alpha=group["lr"] * scale)
 
 
 def orthogonalize(matrices: Tensor, iterations: int = 5) -> Tensor:
-    """Return the nearly orthogonal factor of each matrix, [B, R, C] -> bf16 [B, R, C].
+    """Return the nearly orthogonal factor of each matrix, [B, R, C], computed in their type.
 
     With the singular value decomposition `U S V^T` this is about `U V^T`: singular values end
     between 0.7 and 1.2.
     """
     a, b, c = COEFFICIENTS
-    x = matrices.bfloat16()
-    tall = x.shape[1] > x.shape[2]
-    x = x.mT if tall else x
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if tall else matrices
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(iterations):
         gram = x @ x.mT

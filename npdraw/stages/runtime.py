@@ -1,5 +1,6 @@
 """Where and how a stage computes: settings that may change from run to run of one output."""
 
+import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,9 @@ from torch import Tensor
 from npdraw.config import SAVE_EVERY
 from npdraw.errors import UsageError
 from npdraw.stages.group import environment
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+"""Parameters of glibc's mallopt: bytes free at the end that are given back, and mapped blocks."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class Runtime:
 
         Each process that torchrun starts on a machine has the CUDA device of its local rank.
         """
+        keep_memory()
         if self.threads:
             torch.set_num_threads(self.threads)
         if self.device == "cuda" and not torch.cuda.is_available():
@@ -50,17 +55,33 @@ class Runtime:
         torch.cuda.set_device(group.local_rank)
         return torch.device("cuda", group.local_rank)
 
-    def bf16(self, device: torch.device) -> bool:
-        """Whether to compute in bf16; auto says yes where the hardware multiplies it."""
-        if self.precision == "auto":
-            return device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
-        return self.precision == "bf16"
+    def dtype(self, device: torch.device) -> torch.dtype:
+        """Return the type of large products; auto says bf16 where the hardware multiplies it."""
+        fast = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+        bf16 = self.precision == "bf16" or (self.precision == "auto" and fast)
+        return torch.bfloat16 if bf16 else torch.float32
 
     @contextmanager
     def autocast(self, device: torch.device) -> Iterator[None]:
         """Compute in the chosen precision."""
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16(device)):
+        lower = self.dtype(device) != torch.float32
+        with torch.autocast(device.type, torch.bfloat16, enabled=lower):
             yield
+
+
+def keep_memory() -> None:
+    """Let glibc keep what tensors free, instead of giving it back to the system.
+
+    Otherwise every tensor above 32 MB is mapped afresh, and clearing its pages takes longer than
+    the arithmetic: 1.4 times the time of a step at the paper's sizes (LOG.md). On another C library
+    nothing happens.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except AttributeError:
+        return
+    mallopt(M_MMAP_MAX, 0)
+    mallopt(M_TRIM_THRESHOLD, -1)
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:

@@ -10,7 +10,6 @@ from torch import Tensor
 from npdraw.artifacts import check_input
 from npdraw.config import Config, DecoderConfig, as_dict
 from npdraw.datasets import binarize, evenly_spaced
-from npdraw.model.latents import blank
 from npdraw.model.npdraw import NPDraw
 from npdraw.model.parsing import parse as parse_images
 from npdraw.stages.checkpoint import CHECKPOINT, resume, save_checkpoint
@@ -100,7 +99,7 @@ def train_decoder(
             (model.prior, settings.encoder_learning_rate),
             (model.decoder, settings.learning_rate),
         ]
-        state = new_state(model, parts, settings.weight_decay, group)
+        state = new_state(model, parts, settings.weight_decay, group, runtime.dtype(device))
         resumed_from = resume(state, out, folder, identity, force=runtime.force)
         if group.first:
             sources = {"source": str(data.source.absolute())}
@@ -209,14 +208,16 @@ def train_step(
     uniforms = torch.rand(shape, generator=noise, device=device)[mine]
     images = (chances[mine] < train[index[mine]].float() / 255).float()
     temperature, parse_weight = schedule(step, settings)
-    parse = parse_images(  # in fp32, as the stored parses: bf16 would choose other parts
-        images,
-        model.bank,
-        model.layout,
-        threshold=config.parse.threshold,
-        compositing=model.compositing,
-        sweeps=config.parse.sweeps,
-    )
+    parse = None
+    if parse_weight > 0:  # in fp32, as the stored parses: bf16 would choose other parts
+        parse = parse_images(
+            images,
+            model.bank,
+            model.layout,
+            threshold=config.parse.threshold,
+            compositing=model.compositing,
+            sweeps=config.parse.sweeps,
+        )
     with runtime.autocast(device):
         hard_rows = max(round(settings.hard_fraction * size) - mine.start, 0)
         terms = state.forward(images, parse, uniforms, temperature, hard_rows)
@@ -276,6 +277,6 @@ def relaxed_elbo(
     for number, part in chunks(group, len(images), chunk):
         x = images[part].float()
         uniforms = send(uniform("relaxed", seed, range(part.start, part.stop), shape), x.device)
-        terms = model(x, blank(len(x), model.layout.steps, x.device), uniforms, temperature)
+        terms = model(x, None, uniforms, temperature)
         sums[number] = (terms.distortion + terms.rate).sum(dtype=torch.float64).cpu()
     return float(total(group, sums)) / len(images)

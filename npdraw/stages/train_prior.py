@@ -81,7 +81,8 @@ def train_prior(
         earlier = up_to_date(folder, out, "prior", identity, force=runtime.force, group=group)
         if earlier is not None:
             return earlier | {"resumed_from": settings.steps}
-        state = new_state(prior, [(prior, settings.learning_rate)], settings.weight_decay, group)
+        dtype, decay = runtime.dtype(device), settings.weight_decay
+        state = new_state(prior, [(prior, settings.learning_rate)], decay, group, dtype)
         resumed_from = resume(state, out, folder, identity, force=runtime.force)
         if group.first:
             write_json(folder / "config.json", identity.config)

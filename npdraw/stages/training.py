@@ -70,11 +70,12 @@ def new_state(
     parts: list[tuple[nn.Module, float]],
     weight_decay: float,
     group: Group = ALONE,
+    dtype: torch.dtype = torch.float32,
 ) -> State:
     """Return a training at step 0; `parts` of the model have peak learning rates of their own.
 
     Matrices and kernels decay; embeddings, biases, norms and scales do not. The model is on its
-    device already.
+    device already. `dtype` is that of large products, Muon's among them.
     """
     matrices: list[dict[str, Any]] = []
     others: list[dict[str, Any]] = []
@@ -85,7 +86,7 @@ def new_state(
         others.append({"params": [p for p in trained if id(p) not in hidden], "peak": rate})
     optimizers: list[torch.optim.Optimizer] = []
     if any(group["params"] for group in matrices):
-        optimizers.append(Muon(matrices, lr=0.0, weight_decay=weight_decay))
+        optimizers.append(Muon(matrices, lr=0.0, weight_decay=weight_decay, dtype=dtype))
     if any(group["params"] for group in others):
         adam = torch.optim.AdamW(others, lr=0.0, weight_decay=0.0, betas=(0.9, 0.99), fused=True)
         optimizers.append(adam)

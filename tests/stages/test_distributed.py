@@ -60,25 +60,22 @@ batch_size = 9
 """Nine images are shared unevenly; of the seven hard ones, some are the second process's."""
 
 FEW, MANY = 4, 120
-"""Steps. Muon works in bf16, which makes rounding errors larger than 1e-5 within a few steps; where
-losses are compared it works in fp32, as everything else here."""
+"""Training steps."""
 
 RUNTIME = ("--device", "cpu", "--precision", "fp32", "--threads", "1", "--json")
-IN_FP32 = "import torch; torch.Tensor.bfloat16 = torch.Tensor.float; import npdraw.__main__ as m"
 TIMEOUT = 120
 
 
-def command(*arguments: str, fp32: Path | None = None) -> list[str]:
-    """Two processes of npdraw; with `fp32` their Muon is as exact as everything else."""
+def command(*arguments: str) -> list[str]:
+    """Two processes of npdraw."""
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    program = ["-m", "npdraw"] if fp32 is None else [str(fp32)]
-    return [*launch, "--nproc-per-node", "2", *program, *arguments, *RUNTIME]
+    return [*launch, "--nproc-per-node", "2", "-m", "npdraw", *arguments, *RUNTIME]
 
 
-def two(*arguments: str, cwd: Path, fp32: Path | None = None) -> subprocess.CompletedProcess[str]:
+def two(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     # The number of threads is set so that torchrun does not warn that it chooses one.
     return subprocess.run(
-        command(*arguments, fp32=fp32),
+        command(*arguments),
         cwd=cwd,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -122,7 +119,6 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
         image[left : left + 2, top : top + 4] = rng.integers(120, 256)
     np.savez(folder / "bars.npz", train=images[:2500], test=images[2500:])
     (folder / "config.toml").write_text(SETTINGS)
-    (folder / "exact.py").write_text(f"{IN_FP32}\nm.main()\n")
     return folder
 
 
@@ -132,9 +128,7 @@ RUN = ("run", "--data", "npz:bars.npz", "--config", "config.toml", "--samples", 
 @pytest.fixture(scope="module")
 def single(start: Path) -> Path:
     """The pipeline of one process."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.Tensor, "bfloat16", torch.Tensor.float)
-        one(*RUN, "--steps", str(FEW), "--out", "single", cwd=start)
+    one(*RUN, "--steps", str(FEW), "--out", "single", cwd=start)
     return start / "single"
 
 
@@ -142,7 +136,7 @@ def single(start: Path) -> Path:
 def double(start: Path) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """The pipeline of two processes, and how they ended."""
     steps = ("--steps", str(FEW))
-    done = two(*RUN, *steps, "--out", "double", cwd=start, fp32=start / "exact.py")
+    done = two(*RUN, *steps, "--out", "double", cwd=start)
     assert done.returncode == 0, done.stderr
     return start / "double", done
 
@@ -280,9 +274,8 @@ def wait_for_step(process: subprocess.Popen[str], out: Path, step: int) -> None:
 
 @pytest.mark.slow
 def test_a_stopped_training_goes_on_to_the_figures_of_one_process(
-    start: Path, single: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start: Path, single: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(torch.Tensor, "bfloat16", torch.Tensor.float)
     for name in ("parse", "prior"):
         shutil.copy(single / f"{name}.safetensors", tmp_path)
         shutil.copytree(single / f"{name}.safetensors.run", tmp_path / f"{name}.safetensors.run")
@@ -301,7 +294,7 @@ def test_a_stopped_training_goes_on_to_the_figures_of_one_process(
     )
     one(*arguments, "--out", "one.safetensors", cwd=tmp_path)
     out = tmp_path / "two.safetensors"
-    launch = command(*arguments, "--out", out.name, fp32=start / "exact.py")
+    launch = command(*arguments, "--out", out.name)
     with started(launch, tmp_path) as process:
         wait_for_step(process, out, 10)
         process.send_signal(signal.SIGTERM)

@@ -1,10 +1,13 @@
 """Where and how a stage computes."""
 
+import ctypes
+import resource
+
 import pytest
 import torch
 
 from npdraw.errors import UsageError
-from npdraw.stages.runtime import Runtime, send
+from npdraw.stages.runtime import Runtime, keep_memory, send
 
 CPU = torch.device("cpu")
 
@@ -32,6 +35,23 @@ def test_threads_are_set_only_if_given() -> None:
     assert torch.get_num_threads() == 1
 
 
+def test_memory_of_large_tensors_is_used_again() -> None:
+    keep_memory()
+    if not hasattr(ctypes.CDLL(None), "mallopt"):
+        pytest.skip("the C library is not glibc")
+    pages = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.zeros(2**26, dtype=torch.uint8).add_(1)  # 64 MB, more than glibc ever keeps itself
+        pages.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    assert pages[2] < 2**26 / 4096 / 100
+
+
+def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
+    keep_memory()
+
+
 @pytest.mark.parametrize(
     ("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)]
 )
@@ -45,10 +65,10 @@ def test_precision_is_that_of_products(precision: str, dtype: torch.dtype) -> No
 def test_auto_is_bf16_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     for there in (True, False):
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda there=there: there)
-        assert Runtime().bf16(CPU) is there
-        assert Runtime(precision="bf16").bf16(CPU) is True
-        assert Runtime(precision="fp32").bf16(CPU) is False
-    assert Runtime().bf16(torch.device("cuda")) is True
+        assert (Runtime().dtype(CPU) == torch.bfloat16) is there
+        assert Runtime(precision="bf16").dtype(CPU) == torch.bfloat16
+        assert Runtime(precision="fp32").dtype(CPU) == torch.float32
+    assert Runtime().dtype(torch.device("cuda")) == torch.bfloat16
 
 
 def test_each_process_has_the_device_of_its_local_rank(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -277,7 +277,8 @@ def test_each_batch_is_binarised_afresh_and_parsed_as_by_the_parser(
 
     seen = seen_in_training(monkeypatch)
     monkeypatch.setattr(stage, "parse_images", in_fp32)
-    whole = stages.configured(decoder={"batch_size": stages.train, "steps": 3})
+    settings = {"batch_size": stages.train, "steps": 3, "parse_until": 1.0}
+    whole = stages.configured(decoder=settings)
     whole.train_decoder(made.parse, made.prior, tmp_path / "m", precision=precision)
     grey = np.load(stages.npz)["train"][: stages.train] / 255
     settings = stages.config.parse
@@ -307,6 +308,18 @@ def test_each_batch_is_binarised_afresh_and_parsed_as_by_the_parser(
         second = sorted(seen[b][0].flatten(1).tolist())
         assert first != second
         assert not torch.equal(seen[a][2], seen[b][2])
+
+
+def test_images_are_parsed_only_while_the_parse_counts(
+    stages: Any, made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = seen_in_training(monkeypatch)
+    part = stages.configured(decoder={"batch_size": 4, "steps": 4, "parse_until": 0.5})
+    part.train_decoder(made.parse, made.prior, tmp_path / "m")
+    assert [parse is not None for _, parse, *_ in seen] == [True, True, False, False]
+    floor = {"batch_size": 4, "steps": 2, "parse_until": 0.0, "final_parse_weight": 1.0}
+    stages.configured(decoder=floor).train_decoder(made.parse, made.prior, tmp_path / "f")
+    assert all(parse is not None for _, parse, *_ in seen[4:])
 
 
 def test_held_out_images_are_not_trained_on(
