@@ -1,0 +1,81 @@
+"""How the benchmarks measure: rates, operations, and the lines they print."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+from torch.utils.flop_counter import FlopCounterMode
+
+SECONDS = 3.0
+"""Least time over which a rate is taken, after a call to warm up."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One line of the benchmark."""
+
+    name: str
+    value: float
+    """Images a second; GFLOP/s for a ceiling."""
+    unit: str
+    share: float | None
+    """Share of the machine's ceiling, 0 to 1; None where no operation is counted."""
+    ratio: float | None
+    """How many times as fast as the reference, in the same run; None without one."""
+    reference: str | None
+    """What the ratio is to."""
+
+    def show(self) -> None:
+        """Print the line as JSON."""
+        print(json.dumps(asdict(self)), flush=True)
+
+
+def seconds(work: Callable[[], object], least: float = SECONDS) -> float:
+    """Return the seconds a call takes: the fastest third of the calls, which others disturb least.
+
+    Calls fill at least `least` seconds, after one to warm up.
+    """
+    work()
+    times: list[float] = []
+    began = time.perf_counter()
+    while time.perf_counter() - began < least or len(times) < 3:
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    fastest = sorted(times)[: max(1, len(times) // 3)]
+    return sum(fastest) / len(fastest)
+
+
+def operations(work: Callable[[], object]) -> int:
+    """Return the floating-point operations of the matrix products and convolutions of a call."""
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops()
+
+
+def measure(
+    name: str,
+    images: float,
+    work: Callable[[], object],
+    *,
+    ceiling: float | None = None,
+    reference: tuple[str, float] | None = None,
+) -> Measured:
+    """Measure `work`, which handles `images` at a call, and print its line.
+
+    `ceiling` in GFLOP/s gives the share; `reference` is a name and images a second.
+    """
+    taken = seconds(work)
+    rate = images / taken
+    flops = operations(work) if ceiling else 0
+    line = Measured(
+        name,
+        round(rate, 2 if rate < 100 else 1),
+        "images/s",
+        round(flops / taken / 1e9 / ceiling, 3) if ceiling and flops else None,
+        round(rate / reference[1], 3) if reference else None,
+        reference[0] if reference else None,
+    )
+    line.show()
+    return line
