@@ -13,8 +13,7 @@ SIZES = (16, 36, 64, 144)
 
 def test_a_power_law_is_recovered() -> None:
     found = fit(SIZES, [0.02 * x**1.7 for x in SIZES])
-    assert not found.affine
-    assert (found.a, found.b) == pytest.approx((0.02, 1.7))
+    assert (found.constant, found.factor, found.exponent) == pytest.approx((0, 0.02, 1.7))
     assert found.residual < 1e-9
     assert found(100) == pytest.approx(0.02 * 100**1.7)
     assert str(found) == "0.02 x^1.70"
@@ -22,16 +21,21 @@ def test_a_power_law_is_recovered() -> None:
 
 def test_an_affine_law_is_recovered() -> None:
     found = fit(SIZES, [150 + 2.5 * x for x in SIZES])
-    assert found.affine
-    assert (found.a, found.b) == pytest.approx((150, 2.5))
+    assert (found.constant, found.factor, found.exponent) == pytest.approx((150, 2.5, 1))
     assert found.residual < 1e-9
     assert found(100) == pytest.approx(400)
     assert str(found) == "150 + 2.5 x"
 
 
+def test_a_constant_and_a_square_are_recovered() -> None:
+    found = fit((24, 48, 72, 96), [0.4 + 1e-3 * x**2 for x in (24, 48, 72, 96)])
+    assert (found.constant, found.factor, found.exponent) == pytest.approx((0.4, 1e-3, 2))
+    assert found.residual < 1e-9
+    assert str(found) == "0.4 + 0.001 x^2"
+
+
 def test_what_bends_upwards_is_no_line_with_a_negative_start() -> None:
-    found = fit((1, 2, 3), (0.5, 2.6, 4.5))  # nearly -1.5 + 2 x
-    assert not found.affine
+    assert fit((1, 2, 3), (0.5, 2.5, 4.5)).constant >= 0  # exactly -1.5 + 2 x
 
 
 def test_the_residual_is_the_largest_relative_one() -> None:
@@ -42,8 +46,8 @@ def test_the_residual_is_the_largest_relative_one() -> None:
 
 
 def test_no_growth_is_said_so() -> None:
-    assert str(fit(SIZES, (7, 7, 7, 7))) in ("none", "7 + 0 x")
-    assert str(Fit(7.0, 0.01, False, 0.0)) == "none"
+    assert str(fit(SIZES, (7, 7, 7, 7))) == "none"
+    assert str(Fit(0.0, 7.0, 0.01, 0.0)) == "none"
 
 
 @pytest.mark.parametrize(("sizes", "costs"), [((1, 2), (1, 2)), ((1, 2, 3), (0, 1, 2))])
@@ -94,5 +98,5 @@ def test_a_table_shows_figures_laws_and_shares() -> None:
     ]
     shown = table(axis, lines, {"fp32_gflops": 1.0, "low_gflops": 2.0}).splitlines()
     assert shown[0] == "| stage |  | S = 10 | S = 20 | S = 40 | growth | off by |"
-    assert shown[2] == "| eval_nll | ms a image | 10 | 20 | 40 | 1 x^1.00 | 0% |"
+    assert shown[2] == "| eval_nll | ms an image | 10 | 20 | 40 | 1 x^1.00 | 0% |"
     assert shown[5] == "| eval_nll | share of ceiling | 0.50 | 0.50 | 0.50 |  |  |"

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from npdraw.datasets import Pixels, binarize
+from npdraw.datasets import Pixels
 from npdraw.glyphs import glyphs
 from npdraw.images import fit
 from npdraw.model.latents import Latents
@@ -114,9 +114,10 @@ def workload(folder: Path, axis: str, size: int, stage: str) -> tuple[Work, int]
         return lambda: batch(0, 0, config.decoder.batch_size, size), 1
     if stage == "bank":
         return bank_work(torch.from_numpy(images), config, ITERATIONS), divisor
-    if of_data_set:  # parsed from uint8, as the stage does: a float copy of all is not its own
+    if of_data_set:  # with no more copies of the images than the parser itself needs
         bank = bank_work(torch.from_numpy(images[:IMAGES]), config, 2)()
-        return parse_work(torch.from_numpy(binarize(images, 0)), bank, config), divisor
+        binary = torch.from_numpy((images > 127).view(np.uint8))
+        return parse_work(binary, bank, config), divisor
     bench = bench_of(config, images, 2)
     samples = size if axis == "S" else SAMPLES
     evaluated = EVALUATED if axis == "S" else EVALUATED * samples

@@ -66,7 +66,7 @@ def table(axis: Axis, lines: list[Line], machine: Line) -> str:
                 continue  # nothing is counted
             unit, symbol = _unit(name, values)
             law = fit(axis.sizes, [value / unit for value in values])
-            what = f"{symbol}, peak" if name == "memory" else f"{symbol} a {found[0]['per']}"
+            what = f"{symbol}, peak" if name == "memory" else f"{symbol} {_one(found[0]['per'])}"
             shown = [number(value / unit) for value in values]
             rows.append([stage, what, *shown, str(law), f"{law.residual:.0%}"])
         rows += _shares(stage, found, machine)
@@ -77,6 +77,10 @@ def _unit(quantity: str, values: list[float]) -> tuple[float, str]:
     """Return the largest unit of which the middle value is at least one, or the smallest."""
     units, middle = UNITS[quantity], sorted(values)[len(values) // 2]
     return next((unit for unit in units if middle >= unit[0]), units[-1])
+
+
+def _one(thing: str) -> str:
+    return f"{'an' if thing[0] in 'aeiou' else 'a'} {thing}"
 
 
 def _shares(stage: str, found: list[Line], machine: Line) -> list[list[str]]:
@@ -92,7 +96,7 @@ def report(lines: list[Line], axes: tuple[Axis, ...]) -> str:
     """Return the part of docs/scaling.md that is measured."""
     machine = lines[0]
     text = [
-        f"{machine['cpu']}, {machine['threads']} threads, torch {machine['torch']}. Ceilings: "
+        f"{machine['cpu']}, {machine['threads']} threads, torch {machine['torch']}. Ceilings:\n"
         f"{machine['fp32_gflops']} GFLOP/s in fp32 (bank, parse), {machine['low_gflops']} in "
         f"{machine['trains_in']} (the rest).",
         "\n".join(f"- {stage}: {what}." for stage, what in WHAT.items()),

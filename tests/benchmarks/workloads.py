@@ -9,7 +9,7 @@ from torch import Tensor
 from npdraw.config import Config
 from npdraw.datasets import Pixels, binarize
 from npdraw.model.bank import build_bank
-from npdraw.model.latents import Latents, concatenate
+from npdraw.model.latents import Latents, blank
 from npdraw.model.npdraw import NPDraw
 from npdraw.model.parsing import parse
 from npdraw.stages import train_decoder, train_prior
@@ -82,9 +82,12 @@ def parse_work(binary: Tensor, bank: Tensor, config: Config) -> Callable[[], Lat
     layout, threshold = layout_of(config.parse), config.parse.threshold
 
     def work() -> Latents:
-        chunks = binary.split(PARSED_AT_ONCE)
-        found = [parse(chunk.float(), bank, layout, threshold=threshold) for chunk in chunks]
-        return concatenate(found)
+        z = blank(len(binary), layout.steps, binary.device)
+        for start in range(0, len(binary), PARSED_AT_ONCE):
+            part = slice(start, start + PARSED_AT_ONCE)
+            drawn = parse(binary[part].float(), bank, layout, threshold=threshold)
+            z.whether[part], z.where[part], z.what[part] = drawn.whether, drawn.where, drawn.what
+        return z
 
     return work
 
