@@ -5,13 +5,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help install demo test test-slow lint format bench clean
+.PHONY: help install demo test test-slow lint format bench scaling clean
 
 help:
 	@echo "make demo       set up, run the pipeline on the embedded glyphs into runs/demo"
 	@echo "make test       set up, run the tests (test-slow: the long ones)"
 	@echo "make lint       ruff and mypy        make format  ruff, in place"
-	@echo "make bench      speed of each stage  make clean   remove .venv"
+	@echo "make bench      speed of each stage  make scaling growth of time and memory with size"
+	@echo "make clean      remove .venv"
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -44,6 +45,9 @@ format: .venv/developer
 
 bench: .venv/developer
 	$(BIN)/python -m tests.benchmarks
+
+scaling: .venv/developer
+	$(BIN)/python -m tests.benchmarks.scaling
 
 clean:
 	rm -rf .venv

@@ -6,9 +6,11 @@ Evaluation and sampling key it by image, training by step (model.md section 7; i
 
 import zlib
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -38,11 +40,17 @@ def batch(seed: int, step: int, size: int, images: int) -> Tensor:
     found = []
     first, end = step * size, (step + 1) * size
     for epoch in range(first // images, -(-end // images)):
-        rng = np.random.Generator(np.random.Philox(_key("epoch", seed, epoch)))
-        order = rng.permutation(images)
+        order = _epoch(seed, epoch, images)
         start = epoch * images
         found.append(order[max(first - start, 0) : end - start])
     return torch.from_numpy(np.concatenate(found))
+
+
+@lru_cache(maxsize=2)
+def _epoch(seed: int, epoch: int, images: int) -> NDArray[np.int64]:
+    """Return the order of an epoch; kept, as drawing it takes time when images are many."""
+    rng = np.random.Generator(np.random.Philox(_key("epoch", seed, epoch)))
+    return rng.permutation(images)
 
 
 def _key(purpose: str, seed: int, index: int) -> np.random.SeedSequence:

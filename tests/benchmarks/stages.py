@@ -5,27 +5,32 @@ fp32, sampling with the whole prior at every step, evaluating with decoder and p
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from npdraw.config import Config, preset
+from npdraw.config import preset
 from npdraw.datasets import binarize, load, parse_source
-from npdraw.model.bank import build_bank
 from npdraw.model.canvas import paint_step
 from npdraw.model.latents import Latents, blank
-from npdraw.model.npdraw import NPDraw
 from npdraw.model.parsing import parse
 from npdraw.model.prior import Prior
-from npdraw.stages import train_decoder, train_prior
-from npdraw.stages.eval_nll import weigh
-from npdraw.stages.loading import layout_of, new_model
+from npdraw.stages.loading import layout_of
 from npdraw.stages.noise import uniform
 from npdraw.stages.runtime import Runtime
-from npdraw.stages.sheet import CHUNK, draw, render
-from npdraw.stages.training import new_state
+from npdraw.stages.sheet import CHUNK, render
 from tests.benchmarks.timing import measure, seconds
+from tests.benchmarks.workloads import (
+    Bench,
+    bank_work,
+    decoder_step,
+    evaluate_work,
+    parse_work,
+    prior_step,
+    sample_work,
+)
 
 SAMPLES = 50
 """S of eval_nll."""
@@ -35,29 +40,15 @@ BATCH = 100
 
 
 @dataclass(frozen=True)
-class Bench:
-    """What the stages of a preset work on; images are the embedded glyphs."""
+class Preset(Bench):
+    """The sizes of a preset; images are the embedded glyphs."""
 
-    config: Config
-    device: torch.device
-    runtime: Runtime
-    grey: Tensor
-    """uint8 [N, C, H, W]."""
-    binary: Tensor
-    """float [N, C, H, W] in {0, 1}."""
-    bank: Tensor
     prefix: str
     """Of the names of the lines."""
     fp32: float
     """Ceiling of fp32, GFLOP/s."""
     low: float
     """Ceiling of the precision that trains and samples, GFLOP/s."""
-
-    def model(self) -> NPDraw:
-        """Return an untrained model."""
-        torch.manual_seed(0)
-        model = new_model(self.config, self.bank)
-        return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def run(name: str, prefix: str, ceilings: dict[torch.dtype, float]) -> None:
@@ -69,13 +60,9 @@ def run(name: str, prefix: str, ceilings: dict[torch.dtype, float]) -> None:
     low = ceilings[runtime.dtype(device)]
     fp32 = ceilings[torch.float32]
 
-    def bank() -> Tensor:
-        generator = torch.Generator().manual_seed(0)
-        layout, parts = layout_of(config.parse), config.parse.parts
-        return build_bank(grey, layout, parts, snap=config.parse.snap, generator=generator).parts
-
+    bank = bank_work(grey, config)
     measure(f"{prefix}bank", len(grey), bank, ceiling=fp32)
-    bench = Bench(
+    bench = Preset(
         config,
         device,
         runtime,
@@ -92,7 +79,7 @@ def run(name: str, prefix: str, ceilings: dict[torch.dtype, float]) -> None:
     evaluation(bench, z)
 
 
-def parsing_and_painting(bench: Bench) -> Latents:
+def parsing_and_painting(bench: Preset) -> Latents:
     """Measure parse, against one image at a time, and paint, against one step at a time."""
     layout, threshold = layout_of(bench.config.parse), bench.config.parse.threshold
     few = bench.binary[:BATCH]
@@ -106,11 +93,11 @@ def parsing_and_painting(bench: Bench) -> Latents:
     measure(
         f"{bench.prefix}parse",
         len(chunk),
-        lambda: parse(chunk, bench.bank, layout, threshold=threshold),
+        parse_work(chunk, bench.bank, bench.config),
         ceiling=bench.fp32,
         reference=("one image at a time", alone),
     )
-    z = parse(bench.binary[:4096], bench.bank, layout, threshold=threshold)
+    z = bench.drawings(4096)
     model, drawings = bench.model(), z[:64]
 
     def step_by_step() -> None:
@@ -128,61 +115,38 @@ def parsing_and_painting(bench: Bench) -> Latents:
     return z
 
 
-def training(bench: Bench, z: Latents) -> None:
+def training(bench: Preset, z: Latents) -> None:
     """Measure a step of each training, against fp32."""
     config, fp32 = bench.config, Runtime(precision="fp32")
-
-    def prior_step(runtime: Runtime) -> object:
-        return train_prior.train_step(state, prior, z, config, 0, runtime)
-
-    prior = bench.model().prior
-    state = new_state(prior, [(prior, 1e-3)], config.prior.weight_decay)
-    images = config.prior.batch_size
-    plain = images / seconds(lambda: prior_step(fp32))
-    measure(
-        f"{bench.prefix}train_prior",
-        images,
-        lambda: prior_step(bench.runtime),
-        ceiling=bench.low,
-        reference=("fp32", plain),
-    )
-
-    def step(runtime: Runtime) -> object:
-        return train_decoder.train_step(state, model, bench.grey, config, 0, runtime)
-
-    model = bench.model()
-    model.prior.requires_grad_(config.decoder.prior == "joint")
-    state = new_state(model, [(model, 1e-3)], config.decoder.weight_decay)
-    images = config.decoder.batch_size
-    plain = images / seconds(lambda: step(fp32))
-    measure(
-        f"{bench.prefix}train_decoder",
-        images,
-        lambda: step(bench.runtime),
-        ceiling=bench.low,
-        reference=("fp32", plain),
-    )
+    for name, images, step in (
+        ("train_prior", config.prior.batch_size, prior_step(bench, z)),
+        ("train_decoder", config.decoder.batch_size, decoder_step(bench)),
+    ):
+        plain = images / seconds(partial(step, fp32))
+        measure(
+            f"{bench.prefix}{name}",
+            images,
+            partial(step, bench.runtime),
+            ceiling=bench.low,
+            reference=("fp32", plain),
+        )
 
 
 @torch.no_grad()
-def sampling(bench: Bench) -> None:
+def sampling(bench: Preset) -> None:
     """Measure samples, decoded and as uint8, against a prior that starts again at every step."""
-    model = bench.model().eval()
-    seeds = list(range(2 * CHUNK))
-
-    def sample() -> None:
-        with bench.runtime.autocast(bench.device):
-            render(model, draw(model.prior, seeds))
+    model, images = bench.model().eval(), 2 * CHUNK
+    first = list(range(CHUNK))
 
     def uncached() -> None:
         with bench.runtime.autocast(bench.device):
-            noise = uniform("sample", 0, seeds[:CHUNK], (model.layout.steps, 3)).to(bench.device)
+            noise = uniform("sample", 0, first, (model.layout.steps, 3)).to(bench.device)
             render(model, sample_uncached(model.prior, noise))
 
     measure(
         f"{bench.prefix}sample",
-        len(seeds),
-        sample,
+        images,
+        sample_work(bench, images),
         ceiling=bench.low,
         reference=("uncached", CHUNK / seconds(uncached)),
     )
@@ -200,16 +164,11 @@ def sample_uncached(prior: Prior, noise: Tensor) -> Latents:
 
 
 @torch.no_grad()
-def evaluation(bench: Bench, z: Latents) -> None:
+def evaluation(bench: Preset, z: Latents) -> None:
     """Measure eval-nll with S samples, against a decoder and a prior pass for each."""
     model = bench.model().eval()
-    images, drawings = bench.binary[:BATCH], z[:BATCH]
-    noise = torch.rand(BATCH, SAMPLES, model.layout.steps, 3, device=bench.device)
+    drawings = z[:BATCH]
     soft, canvas = drawings.one_hot(model.layout.placements, len(model.bank)), model.paint(drawings)
-
-    def work() -> None:
-        with bench.runtime.autocast(bench.device):
-            weigh(model, images, noise, "importance")
 
     def passes() -> None:
         with bench.runtime.autocast(bench.device):
@@ -220,7 +179,7 @@ def evaluation(bench: Bench, z: Latents) -> None:
     measure(
         f"{bench.prefix}eval_nll",
         BATCH,
-        work,
+        evaluate_work(bench, BATCH, SAMPLES),
         ceiling=bench.low,
         reference=("decoder and prior passes apart", apart),
     )

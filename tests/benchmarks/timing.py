@@ -31,15 +31,18 @@ class Measured:
         print(json.dumps(asdict(self)), flush=True)
 
 
-def seconds(work: Callable[[], object], least: float = SECONDS) -> float:
+def seconds(
+    work: Callable[[], object], least: float = SECONDS, *, calls: int = 3, warm: bool = True
+) -> float:
     """Return the seconds a call takes: the fastest third of the calls, which others disturb least.
 
-    Calls fill at least `least` seconds, after one to warm up.
+    Calls fill at least `least` seconds and are `calls` or more, after one to warm up if `warm`.
     """
-    work()
+    if warm:
+        work()
     times: list[float] = []
     began = time.perf_counter()
-    while time.perf_counter() - began < least or len(times) < 3:
+    while time.perf_counter() - began < least or len(times) < calls:
         start = time.perf_counter()
         work()
         times.append(time.perf_counter() - start)
@@ -51,7 +54,7 @@ def operations(work: Callable[[], object]) -> int:
     """Return the floating-point operations of the matrix products and convolutions of a call."""
     with FlopCounterMode(display=False) as counter:
         work()
-    return counter.get_total_flops()
+    return int(counter.get_total_flops())
 
 
 def measure(
