@@ -23,7 +23,7 @@ AXES = (
         "N",
         "images in the data set",
         (10_000, 20_000, 40_000, 80_000),
-        ("bank", "parse", "command", "order"),
+        ("bank", "parse", "command"),
     ),
     Axis(
         "T",
@@ -69,7 +69,6 @@ PER = {
 WHAT = {
     "bank": "20 Lloyd iterations, whatever the error; seeding before them",
     "command": "`npdraw parse --data npz:FILE`, whole, the bank until it is good",
-    "order": "finding the images of a training step",
 }
 """Stages whose names do not say enough."""
 
@@ -77,7 +76,7 @@ WHAT = {
 def per(axis: str, stage: str) -> str:
     """Return what seconds and operations are for: where the size is how much is done, all of it."""
     if axis == "N":
-        return "step" if stage == "order" else "data set"
+        return "data set"
     if axis == "batch":
         return "step"
     return "image" if axis == "S" else PER[stage]

@@ -19,7 +19,6 @@ from npdraw.glyphs import glyphs
 from npdraw.images import fit
 from npdraw.model.latents import Latents
 from npdraw.stages.loading import layout_of
-from npdraw.stages.noise import batch
 from npdraw.stages.parse import parse
 from npdraw.stages.runtime import Runtime
 from npdraw.stages.sheet import CHUNK
@@ -110,8 +109,6 @@ def workload(folder: Path, axis: str, size: int, stage: str) -> tuple[Work, int]
     of_data_set = axis == "N"
     images = read(folder, size if of_data_set else IMAGES, config.parse.image_size)
     divisor = 1 if of_data_set else IMAGES
-    if stage == "order":
-        return lambda: batch(0, 0, config.decoder.batch_size, size), 1
     if stage == "bank":
         return bank_work(torch.from_numpy(images), config, ITERATIONS), divisor
     if of_data_set:  # with no more copies of the images than the parser itself needs
