@@ -1,136 +1,33 @@
-"""The Transformer prior over drawings, p(z) (model.md section 5; paper section 3.2).
+"""The Transformer prior over drawings, p(z), as lists of strokes (model.md sections 1 and 5).
 
-`p(z) = prod_t p(whether_t | z_<t) * [p(where_t | z_<t) * p(what_t | where_t, z_<t)]^whether_t`.
+Paper section 3.2. A drawing is the list of its painted cells. After each stroke the prior asks
+*whether* to go on, *where* among the later cells, and *what* part. The answers to the first two are
+held as hazards: `h_c`, the probability that the next stroke is at cell c, given that it is not
+before c. They are the same distributions as `g = p(go on)` and `w_c = p(next cell | go on)`:
+`h_c = g w_c / (1 - g + g sum_{c' >= c} w_c')`, and back: `g w_c = h_c prod_{c' < c} (1 - h_c')` and
+`1 - g = prod (1 - h_c')` over the cells c' after the last stroke. So the factors stand cell by
+cell,
+`p(z) = prod_t p(whether_t | z_<t) * [p(where_t | z_<t) * p(what_t | where_t, z_<t)]^whether_t`,
+with `where` the placement within the cell, and the analytic KL of section 6 holds cell by cell.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from npdraw.model.attention import Layer, Lists
 from npdraw.model.latents import Factors, Latents, Relaxed, blank
 from npdraw.model.layout import Layout
-
-
-class Attention(nn.Module):
-    """Causal multi-head self-attention over steps, in one pass or one step at a time.
-
-    Two matrix products and a softmax in fp32. For tens of steps this is faster on CPU than
-    `scaled_dot_product_attention`, whose backward pass in bf16 is many times slower (LOG.md).
-
-    Where a head is as wide as the model or wider (the paper's 16 heads of 64 channels on a width of
-    64), the products of the matrices are formed first: with keys `K x` and values `V x`, scores are
-    `q^T K x = (K^T q)^T x` and the output is `O V (sum of weighted x)`. So all heads share one
-    memory, x itself, and half of the multiplications are saved. Biases of keys shift all scores
-    of a query alike and drop out.
-    """
-
-    def __init__(self, width: int, heads: int, head_width: int) -> None:
-        super().__init__()
-        self.heads, self.scale = heads, head_width**-0.5
-        self.shared = head_width >= width
-        self.inward = nn.Linear(width, 3 * heads * head_width)
-        self.outward = nn.Linear(heads * head_width, width)
-
-    def maps(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return weight and bias of the map to queries (and keys, values), and of the map out."""
-        weight, bias = self.inward.weight, self.inward.bias
-        outward, final = self.outward.weight, self.outward.bias
-        if not self.shared:
-            return weight, bias, outward, final
-        query, key, value = weight.unflatten(0, (3, self.heads, -1))  # [heads, head_width, width]
-        shift, _, constant = bias.unflatten(0, (3, self.heads, -1))
-        out = outward.unflatten(1, (self.heads, -1)).transpose(0, 1)  # [heads, width, head_width]
-        return (
-            (key.transpose(1, 2) @ query).flatten(0, 1),
-            (key.transpose(1, 2) @ shift[..., None]).flatten(),
-            (out @ value).transpose(0, 1).flatten(1),
-            outward @ constant.flatten() + final,
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return what each step gathers from the steps up to itself, [N, T, width]."""
-        inward, shift, outward, final = self.maps()
-        packed = F.linear(x, inward, shift)
-        later = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).triu(1)
-        if self.shared:  # one memory; its queries are the heads of step 0, of step 1, ...
-            query = packed.view(len(x), 1, -1, x.shape[2])
-            key = value = x.to(packed.dtype)[:, None]
-            later = later.repeat_interleave(self.heads, 0)
-        else:  # a memory for each head
-            query, key, value = packed.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        scores = (query * self.scale) @ key.transpose(2, 3)  # [N, memories, queries, T]
-        weights = torch.softmax(scores.masked_fill(later, float("-inf")), 3, dtype=torch.float32)
-        mixed = weights.to(value.dtype) @ value
-        mixed = mixed if self.shared else mixed.transpose(1, 2)
-        return F.linear(mixed.reshape(*x.shape[:2], -1), outward, final)
-
-    def start(self, images: int, steps: int) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Return what `step` needs: the maps, and room for the keys and values of all steps."""
-        device = self.inward.weight.device
-        channels = self.inward.in_features if self.shared else self.outward.in_features
-        groups = 1 if self.shared else self.heads
-        size = (2 - self.shared, images, groups, steps, channels // groups)
-        with torch.autocast(device.type, enabled=False):
-            return self.maps(), torch.empty(size, device=device)
-
-    def step(self, x: Tensor, maps: tuple[Tensor, ...], memory: Tensor, step: int) -> Tensor:
-        """The same for step `step` alone, x [N, width].
-
-        `memory` [2 or 1, N, memories, T, channels] holds the steps before and takes this one. In
-        fp32: for one step of some hundred images casts would cost more than bf16 saves.
-        """
-        inward, shift, outward, final = maps
-        with torch.autocast(x.device.type, enabled=False):
-            packed = F.linear(x, inward, shift)
-            if self.shared:
-                query = packed.unflatten(1, (1, self.heads, -1))
-                memory[0, :, 0, step] = x
-            else:
-                packed = packed.unflatten(1, (3, self.heads, -1)).transpose(0, 1)
-                query, memory[:, :, :, step] = packed[0, :, :, None], packed[1:]
-            seen = memory[:, :, :, : step + 1]
-            scores = (query * self.scale) @ seen[0].transpose(2, 3)
-            mixed = torch.softmax(scores, 3) @ seen[-1]  # [N, memories, heads a memory, channels]
-            return F.linear(mixed.flatten(1), outward, final)
-
-
-class Layer(nn.Module):
-    """Attention and MLP, each on normalised input and added to it."""
-
-    def __init__(
-        self, width: int, heads: int, head_width: int, mlp_width: int, dropout: float
-    ) -> None:
-        super().__init__()
-        self.attention_norm = nn.LayerNorm(width)
-        self.attention = Attention(width, heads, head_width)
-        self.mlp_norm = nn.LayerNorm(width)
-        self.mlp = nn.Sequential(
-            nn.Linear(width, mlp_width), nn.GELU(), nn.Linear(mlp_width, width)
-        )
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[N, T, width] -> [N, T, width], causal."""
-        x = x + self.dropout(self.attention(self.attention_norm(x)))
-        return x + self.dropout(self.mlp(self.mlp_norm(x)))  # type: ignore[no-any-return]
-
-    def start(self, images: int, steps: int) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Return what `step` needs; see `Attention.start`."""
-        return self.attention.start(images, steps)
-
-    def step(self, x: Tensor, maps: tuple[Tensor, ...], memory: Tensor, step: int) -> Tensor:
-        """The same for one step, [N, width]; see `Attention.step`."""
-        x = x + self.attention.step(self.attention_norm(x), maps, memory, step)
-        return x + self.mlp(self.mlp_norm(x))  # type: ignore[no-any-return]
 
 
 class Prior(nn.Module):
     """p(z) over the steps of a layout.
 
-    The input of a step is its position and the embeddings of its neighbours that are already
-    drawn: left, above, and the two beside that. A part is embedded through a learned vector and
-    through its pixels, so that similar parts start out similar and the neighbourhood is a glimpse
-    of the canvas so far.
+    A causal Transformer reads a start and the strokes so far. A cell then asks with the state after
+    the last stroke before it and with its surroundings: its position and the embeddings of its
+    neighbours that are already drawn (left, above, and the two beside that). A part is embedded
+    through a learned vector and through its pixels, so that similar parts start out similar and
+    the surroundings are a glimpse of the canvas so far.
     """
 
     def __init__(
@@ -158,11 +55,19 @@ class Prior(nn.Module):
         self.blank_embedding = nn.Parameter(torch.randn(width))
         self.position = nn.Parameter(torch.randn(steps, width))
         self.neighbours = nn.Linear(4 * width, width)
+        self.start = nn.Parameter(torch.randn(width))
+        self.stroke = nn.Linear(width, width)
         self.layers = nn.ModuleList(
             Layer(width, heads, head_width, mlp_width, dropout) for _ in range(depth)
         )
         self.norm = nn.LayerNorm(width)
-        self.whether_head = nn.Linear(width, 1)
+        # All cells pass these, but only strokes the layers: so they are few, and what depends on
+        # the state alone or on the cell alone is computed once for each.
+        self.from_state = nn.Linear(width, 2 * width)
+        self.from_cell = nn.Linear(width, 2 * width, bias=False)
+        self.feature = nn.Linear(2 * width, width)
+        self.feature_norm = nn.LayerNorm(width)
+        self.whether_head = nn.Linear(2 * width, 1)
         self.where_head = nn.Linear(width, layout.placements)
         self.what_head = nn.Linear(width, parts)
         self.chosen_where = nn.Parameter(torch.zeros(layout.placements, width))
@@ -175,7 +80,7 @@ class Prior(nn.Module):
         return table
 
     def _embed(self, z: Relaxed) -> Tensor:
-        """Embed what each step drew, linear in the soft latents: [N, T, width]."""
+        """Embed what each cell drew, linear in the soft latents: [N, T, width]."""
         drawn = z.what @ self._table()
         if self.layout.placements > 1:
             drawn = drawn + z.where @ self.where_embedding
@@ -183,33 +88,50 @@ class Prior(nn.Module):
         embedded: Tensor = paint * drawn + (1 - paint) * self.blank_embedding
         return embedded
 
-    def _embed_hard(self, z: Latents, table: Tensor) -> Tensor:
-        """The same of hard drawings: a lookup in the `_table`."""
-        drawn = F.embedding(z.what, table)
-        if self.layout.placements > 1:
-            drawn = drawn + F.embedding(z.where, self.where_embedding)
-        return torch.where(z.whether[..., None], drawn, self.blank_embedding)
-
-    def _input(self, embedded: Tensor) -> Tensor:
-        """Input of every step from the embeddings of the steps before it, [N, T, width]."""
+    def _surroundings(self, embedded: Tensor) -> Tensor:
+        """Where each cell is and what is drawn around it, from the embeddings: [N, T, width]."""
         around = F.pad(embedded, (0, 0, 1, 0)).index_select(1, self.source.flatten())
         inputs: Tensor = self.neighbours(around.view(*embedded.shape[:2], -1)) + self.position
         return inputs
 
-    def _factors(self, h: Tensor) -> Factors:
-        """Distributions of whether, where and what from the features [N, t, width], in fp32."""
-        h = self.norm(h)
-        whether = self.whether_head(h).squeeze(2).float()
+    def _whether(self, hidden: Tensor) -> Tensor:
+        """Logits of the hazards of cells, fp32 [N, t]."""
+        whether: Tensor = self.whether_head(hidden).squeeze(2).float()
+        return whether
+
+    def _where_and_what(
+        self, state: Tensor, surroundings: Tensor, hidden: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Log probabilities of where and what at cells, fp32 [N, t, O] and [N, t, O, K]."""
+        h = self.feature_norm(state + surroundings + self.feature(hidden))
         where = torch.log_softmax(self.where_head(h).float(), 2)
-        what = self.what_head(h[:, :, None] + self.chosen_where)  # [N, t, O, K]
-        return Factors(whether, where, torch.log_softmax(what.float(), 3))
+        what = self.what_head(h[:, :, None] + self.chosen_where)
+        return where, torch.log_softmax(what.float(), 3)
 
     def forward(self, z: Relaxed) -> Factors:
-        """Return p(z_t | z_<t) of every step in one pass; step t sees only the steps before it."""
-        h = self._input(self._embed(z))
+        """Return p(z_t | z_<t) of every cell in one pass; cell t sees only the cells before it.
+
+        A cell of soft `whether` above 1/2 is a stroke. Its embedding is linear in whether and what,
+        and so their gradients reach all later cells. A cell below 1/2 is no stroke; its gradients
+        reach the cells that it surrounds. How crossing 1/2 changes the list has no gradient.
+        """
+        embedded = self._embed(z)
+        surroundings = self._surroundings(embedded)
+        painted = z.whether > 0.5
+        before = painted.cumsum(1) - painted.long()  # strokes before each cell
+        lists, cells = lists_of(painted, before, padded=painted.is_cuda)
+        stroke = self.stroke(embedded.flatten(0, 1).index_select(0, cells))
+        stroke = stroke + surroundings.flatten(0, 1).index_select(0, cells)
+        x = torch.cat([self.start.to(stroke.dtype).expand(len(painted), -1), stroke])
         for layer in self.layers:
-            h = layer(h)
-        return self._factors(h)
+            x = layer(x, lists)
+        push = self.from_state(self.norm(x))
+        states = lists.spread(torch.cat([x.to(push.dtype), push], 1))  # [N, L, 3 * width]
+        # A product with one-hot rows, because the backward pass of a gather is slower.
+        last = before[..., None] == torch.arange(lists.length, device=before.device)
+        state, push = (last.to(states.dtype) @ states).split([self.width, 2 * self.width], 2)
+        hidden = F.gelu(push + self.from_cell(surroundings))
+        return Factors(self._whether(hidden), *self._where_and_what(state, surroundings, hidden))
 
     def log_prob(self, z: Latents) -> Tensor:
         """Return log p(z) of hard drawings in nats, [N]."""
@@ -225,34 +147,90 @@ class Prior(nn.Module):
         given: Latents | None = None,
         given_steps: int = 0,
     ) -> Latents:
-        """Draw hard drawings step by step, with a key/value cache.
+        """Draw hard drawings stroke by stroke, with a key/value cache.
 
-        `uniform` [N, T, 3] in [0, 1) decides whether, where and what of each image by itself, so
-        that image i does not depend on the others. The first `given_steps` steps are those of
-        `given` (completion); `temperature` divides all logits.
+        `uniform` [N, T, 3] in [0, 1) decides whether, where and what of each cell by itself, so
+        that image i does not depend on the others. The first `given_steps` cells are those of
+        `given` (completion); `temperature` divides all logits. Ends with the longest drawing.
         """
         images, steps, device = len(uniform), self.layout.steps, uniform.device
-        z = blank(images, steps, device)
-        table = self._table()
-        embedded = torch.zeros(images, steps + 1, self.width, device=device)  # nothing, then steps
-        state = [(layer, *layer.start(images, steps)) for layer in self.layers]  # type: ignore[operator]
-        for t in range(steps):
-            now = slice(t, t + 1)
-            around = embedded.index_select(1, self.source[t]).flatten(1)
-            h = self.neighbours(around) + self.position[t]
-            for layer, maps, memory in state:
-                h = layer.step(h, maps, memory, t)
-            if given is not None and t < given_steps:
-                drawn = Latents(given.whether[:, now], given.where[:, now], given.what[:, now])
-            else:
-                drawn = self._factors(h[:, None]).sample(uniform[:, now], temperature)
-            z.whether[:, now], z.where[:, now], z.what[:, now] = (
-                drawn.whether,
-                drawn.where,
-                drawn.what,
+        z, row = blank(images, steps, device), torch.arange(images, device=device)
+        clamped = torch.arange(steps, device=device) < (0 if given is None else given_steps)
+        fixed = z if given is None else given
+        layers = [(layer, *layer.start(images, steps + 1)) for layer in self.layers]  # type: ignore[operator]
+        # From a stroke to the next all cells are blank, so every later cell can ask as if it were
+        # the next one; a stroke changes the surroundings of the cells beside it.
+        surroundings = self._surroundings(self.blank_embedding.expand(1, steps, -1))
+        surroundings = surroundings.float().repeat(images, 1, 1)
+        pull = self.from_cell(surroundings).float()  # [N, T, 2 * width]
+        table, beside = self._table(), surrounded(self.source)
+        last = torch.full((images, 1), -1, device=device)
+        x = self.start.expand(images, -1)
+        for count in range(steps):  # stroke number `count` is at cell `count` or later
+            for layer, maps, memory in layers:
+                x = layer.step(x, maps, memory, count)
+            hidden = F.gelu(self.from_state(self.norm(x))[:, None] + pull[:, count:])
+            chance = torch.sigmoid(self._whether(hidden) / temperature)
+            hit = torch.where(clamped, fixed.whether, uniform[:, :, 0] < F.pad(chance, (count, 0)))
+            hit &= torch.arange(steps, device=device) > last
+            goes_on = hit.any(1)
+            if not goes_on.any():
+                break
+            # An image that is done goes along with any cell, and leaves no trace.
+            cell = torch.where(goes_on, hit.long().argmax(1), steps - 1)
+            around = surroundings[row, cell]
+            where, what = self._where_and_what(
+                x[:, None], around[:, None], hidden[row, cell - count][:, None]
             )
-            embedded[:, t + 1] = self._embed_hard(drawn, table)[:, 0]
+            sure = torch.full((images, 1), torch.inf, device=device)  # it is a stroke
+            drawn = Factors(sure, where, what).sample(uniform[row, cell][:, None], temperature)
+            where = torch.where(clamped[cell], fixed.where[row, cell], drawn.where[:, 0])
+            what = torch.where(clamped[cell], fixed.what[row, cell], drawn.what[:, 0])
+            z.whether[row, cell] |= goes_on
+            z.where[row, cell] = torch.where(goes_on, where, z.where[row, cell])
+            z.what[row, cell] = torch.where(goes_on, what, z.what[row, cell])
+            last = torch.where(goes_on, cell, steps)[:, None]
+            embedded = F.embedding(what, table)
+            if self.layout.placements > 1:
+                embedded = embedded + F.embedding(where, self.where_embedding)
+            x = self.stroke(embedded) + around
+            change = self._change(embedded - self.blank_embedding)  # [N, 4, width]
+            change = change * (beside >= 0)[cell][..., None]
+            places = beside.clamp_min(0)[cell][..., None].expand(-1, -1, self.width)
+            surroundings.scatter_add_(1, places, change)
+            pull.scatter_add_(1, places.repeat(1, 1, 2), self.from_cell(change).float())
         return z
+
+    def _change(self, embedded: Tensor) -> Tensor:
+        """Return what a change of a cell's embedding [N, width] changes in surroundings.
+
+        In those where it is the left, upper, upper left, upper right neighbour: fp32 [N, 4, width].
+        """
+        weight: Tensor = self.neighbours.weight
+        mix = weight.unflatten(1, (4, -1)).transpose(0, 1).flatten(0, 1)
+        change: Tensor = F.linear(embedded, mix).float().unflatten(1, (4, self.width))
+        return change
+
+
+def lists_of(painted: Tensor, before: Tensor, *, padded: bool) -> tuple[Lists, Tensor]:
+    """Return the lists of a start and the strokes, and the cells of the rows after the starts.
+
+    `painted` bool [N, T], `before` the number of strokes before each cell. Cells are numbered
+    through all images, int64 [M - N]. `padded`: blank cells follow the strokes of each list, where
+    no stroke looks, so that no shape depends on the data and a GPU waits for nothing.
+    """
+    images, steps = painted.shape
+    cells = torch.arange(steps, device=painted.device)
+    count = painted.sum(1, keepdim=True)
+    place = 1 + torch.where(painted, before, count + cells - before)
+    if padded:
+        length, chosen = steps + 1, torch.arange(painted.numel(), device=painted.device)
+    else:
+        length = int(count.max()) + 1
+        chosen = painted.flatten().nonzero().squeeze(1)
+    first = torch.arange(images, device=painted.device) * length
+    rows = (first[:, None] + place).flatten().index_select(0, chosen)
+    return Lists(images, length, torch.cat([first, rows])), chosen
 
 
 def neighbours(layout: Layout) -> Tensor:
@@ -271,3 +249,13 @@ def neighbours(layout: Layout) -> Tensor:
     exists[:, 3] &= column < layout.columns - 1
     exists[:, 3] &= source[:, 3] < step  # a grid of one column has no cell above right
     return (source + 1) * exists
+
+
+def surrounded(source: Tensor) -> Tensor:
+    """The steps that have each step as their left, ... neighbour; -1 for none: int64 [T, 4].
+
+    The reverse of `neighbours`.
+    """
+    steps = torch.arange(1, len(source) + 1, device=source.device)
+    found = source == steps[:, None, None]  # [T, T, 4]: of a step, at a step, as which neighbour
+    return torch.where(found.any(1), found.long().argmax(1), -1)

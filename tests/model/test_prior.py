@@ -3,9 +3,10 @@ import math
 import pytest
 import torch
 
-from npdraw.model.latents import Factors, Latents, Relaxed
+from npdraw.model import prior as module
+from npdraw.model.latents import Factors, Latents, Relaxed, blank, concatenate
 from npdraw.model.layout import Layout
-from npdraw.model.prior import Attention, Prior, neighbours
+from npdraw.model.prior import Prior, lists_of, neighbours, surrounded
 
 PLAIN = Layout(4, 4, 2, 2)
 JITTERED = Layout(4, 2, 2, 2, 2)
@@ -64,18 +65,6 @@ def test_no_step_changes_the_factors_up_to_itself(field, make_prior, drawings):
             assert torch.allclose(a[:, : t + 1], b[:, : t + 1], atol=1e-6)
             if t + 1 < LARGE.steps:
                 assert (a[:, t + 1] - b[:, t + 1]).abs().amax() > 1e-4  # the next step sees it
-
-
-def test_gradients_of_a_step_reach_all_steps_before_it_and_none_after(make_prior, drawings):
-    prior = make_prior(LARGE)
-    soft = drawings(LARGE, PARTS, 1).one_hot(4, PARTS)
-    leaves = [x.clone().requires_grad_() for x in (soft.whether, soft.where, soft.what)]
-    for t in range(LARGE.steps):
-        p = prior(Relaxed(*leaves))
-        total = p.whether[0, t] + p.where[0, t, 0] + p.what[0, t, 0, 0]
-        whether, _, _ = torch.autograd.grad(total, leaves)
-        assert (whether[0, :t] != 0).all()
-        assert (whether[0, t:] == 0).all()
 
 
 @pytest.mark.parametrize("layout", [PLAIN, LARGE], ids=repr)
@@ -212,28 +201,21 @@ def test_neighbours_are_the_four_cells_drawn_before_around_a_cell(layout):
             inside = row > 0 and 0 <= above < layout.columns
             expected.append((row - 1) * layout.columns + above if inside else None)
         assert source[t].tolist() == [0 if step is None else step + 1 for step in expected]
+    reverse = surrounded(source)
+    for t in range(layout.steps):
+        for side in range(4):
+            seen = [u for u in range(layout.steps) if source[u, side] == t + 1]
+            assert [int(reverse[t, side])] == (seen or [-1])
 
 
-@pytest.mark.parametrize("head_width", [4, 8, 12])
-def test_attention_is_that_of_keys_queries_and_values_head_by_head(head_width, shaken):
-    attention = shaken(Attention(8, 3, head_width))
-    assert attention.shared == (head_width >= 8)  # the two routes
-    x = torch.randn(5, 7, 8)
-    with torch.no_grad():
-        packed = attention.inward(x).unflatten(2, (3, 3, head_width))  # question, head
-        found = torch.zeros(5, 7, 3, head_width)
-        for t in range(7):
-            for head in range(3):
-                query, keys, values = packed[:, :, :, head].unbind(2)
-                scores = torch.einsum("nc,nsc->ns", query[:, t], keys[:, : t + 1])
-                weights = torch.softmax(scores / head_width**0.5, 1)
-                found[:, t, head] = torch.einsum("ns,nsc->nc", weights, values[:, : t + 1])
-        expected = attention.outward(found.flatten(2))
-        assert torch.allclose(attention(x), expected, atol=1e-5)
-        maps, memory = attention.start(5, 7)
-        steps = [attention.step(x[:, t], maps, memory, t) for t in range(7)]
-        assert torch.allclose(torch.stack(steps, 1), expected, atol=1e-5)
-    assert expected.std() > 0.1
+def test_padded_lists_give_the_same_factors(make_prior, drawings, monkeypatch):
+    prior = make_prior(LARGE, parts=3)
+    z = concatenate([drawings(LARGE, 3, 4, p) for p in (0.0, 0.3, 1.0)])
+    ragged = factors_of(prior, z)
+    monkeypatch.setattr(module, "lists_of", lambda *a, padded: lists_of(*a, padded=not padded))
+    padded = factors_of(prior, z)
+    for name in ("whether", "where", "what"):
+        assert torch.allclose(getattr(ragged, name), getattr(padded, name), atol=1e-6)
 
 
 @pytest.mark.parametrize("head_width", [4, 8])
@@ -251,3 +233,76 @@ def test_dropout_is_for_training_alone(make_prior, drawings):
         assert torch.equal(prior.log_prob(z), prior.log_prob(z))
         prior.train()
         assert not torch.equal(prior.log_prob(z), prior.log_prob(z))
+
+
+def alone(z, upto):
+    """The drawings with nothing painted from cell `upto` on."""
+    keep = torch.arange(z.whether.shape[1]) < upto
+    return Latents(z.whether & keep, z.where, z.what).canonical()
+
+
+@pytest.mark.parametrize("layout", [PLAIN, LARGE], ids=repr)
+def test_a_drawing_is_as_probable_cell_by_cell_as_stroke_by_stroke(layout, make_prior, drawings):
+    prior = make_prior(layout, parts=3)
+    z = drawings(layout, 3, 12, 0.4)
+    with torch.no_grad():
+        expected = prior.log_prob(z).double()
+    for i in range(len(z)):
+        one, total, last = z[i : i + 1], 0.0, -1
+        cells = one.whether[0].nonzero().squeeze(1).tolist()
+        for cell in [*cells, None]:
+            p = factors_of(prior, alone(one, last + 1))  # the strokes so far, and nothing after
+            hazard = torch.sigmoid(p.whether[0, last + 1 :].double())
+            survival = torch.cat([torch.ones(1), torch.cumprod(1 - hazard, 0)])
+            go_on = 1 - survival[-1]
+            if cell is None:
+                total += float(torch.log(survival[-1]))
+                continue
+            where = hazard * survival[:-1] / go_on  # w_c, over the later cells
+            assert where.sum().item() == pytest.approx(1)
+            later = torch.flip(torch.cumsum(torch.flip(where, [0]), 0), [0])
+            assert torch.allclose(go_on * where / (survival[-1] + go_on * later), hazard)
+            total += float(torch.log(go_on) + torch.log(where[cell - last - 1]))
+            _, offset, what = p.log_prob(Latents(one.whether, one.where, one.what))
+            total += float(offset[0, cell] + what[0, cell])
+            last = cell
+        assert total == pytest.approx(expected[i].item(), abs=1e-4)
+
+
+def test_a_drawing_does_not_depend_on_the_length_of_the_others(make_prior, drawings):
+    prior = make_prior(LARGE, parts=3)
+    z = concatenate([drawings(LARGE, 3, 4, p) for p in (0.0, 0.2, 1.0)])
+    with torch.no_grad():
+        together = prior.log_prob(z)
+        for i in range(len(z)):
+            assert torch.allclose(prior.log_prob(z[i : i + 1]), together[i], atol=1e-4)
+
+
+def test_a_stroke_reaches_all_later_cells_and_a_blank_cell_those_beside_it(make_prior):
+    prior = make_prior(LARGE, parts=3)
+    t, steps = 5, LARGE.steps
+    for paint in (0.9, 0.1):
+        soft = blank(1, steps).one_hot(4, 3)
+        whether = soft.whether.clone()
+        whether[0, t] = paint
+        whether.requires_grad_()
+        p = prior(Relaxed(whether, soft.where, soft.what))
+        for later in range(t + 1, steps):
+            (gradient,) = torch.autograd.grad(p.whether[0, later], whether, retain_graph=True)
+            beside = t + 1 in prior.source[later]
+            assert (gradient[0, t] != 0) == (paint > 0.5 or beside)
+
+
+def test_sampling_takes_as_many_passes_as_the_longest_drawing_has_strokes(make_prior, monkeypatch):
+    prior = make_prior(LARGE, parts=3)
+    with torch.no_grad():
+        prior.whether_head.bias.fill_(-2.0)
+    passes = []
+    step = prior.layers[0].step
+    monkeypatch.setattr(
+        prior.layers[0], "step", lambda *arguments: passes.append(1) or step(*arguments)
+    )
+    z = prior.sample(torch.rand(8, LARGE.steps, 3))
+    longest = int(z.whether.sum(1).max())
+    assert 0 < longest < LARGE.steps - 1
+    assert len(passes) == longest + 1  # one more, in which none goes on

@@ -1,0 +1,145 @@
+"""A causal Transformer over lists of different length, without padding where it would cost.
+
+Paper section 3.2. Only attention needs a table; all that treats rows one by one works on the rows
+that there are.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Lists:
+    """Where the rows [M, C] of N lists stand in a table [N, L, C]."""
+
+    images: int
+    """N."""
+    length: int
+    """L, at least that of the longest list."""
+    slots: Tensor
+    """int64 [M], all different: place of each row in the flat table."""
+
+    def spread(self, rows: Tensor) -> Tensor:
+        """Return the table of the rows [M, C], zero where there is none: [N, L, C]."""
+        table = rows.new_zeros(self.images * self.length, rows.shape[1])
+        return table.index_copy(0, self.slots, rows).view(self.images, self.length, -1)
+
+    def collect(self, table: Tensor) -> Tensor:
+        """Return the rows of a table [N, L, C]: [M, C]."""
+        return table.flatten(0, 1).index_select(0, self.slots)
+
+
+class Attention(nn.Module):
+    """Causal multi-head self-attention, over whole lists or one row of each at a time.
+
+    Two matrix products and a softmax in fp32. For tens of steps this is faster on CPU than
+    `scaled_dot_product_attention`, whose backward pass in bf16 is many times slower (LOG.md).
+
+    Where a head is as wide as the model or wider (the paper's 16 heads of 64 channels on a width of
+    64), the products of the matrices are formed first: with keys `K x` and values `V x`, scores are
+    `q^T K x = (K^T q)^T x` and the output is `O V (sum of weighted x)`. So all heads share one
+    memory, x itself, and half of the multiplications are saved. Biases of keys shift all scores
+    of a query alike and drop out.
+    """
+
+    def __init__(self, width: int, heads: int, head_width: int) -> None:
+        super().__init__()
+        self.heads, self.scale = heads, head_width**-0.5
+        self.shared = head_width >= width
+        self.inward = nn.Linear(width, 3 * heads * head_width)
+        self.outward = nn.Linear(heads * head_width, width)
+
+    def maps(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return weight and bias of the map to queries (and keys, values), and of the map out."""
+        weight, bias = self.inward.weight, self.inward.bias
+        outward, final = self.outward.weight, self.outward.bias
+        if not self.shared:
+            return weight, bias, outward, final
+        query, key, value = weight.unflatten(0, (3, self.heads, -1))  # [heads, head_width, width]
+        shift, _, constant = bias.unflatten(0, (3, self.heads, -1))
+        out = outward.unflatten(1, (self.heads, -1)).transpose(0, 1)  # [heads, width, head_width]
+        return (
+            (key.transpose(1, 2) @ query).flatten(0, 1),
+            (key.transpose(1, 2) @ shift[..., None]).flatten(),
+            (out @ value).transpose(0, 1).flatten(1),
+            outward @ constant.flatten() + final,
+        )
+
+    def forward(self, x: Tensor, lists: Lists) -> Tensor:
+        """Return what each row gathers from those of its list up to itself, [M, width]."""
+        inward, shift, outward, final = self.maps()
+        packed = lists.spread(F.linear(x, inward, shift))
+        later = torch.ones(lists.length, lists.length, dtype=torch.bool, device=x.device).triu(1)
+        if self.shared:  # one memory; its queries are the heads of row 0, of row 1, ...
+            query = packed.view(lists.images, 1, -1, x.shape[1])
+            key = value = lists.spread(x.to(packed.dtype))[:, None]
+            later = later.repeat_interleave(self.heads, 0)
+        else:  # a memory for each head
+            query, key, value = packed.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        scores = (query * self.scale) @ key.transpose(2, 3)  # [N, memories, queries, L]
+        weights = torch.softmax(scores.masked_fill(later, float("-inf")), 3, dtype=torch.float32)
+        mixed = weights.to(value.dtype) @ value
+        mixed = mixed if self.shared else mixed.transpose(1, 2)
+        return F.linear(lists.collect(mixed.reshape(*packed.shape[:2], -1)), outward, final)
+
+    def start(self, images: int, steps: int) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Return what `step` needs: the maps, and room for the keys and values of all steps."""
+        device = self.inward.weight.device
+        channels = self.inward.in_features if self.shared else self.outward.in_features
+        groups = 1 if self.shared else self.heads
+        size = (2 - self.shared, images, groups, steps, channels // groups)
+        with torch.autocast(device.type, enabled=False):
+            return self.maps(), torch.empty(size, device=device)
+
+    def step(self, x: Tensor, maps: tuple[Tensor, ...], memory: Tensor, step: int) -> Tensor:
+        """The same for row `step` of every list alone, x [N, width].
+
+        `memory` [2 or 1, N, memories, L, channels] holds the rows before and takes this one. In
+        fp32: for one row of some hundred images casts would cost more than bf16 saves.
+        """
+        inward, shift, outward, final = maps
+        with torch.autocast(x.device.type, enabled=False):
+            packed = F.linear(x, inward, shift)
+            if self.shared:
+                query = packed.unflatten(1, (1, self.heads, -1))
+                memory[0, :, 0, step] = x
+            else:
+                packed = packed.unflatten(1, (3, self.heads, -1)).transpose(0, 1)
+                query, memory[:, :, :, step] = packed[0, :, :, None], packed[1:]
+            seen = memory[:, :, :, : step + 1]
+            scores = (query * self.scale) @ seen[0].transpose(2, 3)
+            mixed = torch.softmax(scores, 3) @ seen[-1]  # [N, memories, heads a memory, channels]
+            return F.linear(mixed.flatten(1), outward, final)
+
+
+class Layer(nn.Module):
+    """Attention and MLP, each on normalised input and added to it."""
+
+    def __init__(
+        self, width: int, heads: int, head_width: int, mlp_width: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(width)
+        self.attention = Attention(width, heads, head_width)
+        self.mlp_norm = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, mlp_width), nn.GELU(), nn.Linear(mlp_width, width)
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, lists: Lists) -> Tensor:
+        """Rows [M, width] -> [M, width], causal in each list."""
+        x = x + self.dropout(self.attention(self.attention_norm(x), lists))
+        return x + self.dropout(self.mlp(self.mlp_norm(x)))  # type: ignore[no-any-return]
+
+    def start(self, images: int, steps: int) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Return what `step` needs; see `Attention.start`."""
+        return self.attention.start(images, steps)
+
+    def step(self, x: Tensor, maps: tuple[Tensor, ...], memory: Tensor, step: int) -> Tensor:
+        """The same for one row of every list, [N, width]; see `Attention.step`."""
+        x = x + self.attention.step(self.attention_norm(x), maps, memory, step)
+        return x + self.mlp(self.mlp_norm(x))  # type: ignore[no-any-return]
