@@ -95,9 +95,11 @@ class Prior(nn.Module):
         return inputs
 
     def _whether(self, hidden: Tensor) -> Tensor:
-        """Logits of the hazards of cells, fp32 [N, t]."""
-        whether: Tensor = self.whether_head(hidden).squeeze(2).float()
-        return whether
+        """Logits of the hazards of cells, fp32 [N, t]; in the type that `hidden` has."""
+        weight, bias = self.whether_head.weight, self.whether_head.bias
+        with torch.autocast(hidden.device.type, enabled=False):
+            whether = F.linear(hidden, weight.to(hidden.dtype), bias.to(hidden.dtype))
+        return whether.squeeze(2).float()
 
     def _where_and_what(
         self, state: Tensor, surroundings: Tensor, hidden: Tensor

@@ -13,7 +13,7 @@ from npdraw.model.npdraw import NPDraw
 from npdraw.model.prior import Prior
 from npdraw.stages.noise import uniform
 
-CHUNK = 128
+CHUNK = 256
 """Drawings sampled at once, always: float sums depend on the batch size, choices must not."""
 
 SHEET = 64

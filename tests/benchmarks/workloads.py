@@ -1,5 +1,6 @@
 """What the benchmarks measure: each stage's own function, ready to be called again and again."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -43,9 +44,14 @@ class Bench:
         return self.runtime.dtype(self.device)
 
     def model(self) -> NPDraw:
-        """Return an untrained model."""
+        """Return an untrained model whose drawings are about as long as those of a trained one."""
         torch.manual_seed(0)
         model = new_model(self.config, self.bank)
+        painted = float(self.drawings(200).whether.float().mean())
+        with torch.no_grad():
+            model.prior.whether_head.weight.zero_()
+            model.prior.whether_head.bias.fill_(math.log(painted / (1 - painted)))
+            model.encoder.heads.bias[0] = -2.0  # seldom paints where the image is blank
         return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
     def drawings(self, images: int) -> Latents:
