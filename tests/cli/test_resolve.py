@@ -86,8 +86,13 @@ def test_an_artifact_is_the_one_given_or_the_one_there(tmp_path: Path) -> None:
     ],
 )
 def test_a_missing_artifact_names_the_command_that_makes_it(
-    folder: str, made_from: Path | None, hint: str
+    folder: str,
+    made_from: Path | None,
+    hint: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(ArtifactError, match=r"there is no .*prior\.safetensors") as raised:
         resolve.artifact("prior", None, Path(folder), made_from=made_from)
     assert raised.value.hint == hint
