@@ -90,6 +90,11 @@ def main() -> NoReturn:
     except BrokenPipeError:
         # What nobody reads must not be written again, with a complaint, when Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if environment().size > 1:
+        # Threads of torch.distributed still run; taking Python down under them aborted half of the
+        # processes ("terminate called without an active exception").
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)
 
 
