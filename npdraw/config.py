@@ -184,8 +184,8 @@ PRESETS: Mapping[str, Config] = {
     ),
     "mnist": Config(preset="mnist", data="mnist"),
     "omniglot": Config(preset="omniglot", data="omniglot"),
-    # Model.md section 8: the sizes and schedules of the paper and its code. The prior has its 4.5 M
-    # parameters; encoder and decoder have 2.1 M (there 2.0 M), with the residual blocks at 7 x 7.
+    # Model.md section 8: the sizes and schedules of the paper and its code. The prior has 4.3 M
+    # parameters (there 4.5 M), encoder and decoder have 2.1 M (2.0 M), residual blocks at 7 x 7.
     "mnist-paper": Config(
         preset="mnist-paper",
         data="mnist",
