@@ -167,7 +167,7 @@ class Prior(nn.Module):
         pull = self.from_cell(surroundings).float()  # [N, T, 2 * width]
         table, beside = self._table(), surrounded(self.source)
         last = torch.full((images, 1), -1, device=device)
-        x = self.start.expand(images, -1)
+        x = self.start.detach().expand(images, -1)
         for count in range(steps):  # stroke number `count` is at cell `count` or later
             for layer, maps, memory in layers:
                 x = layer.step(x, maps, memory, count)
