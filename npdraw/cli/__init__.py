@@ -104,16 +104,16 @@ def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
 
 def execute(arguments: Sequence[str]) -> int:
     """Run one command; print its result or its error; return the exit code."""
-    # The words are followed here because typer's groups load pydantic to read their own options,
-    # which would double the time of a command's --help.
-    command: Any = typer.main.get_command(app)
     words, rest = ["npdraw"], list(arguments)
-    while rest and rest[0] in getattr(command, "commands", {}):
-        command = command.commands[rest[0]]
-        words.append(rest.pop(0))
-    if words == ["npdraw"] and not rest:
-        rest = ["--help"]
     try:
+        # The words are followed here because typer's groups load pydantic to read their own
+        # options, which would double the time of a command's --help.
+        command: Any = typer.main.get_command(app)
+        while rest and rest[0] in getattr(command, "commands", {}):
+            command = command.commands[rest[0]]
+            words.append(rest.pop(0))
+        if words == ["npdraw"] and not rest:
+            rest = ["--help"]
         failures.one_process(words)
         code = command(rest, prog_name=" ".join(words), standalone_mode=False)
         if code != 130:
