@@ -113,7 +113,7 @@ class Attention(nn.Module):
             scores = (query * self.scale) @ seen[0].transpose(2, 3)
             # Over fewer than 16 numbers a softmax is 10 times as fast along the first axis.
             first = scores.flatten(0, 2).T.contiguous()
-            weights = torch.softmax(first, 0).T.reshape(scores.shape)
+            weights = torch.softmax(first, 0).T.contiguous().view(scores.shape)
             mixed = weights @ seen[-1]  # [N, memories, heads a memory, channels]
             return F.linear(mixed.flatten(1), outward, final)
 
