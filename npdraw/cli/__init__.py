@@ -9,9 +9,10 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from inspect import cleandoc
 from io import TextIOWrapper
+from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, NoReturn
 
@@ -104,6 +105,16 @@ def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
 
 def execute(arguments: Sequence[str]) -> int:
     """Run one command; print its result or its error; return the exit code."""
+    if environment().first:
+        return _execute(arguments)
+    with (
+        Path(os.devnull).open("w") as nowhere,
+        redirect_stdout(nowhere),
+    ):  # stdout is the first one's
+        return _execute(arguments)
+
+
+def _execute(arguments: Sequence[str]) -> int:
     words, rest = ["npdraw"], list(arguments)
     try:
         # The words are followed here because typer's groups load pydantic to read their own
@@ -124,15 +135,11 @@ def execute(arguments: Sequence[str]) -> int:
         return 0 if isinstance(stop.__context__, BrokenPipeError) else int(stop.code or 0)
     except (Exception, failures.Terminated) as raised:
         caught = raised
-    if environment().size > 1:
-        # Once one process has ended, torchrun terminates the others; they finish telling why.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if os.environ.get("NPDRAW_DEBUG"):
         traceback.print_exception(caught)
     name = " ".join(words[1:] or rest[:1])
     error = failures.explain(caught, name, arguments)
-    if not environment().first and error.code in failures.EVERYWHERE:
-        return error.exit_code
-    with suppress(BrokenPipeError):
-        console.show_error(name, error, as_json="--json" in arguments)
+    if failures.is_to_tell(error):
+        with suppress(BrokenPipeError):
+            console.show_error(name, error, as_json="--json" in arguments)
     return error.exit_code

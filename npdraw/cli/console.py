@@ -56,10 +56,8 @@ def show(
 ) -> None:
     """Print the result of a command on stdout: one JSON object, or for people `lines`.
 
-    Without `lines` they are "name value", one for each figure. In a group the first process does.
+    Without `lines` they are "name value", one for each figure.
     """
-    if not environment().first:
-        return
     if as_json:
         _print_json({"ok": True, "command": command, **result})
     else:
@@ -129,28 +127,31 @@ def _finite(value: Any) -> Any:
 
 def show_error(command: str, error: NpdrawError, *, as_json: bool) -> None:
     """Print an error: one line and a hint on stderr; with `as_json` one object on stdout too."""
-    group = environment()  # of several processes, stdout belongs to the first
+    group = environment()
     message, hint = (" ".join(text.splitlines()) for text in (error.message, error.hint))
-    where = "" if group.first else f" (process {group.rank} of {group.size})"
-    _print_label(f"Error{where}:", message, "bold red")
-    if hint:
-        _print_label("Hint:", hint, "bold")
-    if as_json and group.first:
+    where = "" if group.first else f" (process {group.rank + 1} of {group.size})"
+    lines = [(f"Error{where}:", message, "bold red"), ("Hint:", hint, "bold")]
+    _print_labelled(lines if hint else lines[:1])
+    if as_json:
         described = {"code": error.code, "message": message, "hint": hint}
         _print_json({"ok": False, "command": command, "error": described})
         sys.stdout.flush()
 
 
-def _print_label(label: str, text: str, style: str) -> None:
-    """Print `label text` on one line of stderr, the label in colour on a terminal."""
+def _print_labelled(lines: Sequence[tuple[str, str, str]]) -> None:
+    """Print lines "label text" on stderr, on a terminal the label in its style.
+
+    All at once, so that lines of several processes do not mix.
+    """
     if _on_terminal():
         from rich.console import Console
         from rich.text import Text
 
-        line = Text.assemble((label, style), " ", text)
-        Console(stderr=True, highlight=False).print(line, soft_wrap=True)
+        shown = [Text.assemble((label, style), " ", text) for label, text, style in lines]
+        Console(stderr=True, highlight=False).print(Text("\n").join(shown), soft_wrap=True)
     else:
-        print(label, text, file=sys.stderr)
+        sys.stderr.write("".join(f"{label} {text}\n" for label, text, _ in lines))
+        sys.stderr.flush()
 
 
 # Progress

@@ -2,6 +2,8 @@
 
 import errno
 import shlex
+import signal
+import time
 from collections.abc import Sequence
 
 import typer
@@ -21,8 +23,8 @@ FORBIDDEN = (
 )
 
 
-EVERYWHERE = ("usage", "diverged", "stopped", "busy", "elsewhere", "lost")
-"""Codes of errors that torchrun's first process meets or tells too, whichever process has them."""
+GRACE = 10.0
+"""Seconds in which torchrun's first process may tell an error that the others have met too."""
 
 
 class BugError(NpdrawError):
@@ -57,7 +59,8 @@ def explain(error: BaseException, command: str, arguments: Sequence[str]) -> Npd
     if environment().size > 1 and _is_about_others(error):
         return LostError(
             "another process of this group has ended",
-            hint="See its own error; the same command again goes on from the checkpoint",
+            hint="If it told no error, it was killed, as systems do when memory runs out. "
+            + _again("go on", arguments),
         )
     return _resources(error, arguments) or BugError(
         f"this is a bug of npdraw: {type(error).__name__}: {error}",
@@ -85,6 +88,24 @@ def one_process(words: Sequence[str]) -> None:
             f"{' '.join(words)} runs in one process, not in {environment().size}",
             hint="Start it without torchrun.",
         )
+
+
+def is_to_tell(error: NpdrawError) -> bool:
+    """Whether this process tells its error. Another one than the first of a group may end here.
+
+    torchrun terminates all processes once one has ended. The first one ignores that while it tells
+    its error. The others wait for that end: what they have to tell after it, they alone have met.
+    """
+    group = environment()
+    if group.size == 1:
+        return True
+    if group.first:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        return True
+    if error.code != "stopped":
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        time.sleep(GRACE)
+    return error.code not in ("stopped", "elsewhere", "lost")
 
 
 def _is_about_others(error: BaseException) -> bool:

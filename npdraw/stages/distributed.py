@@ -145,7 +145,7 @@ def check_batch(group: Group, images: int) -> None:
     if images < group.size:
         raise UsageError(
             f"a batch of {images} cannot be shared by {group.size} processes",
-            hint=f"Raise --batch-size, or start {images} with --nproc-per-node {images}.",
+            hint=f"Raise --batch-size (batch_size in --config), or --nproc-per-node {images}.",
         )
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from npdraw.config import SECTIONS, Config, as_dict
-from npdraw.stages.distributed import by_first, joined
+from npdraw.stages.distributed import by_first, check_batch, joined
 from npdraw.stages.eval_nll import eval_nll
-from npdraw.stages.group import Group
+from npdraw.stages.group import Group, environment
 from npdraw.stages.loading import new_model
 from npdraw.stages.parse import parse
 from npdraw.stages.progress import Progress
@@ -41,6 +41,8 @@ def run(
 
     Processes started by torchrun share every stage but the samples, which the first one draws.
     """
+    for section in (config.prior, config.decoder):
+        check_batch(environment(), section.batch_size)
     with joined(runtime.start()) as group:
         return _run(
             config,

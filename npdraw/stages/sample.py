@@ -53,8 +53,16 @@ def sample(
     identity = Identity(
         {"sample": settings, **header.config}, header.dataset, {"model": header.digest}, header.seed
     )
+    text = json.dumps({"model": header.digest, **settings})
     if grid:
-        _check_sheet(out, runtime.force)
+        if _has_sheet(out, text, force=runtime.force):
+            return {
+                "images": len(seeds),
+                "seconds": None,
+                "files": 1,
+                "out": str(out),
+                "up_to_date": True,
+            }
     else:
         _check_folder(out, identity, runtime.force)
     began = time.perf_counter()
@@ -70,7 +78,6 @@ def sample(
     progress.finish()
     shown = torch.cat(pictures)
     if grid:
-        text = json.dumps({"model": header.digest, **settings})
         write_atomic(out, [png(tile(shown), text)])
         files = 1
     else:
@@ -93,25 +100,32 @@ def sample(
     return {"images": len(seeds), "seconds": seconds, "files": files, "out": str(out)}
 
 
-def _is_ours(path: Path) -> bool:
-    """Whether npdraw made this picture."""
+def _text_of(path: Path) -> str | None:
+    """Return what npdraw wrote into this picture; None if it did not make it."""
     try:
         with Image.open(path) as picture:
-            return MARK in picture.info
+            return picture.info.get(MARK)
     except OSError:
-        return False
+        return None
 
 
-def _check_sheet(out: Path, force: bool) -> None:
-    """A sheet replaces an earlier sheet, but never a picture that npdraw did not make."""
+def _has_sheet(out: Path, text: str, *, force: bool) -> bool:
+    """Whether the sheet that says `text` is there.
+
+    Another sheet may be replaced, but never a picture that npdraw did not make.
+    """
     check_output(out, ())
     if out.suffix.lower() != ".png":
         raise UsageError(f"{out} is not the name of a PNG", hint="Name a .png with --out.")
-    if out.is_file() and not force and not _is_ours(out):
+    if force or not out.is_file():
+        return False
+    found = _text_of(out)
+    if found is None:
         raise UsageError(
             f"{out} is there and is not a sheet of npdraw's",
             hint="Choose another --out, or --force to replace it.",
         )
+    return found == text
 
 
 def _check_folder(out: Path, identity: Identity, force: bool) -> None:
@@ -122,7 +136,9 @@ def _check_folder(out: Path, identity: Identity, force: bool) -> None:
         return
     if (out / DRAWINGS).exists():
         finished(out / DRAWINGS, "drawings", identity, force=False)
-    elif not all(_is_ours(path) for path in out.iterdir()):  # an interrupted sample holds only ours
+    elif any(
+        _text_of(path) is None for path in out.iterdir()
+    ):  # an interrupted sample holds only ours
         raise UsageError(
             f"{out} is there and holds other files", hint="Choose another --out, or --force."
         )
@@ -134,7 +150,7 @@ def _write_folder(out: Path, images: Tensor, seeds: list[int], settings: Mapping
     names = {seed: f"{seed:0{digits}d}.png" for seed in seeds}
     if out.is_dir():
         for old in out.glob("*.png"):
-            if old.name not in names.values() and _is_ours(old):
+            if old.name not in names.values() and _text_of(old) is not None:
                 old.unlink()
     for seed, image in zip(seeds, images, strict=True):
         text = json.dumps({**settings, "seeds": [seed]})

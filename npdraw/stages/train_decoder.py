@@ -14,7 +14,7 @@ from npdraw.model.npdraw import NPDraw
 from npdraw.model.parsing import parse as parse_images
 from npdraw.stages.checkpoint import CHECKPOINT, resume, save_checkpoint
 from npdraw.stages.distributed import batch_mean, check_batch, chunks, joined, rows, total
-from npdraw.stages.group import ALONE, Group
+from npdraw.stages.group import ALONE, Group, environment
 from npdraw.stages.images import same_images
 from npdraw.stages.loading import (
     later_config,
@@ -83,6 +83,7 @@ def train_decoder(
     model.prior.requires_grad_(settings.prior == "joint")
     only_used(model.prior)
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    check_batch(environment(), settings.batch_size)
     if runtime.dry_run:
         return plan(model, identity.config, settings.steps, settings.batch_size, out)
     with (
@@ -90,7 +91,6 @@ def train_decoder(
         locked(out, parse_path, prior_path, group=group) as folder,
         Stop(group) as stop,
     ):
-        check_batch(group, settings.batch_size)
         earlier = up_to_date(folder, out, "model", identity, force=runtime.force, group=group)
         if earlier is not None:
             return earlier | {"resumed_from": settings.steps}

@@ -13,7 +13,7 @@ from npdraw.model.latents import Latents
 from npdraw.model.prior import Prior
 from npdraw.stages.checkpoint import CHECKPOINT, resume, save_checkpoint
 from npdraw.stages.distributed import batch_mean, check_batch, chunks, joined, rows, total
-from npdraw.stages.group import ALONE, Group
+from npdraw.stages.group import ALONE, Group, environment
 from npdraw.stages.loading import (
     drawings_of,
     later_config,
@@ -70,6 +70,7 @@ def train_prior(
     torch.manual_seed(generator("prior", seed, 0, torch.device("cpu")).initial_seed())
     prior = new_prior(config, parse.tensors["bank"]).to(device)
     only_used(prior)
+    check_batch(environment(), settings.batch_size)
     if runtime.dry_run:
         return plan(prior, identity.config, settings.steps, settings.batch_size, out)
     with (
@@ -77,7 +78,6 @@ def train_prior(
         locked(out, parse_path, group=group) as folder,
         Stop(group) as stop,
     ):
-        check_batch(group, settings.batch_size)
         earlier = up_to_date(folder, out, "prior", identity, force=runtime.force, group=group)
         if earlier is not None:
             return earlier | {"resumed_from": settings.steps}

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,7 @@ from typing import Any
 import pytest
 
 from npdraw.cli import console, execute, failures
-from npdraw.errors import (
-    ArtifactError,
-    BusyError,
-    DivergedError,
-    ResourceError,
-    StoppedError,
-    UsageError,
-)
+from npdraw.errors import ResourceError, StoppedError, UsageError
 from npdraw.stages.group import ElsewhereError
 
 Become = Callable[..., None]
@@ -35,8 +29,9 @@ def become(monkeypatch: pytest.MonkeyPatch) -> Iterator[Become]:
         monkeypatch.setenv("LOCAL_WORLD_SIZE", str(local_size))
 
     handler = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(failures, "GRACE", 0.0)
     yield as_rank
-    signal.signal(signal.SIGTERM, handler)  # a failing command of several ignores it
+    signal.signal(signal.SIGTERM, handler)  # a failing command of several changes it
 
 
 def raising(error: BaseException) -> Any:
@@ -65,9 +60,6 @@ def test_results_and_progress_come_from_the_first(
 @pytest.mark.parametrize(
     "error",
     [
-        UsageError("m"),
-        BusyError("m"),
-        DivergedError("m"),
         StoppedError("m", signal_number=15),
         ElsewhereError("m", exit_code=7),
         failures.Terminated(),
@@ -75,7 +67,7 @@ def test_results_and_progress_come_from_the_first(
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_what_all_meet_is_told_once(
+def test_what_others_know_is_told_by_the_first(
     error: BaseException,
     become: Become,
     fake_stage: Any,
@@ -92,7 +84,7 @@ def test_what_all_meet_is_told_once(
     assert json.loads(capsys.readouterr().out)["ok"] is False
 
 
-@pytest.mark.parametrize("error", [ArtifactError("m"), ResourceError("m"), ValueError("m")])
+@pytest.mark.parametrize("error", [UsageError("m"), ResourceError("m"), ValueError("m")])
 def test_what_another_process_alone_meets_is_told_on_stderr(
     error: Exception,
     become: Become,
@@ -105,7 +97,7 @@ def test_what_another_process_alone_meets_is_told_on_stderr(
     assert execute(["parse", "--json"]) == getattr(error, "exit_code", 1)
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert shown.err.startswith("Error (process 1 of 2): ")
+    assert shown.err.startswith("Error (process 2 of 2): ")
 
 
 def test_a_process_that_lost_another_says_so(become: Become) -> None:
@@ -115,6 +107,8 @@ def test_a_process_that_lost_another_says_so(become: Become) -> None:
     told = failures.explain(error, "parse", ["parse"])
     assert (told.code, told.exit_code) == ("lost", 1)
     assert "another process" in told.message
+    assert "memory" in told.hint
+    assert "To go on: torchrun --nproc-per-node 2 -m npdraw parse" in told.hint
     assert failures.explain(RuntimeError("shapes"), "parse", ["parse"]).code == "bug"
 
 
@@ -153,29 +147,61 @@ def test_the_others_show_no_bar(become: Become) -> None:
         assert type(reporter) is console.Lines
 
 
-TELLING = """
+MEETING = """
 import os, signal, sys
 from types import SimpleNamespace
-os.environ.update(RANK="0", WORLD_SIZE="2", LOCAL_RANK="0", LOCAL_WORLD_SIZE="2")
+rank, size = sys.argv[1], "2"
+os.environ.update(RANK=rank, WORLD_SIZE="2", LOCAL_RANK=rank, LOCAL_WORLD_SIZE="2")
 from npdraw.cli import console, main
-from npdraw.errors import BusyError
+from npdraw.errors import DataError
 def parse(*_, **__):
-    raise BusyError("busy")
+    raise DataError("no images")
 show = console.show_error
 def slowly(*given, **named):
-    os.kill(os.getpid(), signal.SIGTERM)  # torchrun's, as the other process has ended
+    os.kill(os.getpid(), signal.SIGTERM)  # torchrun's, because another process has ended
     show(*given, **named)
 console.show_error = slowly
 sys.modules["npdraw.stages.parse"] = SimpleNamespace(parse=parse)
 sys.modules["npdraw.stages.runtime"] = SimpleNamespace(Runtime=SimpleNamespace)
 sys.argv = ["npdraw", "parse", "--json"]
+print("began", file=sys.stderr, flush=True)
 main()
 """
 
 
-def test_an_error_is_told_to_its_end(folder: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", TELLING], capture_output=True, text=True, check=False
+def meet(rank: int) -> subprocess.Popen[str]:
+    """Start a process of two that meets an error which both meet."""
+    return subprocess.Popen(
+        [sys.executable, "-c", MEETING, str(rank)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
-    assert done.returncode == 7
-    assert json.loads(done.stdout)["error"]["code"] == "busy"
+
+
+def test_an_error_that_all_meet_is_told_by_the_first_to_its_end(folder: Path) -> None:
+    with meet(0) as first:
+        out, err = first.communicate(timeout=20)
+    assert first.returncode == 4
+    assert json.loads(out)["error"]["code"] == "data"
+    assert err == "began\nError: no images\n"
+
+
+def test_the_others_wait_to_be_terminated_when_they_meet_an_error(folder: Path) -> None:
+    with meet(1) as other:
+        assert other.stderr is not None
+        assert other.stderr.readline() == "began\n"
+        time.sleep(1)  # it has met its error, and waits
+        other.terminate()
+        assert other.communicate(timeout=5) == ("", "")
+    assert other.returncode in (-signal.SIGTERM, 128 + signal.SIGTERM)
+
+
+@pytest.mark.parametrize("page", [["--help"], ["parse", "--help"], ["--version"]])
+def test_help_is_shown_once(
+    page: list[str], become: Become, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for rank in (0, 1):
+        become(rank)
+        assert execute(page) == 0
+        assert bool(capsys.readouterr().out) == (rank == 0)

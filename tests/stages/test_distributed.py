@@ -236,6 +236,25 @@ def test_what_is_up_to_date_is_not_made_again(start: Path, double: Any) -> None:
     assert not (start / "dry").exists()
 
 
+def test_an_error_that_all_meet_is_told_once(start: Path, tmp_path: Path) -> None:
+    config = tmp_path / "one.toml"
+    config.write_text(SETTINGS.replace("batch_size = 9", "batch_size = 1"))
+    out = tmp_path / "run"
+    run = ("run", "--data", "npz:bars.npz", "--config", str(config), "--out", str(out))
+    for arguments, code in (
+        ((*run, "--dry-run"), "usage"),
+        (run, "usage"),
+        (("parse", "--data", "npz:nowhere.npz", "--out", str(out / "p.safetensors")), "data"),
+        (("train-prior", str(out / "parse.safetensors")), "artifact"),
+    ):
+        done = two(*arguments, cwd=start)
+        assert done.returncode != 0
+        assert json.loads(done.stdout)["error"]["code"] == code
+        errors = [line for line in done.stderr.splitlines() if line.startswith("Error")]
+        assert len(errors) == 1
+        assert not out.exists()
+
+
 @contextmanager
 def started(arguments: list[str], cwd: Path) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(

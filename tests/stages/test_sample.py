@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +61,27 @@ def test_the_same_command_gives_the_same_bytes(stages: Any, trained: Any, tmp_pa
     assert files == [*(f"{seed:06d}.png" for seed in range(9)), "drawings.safetensors"]
     for name in files:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
-    before = (tmp_path / "a.png").read_bytes()
-    stages.sample(trained.model, tmp_path / "a.png", grid=True, seeds=range(9))  # over itself
-    assert (tmp_path / "a.png").read_bytes() == before
+
+
+def test_a_sheet_is_drawn_again_only_if_it_would_differ(
+    stages: Any, made: Any, trained: Any, tmp_path: Path
+) -> None:
+    out = tmp_path / "a.png"
+    sample = partial(stages.sample, out=out, grid=True)
+    assert "up_to_date" not in sample(made.model, seeds=range(9))
+    before = out.stat().st_mtime_ns
+    assert sample(made.model, seeds=range(9))["up_to_date"] is True
+    assert out.stat().st_mtime_ns == before
+    for other in (
+        partial(sample, made.model, seeds=range(9), force=True),
+        partial(sample, made.model, seeds=range(8)),
+        partial(sample, made.model, seeds=range(8), canvas=True),
+        partial(sample, made.model, seeds=range(8), temperature=0.5),
+        partial(sample, trained.model, seeds=range(8), temperature=0.5),
+    ):
+        assert "up_to_date" not in other()
+        assert out.stat().st_mtime_ns > before
+        before = out.stat().st_mtime_ns
 
 
 @pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.slow)])
