@@ -1,8 +1,10 @@
 """Fixtures for every test."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -22,6 +24,22 @@ def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Run the test inside an empty folder of its own, so that default paths lie there."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def bars() -> Callable[[int], np.ndarray]:
+    """Make grey images, uint8 [N, 8, 8], of a bar down and a bar across."""
+
+    def draw(count: int) -> np.ndarray:
+        rng = np.random.default_rng(0)
+        images = np.zeros((count, 8, 8), np.uint8)
+        for image in images:
+            top, left = rng.integers(0, 5, 2)
+            image[top : top + 4, left : left + 2] = rng.integers(120, 256)
+            image[left : left + 2, top : top + 4] = rng.integers(120, 256)
+        return images
+
+    return draw
 
 
 @pytest.fixture

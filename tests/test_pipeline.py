@@ -62,15 +62,10 @@ Command = Callable[..., tuple[int, dict[str, Any]]]
 
 
 @pytest.fixture(scope="module")
-def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def start(tmp_path_factory: pytest.TempPathFactory, bars: Any) -> Path:
     """A folder with images, settings, and the parse and prior made of them."""
     folder = tmp_path_factory.mktemp("start")
-    rng = np.random.default_rng(0)
-    images = np.zeros((84, 8, 8), np.uint8)
-    for image in images:
-        top, left = rng.integers(0, 5, 2)
-        image[top : top + 4, left : left + 2] = rng.integers(120, 256)
-        image[left : left + 2, top : top + 4] = rng.integers(120, 256)
+    images = bars(84)
     np.savez(folder / "bars.npz", train=images[:60], test=images[60:])
     (folder / "config.toml").write_text(SETTINGS.format(steps=STEPS))
     (folder / "short.toml").write_text(SETTINGS.format(steps=3))

@@ -9,7 +9,7 @@ import torch
 from npdraw.config import SECTIONS, Config, as_dict
 from npdraw.stages.distributed import by_first, check_batch, joined
 from npdraw.stages.eval_nll import eval_nll
-from npdraw.stages.group import Group, environment
+from npdraw.stages.group import environment
 from npdraw.stages.loading import new_model
 from npdraw.stages.parse import parse
 from npdraw.stages.progress import Progress
@@ -44,101 +44,70 @@ def run(
     for section in (config.prior, config.decoder):
         check_batch(environment(), section.batch_size)
     with joined(runtime.start()) as group:
-        return _run(
+        changes = {section: asdict(getattr(config, section)) for section in SECTIONS}
+        paths = {kind: out / f"{kind}.safetensors" for kind in ("parse", "prior", "model")}
+        results: dict[str, Any] = {}
+        results["parse"] = parse(
             config,
-            group,
             source=source,
             root=root,
             limit=limit,
             seed=seed,
             strict=strict,
-            samples=samples,
-            images=images,
-            out=out,
+            out=paths["parse"],
             runtime=runtime,
             progress=progress,
         )
-
-
-def _run(
-    config: Config,
-    group: Group,
-    *,
-    source: str,
-    root: Path,
-    limit: int | float | None,
-    seed: int,
-    strict: bool,
-    samples: int,
-    images: int | None,
-    out: Path,
-    runtime: Runtime,
-    progress: Progress,
-) -> dict[str, Any]:
-    changes = {section: asdict(getattr(config, section)) for section in SECTIONS}
-    paths = {kind: out / f"{kind}.safetensors" for kind in ("parse", "prior", "model")}
-    results: dict[str, Any] = {}
-    results["parse"] = parse(
-        config,
-        source=source,
-        root=root,
-        limit=limit,
-        seed=seed,
-        strict=strict,
-        out=paths["parse"],
-        runtime=runtime,
-        progress=progress,
-    )
-    if runtime.dry_run:
-        parse_settings, decoder = config.parse, config.decoder
-        side = parse_settings.part_size
-        bank = torch.zeros(parse_settings.parts, parse_settings.channels, side, side)
-        model = new_model(config, bank)
-        return plan(model, as_dict(config), decoder.steps, decoder.batch_size, out)
-    results["train_prior"] = train_prior(
-        paths["parse"],
-        changes=changes,
-        out=paths["prior"],
-        seed=seed,
-        runtime=runtime,
-        progress=progress,
-    )
-    results["train_decoder"] = train_decoder(
-        paths["parse"],
-        paths["prior"],
-        changes=changes,
-        source=source,
-        root=root,
-        out=paths["model"],
-        seed=seed,
-        runtime=runtime,
-        progress=progress,
-    )
-    results["eval_nll"] = eval_nll(
-        paths["model"],
-        source=source,
-        root=root,
-        samples=samples,
-        images=images,
-        estimator="importance",
-        seed=seed,
-        batch_size=100,
-        out=out / "eval.json",
-        runtime=runtime,
-        progress=progress,
-    )
-    results["sample"] = by_first(
-        group,
-        lambda: sample(
-            paths["model"],
-            seeds=list(range(SHEET)),
-            grid=True,
-            canvas=False,
-            temperature=1.0,
-            batch_size=100,
-            out=out / "samples.png",
+        if runtime.dry_run:
+            parse_settings, decoder = config.parse, config.decoder
+            side = parse_settings.part_size
+            bank = torch.zeros(parse_settings.parts, parse_settings.channels, side, side)
+            model = new_model(config, bank)
+            return plan(model, as_dict(config), decoder.steps, decoder.batch_size, out)
+        results["train_prior"] = train_prior(
+            paths["parse"],
+            changes=changes,
+            out=paths["prior"],
+            seed=seed,
             runtime=runtime,
             progress=progress,
-        ),
-    )
-    return {**results, "out": str(out)}
+        )
+        results["train_decoder"] = train_decoder(
+            paths["parse"],
+            paths["prior"],
+            changes=changes,
+            source=source,
+            root=root,
+            out=paths["model"],
+            seed=seed,
+            runtime=runtime,
+            progress=progress,
+        )
+        results["eval_nll"] = eval_nll(
+            paths["model"],
+            source=source,
+            root=root,
+            samples=samples,
+            images=images,
+            estimator="importance",
+            seed=seed,
+            batch_size=100,
+            out=out / "eval.json",
+            runtime=runtime,
+            progress=progress,
+        )
+        results["sample"] = by_first(
+            group,
+            lambda: sample(
+                paths["model"],
+                seeds=list(range(SHEET)),
+                grid=True,
+                canvas=False,
+                temperature=1.0,
+                batch_size=100,
+                out=out / "samples.png",
+                runtime=runtime,
+                progress=progress,
+            ),
+        )
+        return {**results, "out": str(out)}

@@ -108,15 +108,10 @@ def close(a: list[dict[str, float]], b: list[dict[str, float]]) -> bool:
 
 
 @pytest.fixture(scope="module")
-def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def start(tmp_path_factory: pytest.TempPathFactory, bars: Any) -> Path:
     """A folder with settings, and images for three chunks of every kind."""
     folder = tmp_path_factory.mktemp("start")
-    rng = np.random.default_rng(0)
-    images = np.zeros((2750, 8, 8), np.uint8)
-    for image in images:
-        top, left = rng.integers(0, 5, 2)
-        image[top : top + 4, left : left + 2] = rng.integers(120, 256)
-        image[left : left + 2, top : top + 4] = rng.integers(120, 256)
+    images = bars(2750)
     np.savez(folder / "bars.npz", train=images[:2500], test=images[2500:])
     (folder / "config.toml").write_text(SETTINGS)
     return folder
