@@ -85,24 +85,29 @@ class Attention(nn.Module):
         mixed = mixed if self.shared else mixed.transpose(1, 2)
         return F.linear(lists.collect(mixed.reshape(*packed.shape[:2], -1)), outward, final)
 
-    def start(self, images: int, steps: int) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Return what `step` needs: the maps, and room for the keys and values of all steps."""
-        device = self.inward.weight.device
+    def maps_for_steps(self) -> tuple[Tensor, ...]:
+        """Return the maps that `step` uses, in the type of large products."""
+        device = self.inward.weight.device.type
+        low = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+        with torch.autocast(device, enabled=False):
+            return tuple(each.to(low or each.dtype) for each in self.maps())
+
+    def memory(self, images: int, steps: int) -> Tensor:
+        """Return room for the keys and values of all steps: [2 or 1, N, memories, L, channels]."""
         channels = self.inward.in_features if self.shared else self.outward.in_features
         groups = 1 if self.shared else self.heads
         size = (2 - self.shared, images, groups, steps, channels // groups)
-        with torch.autocast(device.type, enabled=False):
-            return self.maps(), torch.empty(size, device=device)
+        return torch.empty(size, device=self.inward.weight.device)
 
     def step(self, x: Tensor, maps: tuple[Tensor, ...], memory: Tensor, step: int) -> Tensor:
         """The same for row `step` of every list alone, x [N, width].
 
-        `memory` [2 or 1, N, memories, L, channels] holds the rows before and takes this one. In
-        fp32: for one row of some hundred images casts would cost more than bf16 saves.
+        `memory` holds the rows before and takes this one. All but the maps in fp32: for one row of
+        some hundred images casts would cost more than bf16 saves.
         """
         inward, shift, outward, final = maps
         with torch.autocast(x.device.type, enabled=False):
-            packed = F.linear(x, inward, shift)
+            packed = F.linear(x.to(inward.dtype), inward, shift).float()
             if self.shared:
                 query = packed.unflatten(1, (1, self.heads, -1))
                 memory[0, :, 0, step] = x
@@ -115,7 +120,7 @@ class Attention(nn.Module):
             first = scores.flatten(0, 2).T.contiguous()
             weights = torch.softmax(first, 0).T.contiguous().view(scores.shape)
             mixed = weights @ seen[-1]  # [N, memories, heads a memory, channels]
-            return F.linear(mixed.flatten(1), outward, final)
+            return F.linear(mixed.flatten(1).to(outward.dtype), outward, final)
 
 
 class Layer(nn.Module):
@@ -137,10 +142,6 @@ class Layer(nn.Module):
         """Rows [M, width] -> [M, width], causal in each list."""
         x = x + self.dropout(self.attention(self.attention_norm(x), lists))
         return x + self.dropout(self.mlp(self.mlp_norm(x)))  # type: ignore[no-any-return]
-
-    def start(self, images: int, steps: int) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Return what `step` needs; see `Attention.start`."""
-        return self.attention.start(images, steps)
 
     def step(self, x: Tensor, maps: tuple[Tensor, ...], memory: Tensor, step: int) -> Tensor:
         """The same for one row of every list, [N, width]; see `Attention.step`."""

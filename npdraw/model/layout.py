@@ -126,3 +126,31 @@ def _moved(layout: Layout, name: str, device: torch.device) -> Tensor:
     """A copy from main memory makes a GPU wait, so each device keeps its own."""
     tensor: Tensor = getattr(layout, name)
     return tensor.to(device)
+
+
+def neighbours(layout: Layout) -> Tensor:
+    """Steps left, above, above left and above right of each step, counted from 1: int64 [T, 4].
+
+    0 stands for a neighbour that does not exist. A step of the first column has the last of the
+    row above as its left: the step drawn just before.
+    """
+    step = torch.arange(layout.steps)
+    column = step % layout.columns
+    source = torch.stack(
+        [step - 1, step - layout.columns, step - layout.columns - 1, step - layout.columns + 1], 1
+    )
+    exists = source >= 0
+    exists[:, 2] &= column > 0
+    exists[:, 3] &= column < layout.columns - 1
+    exists[:, 3] &= source[:, 3] < step  # a grid of one column has no cell above right
+    return (source + 1) * exists
+
+
+def surrounded(source: Tensor) -> Tensor:
+    """The steps that have each step as their left, ... neighbour; -1 for none: int64 [T, 4].
+
+    The reverse of `neighbours`.
+    """
+    steps = torch.arange(1, len(source) + 1, device=source.device)
+    found = source == steps[:, None, None]  # [T, T, 4]: of a step, at a step, as which neighbour
+    return torch.where(found.any(1), found.long().argmax(1), -1)

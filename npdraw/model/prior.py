@@ -11,13 +11,50 @@ cell,
 with `where` the placement within the cell, and the analytic KL of section 6 holds cell by cell.
 """
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from npdraw.model.attention import Layer, Lists
 from npdraw.model.latents import Factors, Latents, Relaxed, blank
-from npdraw.model.layout import Layout
+from npdraw.model.layout import Layout, neighbours, surrounded
+
+
+@dataclass
+class Unfinished:
+    """Drawings in the making, all with the same number of strokes; one row for each."""
+
+    image: Tensor
+    """Which image it is, int64 [N]."""
+    x: Tensor
+    """What the next pass of the Transformer reads, the last stroke or the start: [N, width]."""
+    last: Tensor
+    """Cell of the last stroke, -1 before the first, T if it is done: int64 [N, 1]."""
+    surroundings: Tensor
+    """Of all cells, fp32 [N, T, width]."""
+    pull: Tensor
+    """What they add to the question of each cell, fp32 [N, T, 2 * width]."""
+    memories: list[Tensor]
+    """Keys and values of each layer, see `Attention.memory`."""
+
+    def part(self, rows: slice) -> "Unfinished":
+        """Return some of them; what is written there is written here."""
+        return self._take(rows, [memory[:, rows] for memory in self.memories])
+
+    def only(self, rows: Tensor, count: int) -> "Unfinished":
+        """Return a copy of some of them, which have read `count` rows."""
+        memories = []
+        for memory in self.memories:
+            kept = memory.new_empty(len(memory), len(rows), *memory.shape[2:])
+            kept[:, :, :, :count] = memory[:, rows, :, :count]
+            memories.append(kept)
+        return self._take(rows, memories)
+
+    def _take(self, rows: slice | Tensor, memories: list[Tensor]) -> "Unfinished":
+        around, pull = self.surroundings[rows], self.pull[rows]
+        return Unfinished(self.image[rows], self.x[rows], self.last[rows], around, pull, memories)
 
 
 class Prior(nn.Module):
@@ -148,60 +185,86 @@ class Prior(nn.Module):
         temperature: float = 1.0,
         given: Latents | None = None,
         given_steps: int = 0,
+        at_once: int = 0,
     ) -> Latents:
         """Draw hard drawings stroke by stroke, with a key/value cache.
 
         `uniform` [N, T, 3] in [0, 1) decides whether, where and what of each cell by itself, so
         that image i does not depend on the others. The first `given_steps` cells are those of
-        `given` (completion); `temperature` divides all logits. Ends with the longest drawing.
+        `given` (completion); `temperature` divides all logits. `at_once` divides N: every product
+        has the rows of so many drawings, because float sums depend on their number (0: of all).
+        Drawings that are done give way to others, and with the longest it ends.
         """
         images, steps, device = len(uniform), self.layout.steps, uniform.device
-        z, row = blank(images, steps, device), torch.arange(images, device=device)
-        clamped = torch.arange(steps, device=device) < (0 if given is None else given_steps)
-        fixed = z if given is None else given
-        layers = [(layer, *layer.start(images, steps + 1)) for layer in self.layers]  # type: ignore[operator]
-        # From a stroke to the next all cells are blank, so every later cell can ask as if it were
-        # the next one; a stroke changes the surroundings of the cells beside it.
-        surroundings = self._surroundings(self.blank_embedding.expand(1, steps, -1))
-        surroundings = surroundings.float().repeat(images, 1, 1)
-        pull = self.from_cell(surroundings).float()  # [N, T, 2 * width]
+        at_once = at_once or images
+        z, cells = blank(images, steps, device), torch.arange(steps, device=device)
+        clamped, fixed = cells < given_steps, z if given is None else given
+        layers: list[Layer] = list(self.layers)  # type: ignore[arg-type]
+        maps = [layer.attention.maps_for_steps() for layer in layers]
         table, beside = self._table(), surrounded(self.source)
-        last = torch.full((images, 1), -1, device=device)
-        x = self.start.detach().expand(images, -1)
-        for count in range(steps):  # stroke number `count` is at cell `count` or later
-            for layer, maps, memory in layers:
-                x = layer.step(x, maps, memory, count)
-            hidden = F.gelu(self.from_state(self.norm(x))[:, None] + pull[:, count:])
+
+        def draw(now: Unfinished, count: int) -> None:
+            x = now.x
+            for layer, known, memory in zip(layers, maps, now.memories, strict=True):
+                x = layer.step(x, known, memory, count)
+            hidden = F.gelu(self.from_state(self.norm(x))[:, None] + now.pull[:, count:])
             chance = torch.sigmoid(self._whether(hidden) / temperature)
-            hit = torch.where(clamped, fixed.whether, uniform[:, :, 0] < F.pad(chance, (count, 0)))
-            hit &= torch.arange(steps, device=device) > last
+            hit = uniform[now.image, :, 0] < F.pad(chance, (count, 0))
+            hit = torch.where(clamped, fixed.whether[now.image], hit) & (cells > now.last)
             goes_on = hit.any(1)
-            if not goes_on.any():
-                break
             # An image that is done goes along with any cell, and leaves no trace.
             cell = torch.where(goes_on, hit.long().argmax(1), steps - 1)
-            around = surroundings[row, cell]
+            row, at = torch.arange(len(cell), device=device), (now.image, cell)
+            around = now.surroundings[row, cell]
             where, what = self._where_and_what(
                 x[:, None], around[:, None], hidden[row, cell - count][:, None]
             )
-            sure = torch.full((images, 1), torch.inf, device=device)  # it is a stroke
-            drawn = Factors(sure, where, what).sample(uniform[row, cell][:, None], temperature)
-            where = torch.where(clamped[cell], fixed.where[row, cell], drawn.where[:, 0])
-            what = torch.where(clamped[cell], fixed.what[row, cell], drawn.what[:, 0])
-            z.whether[row, cell] |= goes_on
-            z.where[row, cell] = torch.where(goes_on, where, z.where[row, cell])
-            z.what[row, cell] = torch.where(goes_on, what, z.what[row, cell])
-            last = torch.where(goes_on, cell, steps)[:, None]
+            sure = torch.full((len(cell), 1), torch.inf, device=device)  # it is a stroke
+            drawn = Factors(sure, where, what).sample(uniform[at][:, None], temperature)
+            where = torch.where(clamped[cell], fixed.where[at], drawn.where[:, 0])
+            what = torch.where(clamped[cell], fixed.what[at], drawn.what[:, 0])
+            z.whether[at] |= goes_on
+            z.where[at] = torch.where(goes_on, where, z.where[at])
+            z.what[at] = torch.where(goes_on, what, z.what[at])
+            now.last.copy_(torch.where(goes_on, cell, steps)[:, None])
             embedded = F.embedding(what, table)
             if self.layout.placements > 1:
                 embedded = embedded + F.embedding(where, self.where_embedding)
-            x = self.stroke(embedded) + around
+            now.x.copy_(self.stroke(embedded) + around)
             change = self._change(embedded - self.blank_embedding)  # [N, 4, width]
             change = change * (beside >= 0)[cell][..., None]
             places = beside.clamp_min(0)[cell][..., None].expand(-1, -1, self.width)
-            surroundings.scatter_add_(1, places, change)
-            pull.scatter_add_(1, places.repeat(1, 1, 2), self.from_cell(change).float())
+            now.surroundings.scatter_add_(1, places, change)
+            now.pull.scatter_add_(1, places.repeat(1, 1, 2), self.from_cell(change).float())
+
+        rows = self._unfinished(images)
+        for count in range(steps):  # stroke number `count` is at cell `count` or later
+            for first in range(0, len(rows.image), at_once):
+                draw(rows.part(slice(first, first + at_once)), count)
+            going = (rows.last < steps).squeeze(1)
+            needed = -(-int(going.sum()) // at_once) * at_once
+            if needed == 0:
+                break
+            if needed < len(going):
+                first_going = going.int().argsort(descending=True, stable=True)
+                rows = rows.only(first_going[:needed], count + 1)
         return z
+
+    def _unfinished(self, images: int) -> "Unfinished":
+        """Return `images` drawings without a stroke."""
+        # From a stroke to the next all cells are blank, so every later cell can ask as if it were
+        # the next one; a stroke changes the surroundings of the cells beside it.
+        steps, device = self.layout.steps, self.start.device
+        blanks = self.blank_embedding.expand(1, steps, -1)
+        surroundings = self._surroundings(blanks).float().repeat(images, 1, 1)
+        return Unfinished(
+            torch.arange(images, device=device),
+            self.start.detach().repeat(images, 1),
+            torch.full((images, 1), -1, device=device),
+            surroundings,
+            self.from_cell(surroundings).float(),
+            [layer.attention.memory(images, steps + 1) for layer in self.layers],  # type: ignore[union-attr,operator]
+        )
 
     def _change(self, embedded: Tensor) -> Tensor:
         """Return what a change of a cell's embedding [N, width] changes in surroundings.
@@ -233,31 +296,3 @@ def lists_of(painted: Tensor, before: Tensor, *, padded: bool) -> tuple[Lists, T
     first = torch.arange(images, device=painted.device) * length
     rows = (first[:, None] + place).flatten().index_select(0, chosen)
     return Lists(images, length, torch.cat([first, rows])), chosen
-
-
-def neighbours(layout: Layout) -> Tensor:
-    """Steps left, above, above left and above right of each step, counted from 1: int64 [T, 4].
-
-    0 stands for a neighbour that does not exist. A step of the first column has the last of the
-    row above as its left: the step drawn just before.
-    """
-    step = torch.arange(layout.steps)
-    column = step % layout.columns
-    source = torch.stack(
-        [step - 1, step - layout.columns, step - layout.columns - 1, step - layout.columns + 1], 1
-    )
-    exists = source >= 0
-    exists[:, 2] &= column > 0
-    exists[:, 3] &= column < layout.columns - 1
-    exists[:, 3] &= source[:, 3] < step  # a grid of one column has no cell above right
-    return (source + 1) * exists
-
-
-def surrounded(source: Tensor) -> Tensor:
-    """The steps that have each step as their left, ... neighbour; -1 for none: int64 [T, 4].
-
-    The reverse of `neighbours`.
-    """
-    steps = torch.arange(1, len(source) + 1, device=source.device)
-    found = source == steps[:, None, None]  # [T, T, 4]: of a step, at a step, as which neighbour
-    return torch.where(found.any(1), found.long().argmax(1), -1)

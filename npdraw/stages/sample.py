@@ -18,13 +18,10 @@ from npdraw.stages.loading import drawing_tensors, read_model
 from npdraw.stages.output import Identity, check_output, finished
 from npdraw.stages.progress import Progress
 from npdraw.stages.runtime import Runtime
-from npdraw.stages.sheet import CHUNK, MARK, beside, draw, png, render, tile
+from npdraw.stages.sheet import MARK, PORTION, beside, draw, png, render, tile
 
 DRAWINGS = "drawings.safetensors"
 """Name of the artifact in a folder of samples."""
-
-PORTION = 4 * CHUNK
-"""Images between two words of progress."""
 
 
 def sample(

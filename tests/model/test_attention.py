@@ -48,7 +48,7 @@ def test_attention_is_that_of_keys_queries_and_values_head_by_head(
                 found[:, t, head] = torch.einsum("ns,nsc->nc", weights, values[:, : t + 1])
         expected = attention.outward(found.flatten(2))
         assert torch.allclose(attention(rows, lists), lists.collect(expected), atol=1e-5)
-        maps, memory = attention.start(5, 8)
+        maps, memory = attention.maps_for_steps(), attention.memory(5, 8)
         steps = torch.stack([attention.step(x[:, t], maps, memory, t) for t in range(8)], 1)
         assert torch.allclose(lists.collect(steps), lists.collect(expected), atol=1e-5)
     assert expected.std() > 0.1

@@ -5,8 +5,8 @@ import torch
 
 from npdraw.model import prior as module
 from npdraw.model.latents import Factors, Latents, Relaxed, blank, concatenate
-from npdraw.model.layout import Layout
-from npdraw.model.prior import Prior, lists_of, neighbours, surrounded
+from npdraw.model.layout import Layout, neighbours, surrounded
+from npdraw.model.prior import Prior, lists_of
 
 PLAIN = Layout(4, 4, 2, 2)
 JITTERED = Layout(4, 2, 2, 2, 2)
@@ -142,6 +142,28 @@ def test_an_image_does_not_depend_on_the_others(make_prior, same):
     together = prior.sample(uniform)
     for i in range(9):
         assert same(prior.sample(uniform[i : i + 1]), together[i : i + 1])
+    for at_once in (1, 3):
+        assert same(prior.sample(uniform, at_once=at_once), together)
+
+
+def test_finished_drawings_give_way_to_others(make_prior, same, monkeypatch):
+    prior = make_prior(LARGE, parts=4)
+    uniform = torch.rand(60, LARGE.steps, 3)
+    z = prior.sample(uniform)
+    passes = []
+    step = prior.layers[0].step
+
+    def counted(x, *rest):
+        passes.append(len(x))
+        return step(x, *rest)
+
+    monkeypatch.setattr(prior.layers[0], "step", counted)
+    assert same(prior.sample(uniform, at_once=6), z)
+    strokes = z.whether.sum(1)
+    # After `count` strokes only those with as many are left, in as few groups as hold them.
+    left = [int((strokes >= count).sum()) for count in range(LARGE.steps)]
+    assert passes == [6] * sum(-(-number // 6) for number in left)
+    assert len(passes) < 0.8 * 10 * (strokes.max() + 1)
 
 
 @pytest.mark.parametrize("steps", [0, 5, 12])
@@ -161,6 +183,7 @@ def test_completion_goes_on_from_the_steps_given(steps, make_prior, drawings, sa
     )
     noise = torch.where(start[:, None], torch.rand_like(uniform), uniform)
     assert same(prior.sample(noise, given=given, given_steps=steps), sampled)
+    assert same(prior.sample(noise, given=given, given_steps=steps, at_once=2), sampled)
     # With another start it is kept, and the rest differs.
     completed = prior.sample(uniform, given=other, given_steps=steps)
     assert torch.equal(completed.whether[:, :steps], other.whether[:, :steps])

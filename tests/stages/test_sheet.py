@@ -95,8 +95,9 @@ def test_drawings_depend_on_their_seed_alone(trained: Any, monkeypatch: pytest.M
     model, _, _ = read_model(trained.model)
     every = draw(model.prior, list(range(70)))  # more than one chunk
     lists = [[69], [3, 1, 2], list(range(69, -1, -1)), [5, 5], list(range(0, 70, 2)), [64, 0]]
-    for chunk in (sheet.CHUNK, 7):
+    for chunk, portion in ((sheet.CHUNK, sheet.PORTION), (7, 7), (7, 28), (7, 70)):
         monkeypatch.setattr(sheet, "CHUNK", chunk)
+        monkeypatch.setattr(sheet, "PORTION", portion)
         for seeds in lists:
             found = draw(model.prior, seeds)
             assert len(found) == len(seeds)
