@@ -47,10 +47,11 @@ class Bench:
         """Return an untrained model whose drawings are about as long as those of a trained one."""
         torch.manual_seed(0)
         model = new_model(self.config, self.bank)
-        painted = float(self.drawings(200).whether.float().mean())
+        whether = self.drawings(200).whether
+        painted, left = float(whether.sum()), float((~whether).sum())
         with torch.no_grad():
             model.prior.whether_head.weight.zero_()
-            model.prior.whether_head.bias.fill_(math.log(painted / (1 - painted)))
+            model.prior.whether_head.bias.fill_(math.log((painted + 0.5) / (left + 0.5)))
             model.encoder.heads.bias[0] = -2.0  # seldom paints where the image is blank
         return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
