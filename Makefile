@@ -44,10 +44,10 @@ format: .venv/developer
 	$(BIN)/ruff check --fix .
 
 bench: .venv/developer
-	$(BIN)/python -m tests.benchmarks
+	@$(BIN)/python -m tests.benchmarks
 
 scaling: .venv/developer
-	$(BIN)/python -m tests.benchmarks.scaling
+	@$(BIN)/python -m tests.benchmarks.scaling
 
 clean:
 	rm -rf .venv

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from npdraw.errors import ArtifactError
-from npdraw.files import sweep_temporaries, write_atomic
+from npdraw.files import check_place, sweep_temporaries, write_atomic
 from npdraw.header import (
     COMMANDS,
     DTYPES,
@@ -37,6 +37,7 @@ __all__ = [
     "Artifact",
     "Header",
     "check_input",
+    "check_place",
     "check_shapes",
     "read_artifact",
     "read_header",

@@ -4,7 +4,7 @@ import errno
 import os
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def write_atomic(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
         # Replacing a device such as /dev/null would break the machine.
         if target.exists() and not target.is_file():
             what = "a folder" if target.is_dir() else "not a regular file"
-            raise UsageError(f"cannot write {path}: it is {what}", hint="Name a file with --out")
+            raise UsageError(f"cannot write {path}: it is {what}", hint="Name a file with --out.")
         target.parent.mkdir(parents=True, exist_ok=True)
         # The kernel applies the umask: reading it would need a change that threads could see.
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
@@ -52,8 +52,23 @@ def write_atomic(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
         reason = "it would lie below a file" if no_folder else error.strerror
         raise UsageError(
             f"cannot write {path}: {reason}",
-            hint="Choose another place with --out",
+            hint="Choose another place with --out.",
         ) from error
+
+
+class _NothingError(Exception):
+    """Nothing is to be written after all."""
+
+
+def check_place(path: Path) -> None:
+    """Raise what `write_atomic` would raise about this place, before the work is done."""
+
+    def nothing() -> Iterator[bytes]:
+        raise _NothingError
+        yield b""
+
+    with suppress(_NothingError):
+        write_atomic(path, nothing())
 
 
 def sweep_temporaries(path: Path) -> None:

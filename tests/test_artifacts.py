@@ -19,6 +19,7 @@ from npdraw import header as header_module
 from npdraw.artifacts import (
     Artifact,
     check_input,
+    check_place,
     check_shapes,
     read_artifact,
     read_header,
@@ -727,10 +728,19 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, place: str, rea
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "file").write_bytes(b"old")
     before = sorted(tmp_path.iterdir())
-    with pytest.raises(UsageError, match=reason) as caught:
-        write_atomic(tmp_path / place, [b"x"])
-    assert str(tmp_path / place) in caught.value.message
-    assert sorted(tmp_path.iterdir()) == before
+    for attempt in (lambda path: write_atomic(path, [b"x"]), check_place):
+        with pytest.raises(UsageError, match=reason) as caught:
+            attempt(tmp_path / place)
+        assert str(tmp_path / place) in caught.value.message
+        assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_place_is_checked_without_a_trace(tmp_path: Path) -> None:
+    (tmp_path / "old").write_bytes(b"old")
+    for name in ("old", "new"):
+        check_place(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
+    assert (tmp_path / "old").read_bytes() == b"old"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

@@ -27,6 +27,9 @@ GRACE = 10.0
 """Seconds in which torchrun's first process may tell an error that the others have met too."""
 
 
+_KILLED = "If none told an error, one was killed, as systems do when memory runs out."
+
+
 class BugError(NpdrawError):
     """Something nobody thought of."""
 
@@ -52,19 +55,27 @@ def explain(error: BaseException, command: str, arguments: Sequence[str]) -> Npd
     if isinstance(error, NpdrawError):
         return error
     if isinstance(error, KeyboardInterrupt | Terminated):
-        number = 15 if isinstance(error, Terminated) else 2
-        return StoppedError("stopped", hint=_again("start again", arguments), signal_number=number)
+        return _interrupted(error, arguments)
     if isinstance(error, typer.TyperException):
         return _usage(error, command)
     if environment().size > 1 and _is_about_others(error):
         return LostError(
             "another process of this group has ended",
-            hint="If it told no error, it was killed, as systems do when memory runs out. "
-            + _again("go on", arguments),
+            hint=f"{_KILLED} {_again('go on', arguments)}",
         )
     return _resources(error, arguments) or BugError(
         f"this is a bug of npdraw: {type(error).__name__}: {error}",
         hint="Please report it; NPDRAW_DEBUG=1 shows the traceback",
+    )
+
+
+def _interrupted(error: BaseException, arguments: Sequence[str]) -> StoppedError:
+    message, hint = "stopped", _again("start again", arguments)
+    if isinstance(error, Terminated) and environment().size > 1:  # by torchrun, who knows why
+        message = "stopped, or another process of this group has ended"
+        hint = f"{_KILLED} {_again('go on', arguments)}"
+    return StoppedError(
+        message, hint=hint, signal_number=15 if isinstance(error, Terminated) else 2
     )
 
 

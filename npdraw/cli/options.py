@@ -156,7 +156,7 @@ Estimator = Annotated[
 ]
 Temperature = Annotated[
     float,
-    _option("--temperature", MODEL, "temperature of the prior; below 1: safer drawings", min=0.0),
+    _option("--temperature", MODEL, "temperature of the prior, above 0; below 1: safer drawings"),
 ]
 
 # Run

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from npdraw.artifacts import check_place
 from npdraw.datasets import binarize, digest, evenly_spaced, load
 from npdraw.errors import UsageError
 from npdraw.model.npdraw import NPDraw
@@ -66,6 +67,7 @@ def eval_nll(
         "images": len(binary),
         "estimator": estimator,
         "seed": seed,
+        "precision": runtime.chosen(device),
     }
     with joined(device) as group:
         earlier: dict[str, Any] | None = by_first(
@@ -132,16 +134,18 @@ def log_mean_exp(log_weights: Tensor) -> Tensor:
 
 def _earlier(out: Path | None, settings: dict[str, Any], *, force: bool) -> dict[str, Any] | None:
     """Return the result that is there already, if it has these settings."""
-    if out is None or not out.exists():
+    if out is None:
         return None
-    earlier = read_json(out)
-    if earlier.get("settings") == settings:
-        return earlier | {"out": str(out), "up_to_date": True}
-    if not force:
-        raise UsageError(
-            f"{out} is there with other settings or is not a result of eval-nll",
-            hint="Choose another --out, or --force to replace it.",
-        )
+    if out.exists():
+        earlier = read_json(out)
+        if earlier.get("settings") == settings:
+            return earlier | {"out": str(out), "up_to_date": True}
+        if not force:
+            raise UsageError(
+                f"{out} is there with other settings or is not a result of eval-nll",
+                hint="Choose another --out, or --force to replace it.",
+            )
+    check_place(out)
     return None
 
 

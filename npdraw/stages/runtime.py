@@ -61,6 +61,10 @@ class Runtime:
         bf16 = self.precision == "bf16" or (self.precision == "auto" and fast)
         return torch.bfloat16 if bf16 else torch.float32
 
+    def chosen(self, device: torch.device) -> str:
+        """Return the precision that auto stands for here: fp32 or bf16."""
+        return "fp32" if self.dtype(device) == torch.float32 else "bf16"
+
     @contextmanager
     def autocast(self, device: torch.device) -> Iterator[None]:
         """Compute in the chosen precision."""

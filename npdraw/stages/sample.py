@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from npdraw.artifacts import write_artifact, write_atomic
+from npdraw.artifacts import check_place, write_artifact, write_atomic
 from npdraw.errors import UsageError
 from npdraw.model.latents import concatenate
 from npdraw.stages.loading import drawing_tensors, read_model
@@ -46,7 +46,13 @@ def sample(
     model, _, artifact = read_model(model_path)
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     header = artifact.header
-    settings = {"seeds": seeds, "temperature": temperature, "canvas": canvas}
+    precision = runtime.chosen(device)
+    settings = {
+        "seeds": seeds,
+        "temperature": temperature,
+        "canvas": canvas,
+        "precision": precision,
+    }
     identity = Identity(
         {"sample": settings, **header.config}, header.dataset, {"model": header.digest}, header.seed
     )
@@ -62,6 +68,7 @@ def sample(
             }
     else:
         _check_folder(out, identity, runtime.force)
+    check_place(out if grid else out / DRAWINGS)
     began = time.perf_counter()
     drawings, pictures = [], []
     progress.start("sample", len(seeds))

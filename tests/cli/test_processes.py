@@ -109,6 +109,11 @@ def test_a_process_that_lost_another_says_so(become: Become) -> None:
     assert "another process" in told.message
     assert "memory" in told.hint
     assert "To go on: torchrun --nproc-per-node 2 -m npdraw parse" in told.hint
+    terminated = failures.explain(failures.Terminated(), "parse", ["parse"])
+    assert "or another process of this group has ended" in terminated.message
+    assert terminated.hint == told.hint
+    assert terminated.exit_code == 143
+    assert failures.explain(KeyboardInterrupt(), "parse", ["parse"]).message == "stopped"
     assert failures.explain(RuntimeError("shapes"), "parse", ["parse"]).code == "bug"
 
 

@@ -267,3 +267,22 @@ def test_log_mean_exp_neither_overflows_nor_underflows() -> None:
     logs = torch.tensor([[0.0, -1e5, 1e5], [math.log(3.0), -1e5, 1e5 + math.log(3.0)]])
     expected = [math.log(2), -1e5 + 0, 1e5 + math.log(2)]
     assert log_mean_exp(logs.double()).tolist() == pytest.approx(expected, rel=1e-7)
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(
+    stages: Any, made: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    seen = stages.Recorder()
+    with pytest.raises(UsageError, match="would lie below a file"):
+        stages.eval_nll(made.model, out=tmp_path / "file" / "e.json", progress=seen)
+    assert seen.tasks == []
+
+
+def test_another_precision_is_another_result(stages: Any, made: Any, tmp_path: Path) -> None:
+    out = tmp_path / "e.json"
+    stages.eval_nll(made.model, out=out, precision="fp32")
+    with pytest.raises(UsageError, match="other settings"):
+        stages.eval_nll(made.model, out=out, precision="bf16")
+    forced = stages.eval_nll(made.model, out=out, precision="bf16", force=True)
+    assert forced["settings"]["precision"] == "bf16"

@@ -77,6 +77,7 @@ def test_a_sheet_is_drawn_again_only_if_it_would_differ(
         partial(sample, made.model, seeds=range(8)),
         partial(sample, made.model, seeds=range(8), canvas=True),
         partial(sample, made.model, seeds=range(8), temperature=0.5),
+        partial(sample, made.model, seeds=range(8), temperature=0.5, precision="bf16"),
         partial(sample, trained.model, seeds=range(8), temperature=0.5),
     ):
         assert "up_to_date" not in other()
@@ -152,7 +153,7 @@ def test_pictures_and_drawings_say_what_they_are(stages: Any, trained: Any, tmp_
     model = read_header(trained.model)
     with Image.open(tmp_path / "s" / "000003.png") as picture:
         said = json.loads(picture.info["npdraw"])
-    settings = {"seeds": [3, 1], "temperature": 0.5, "canvas": False}
+    settings = {"seeds": [3, 1], "temperature": 0.5, "canvas": False, "precision": "fp32"}
     assert said == {"model": model.digest, **settings, "seeds": [3]}
     with Image.open(tmp_path / "s.png") as picture:
         assert json.loads(picture.info["npdraw"])["temperature"] == 1.0
@@ -306,3 +307,14 @@ def test_an_interrupted_folder_is_taken_up_and_foreign_pictures_stay(
     before = foreign.read_bytes()
     stages.sample(trained.model, out, seeds=[5], force=True)
     assert foreign.read_bytes() == before
+
+
+@pytest.mark.parametrize("grid", [True, False])
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(
+    grid: bool, stages: Any, made: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    seen = stages.Recorder()
+    with pytest.raises(UsageError, match="would lie below a file"):
+        stages.sample(made.model, tmp_path / "file" / "s.png", grid=grid, progress=seen)
+    assert seen.tasks == []
