@@ -157,4 +157,4 @@ def replica(model: nn.Module, group: Group) -> nn.Module:
     """
     if group.size == 1:
         return model
-    return DistributedDataParallel(model, forward_sync_buffers=False)
+    return DistributedDataParallel(model)
