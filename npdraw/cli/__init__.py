@@ -107,10 +107,8 @@ def execute(arguments: Sequence[str]) -> int:
     """Run one command; print its result or its error; return the exit code."""
     if environment().first:
         return _execute(arguments)
-    with (
-        Path(os.devnull).open("w") as nowhere,
-        redirect_stdout(nowhere),
-    ):  # stdout is the first one's
+    # Of several processes, stdout belongs to the first.
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
         return _execute(arguments)
 
 

@@ -140,9 +140,8 @@ def _check_folder(out: Path, identity: Identity, force: bool) -> None:
         return
     if (out / DRAWINGS).exists():
         finished(out / DRAWINGS, "drawings", identity, force=False)
-    elif any(
-        _text_of(path) is None for path in out.iterdir()
-    ):  # an interrupted sample holds only ours
+    # An interrupted sample holds only pictures of ours.
+    elif any(_text_of(path) is None for path in out.iterdir()):
         raise UsageError(
             f"{out} is there and holds other files", hint="Choose another --out, or --force."
         )

@@ -155,7 +155,7 @@ def test_the_others_show_no_bar(become: Become) -> None:
 MEETING = """
 import os, signal, sys
 from types import SimpleNamespace
-rank, size = sys.argv[1], "2"
+rank = sys.argv[1]
 os.environ.update(RANK=rank, WORLD_SIZE="2", LOCAL_RANK=rank, LOCAL_WORLD_SIZE="2")
 from npdraw.cli import console, main
 from npdraw.errors import DataError
