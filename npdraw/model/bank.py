@@ -23,20 +23,22 @@ class Bank:
     parts: Tensor
     """float [K, C, P, P] in [0, 1]."""
     patches: int
-    """Patches that were clustered; blank ones are left out."""
+    """Patches that were clustered; those too faint to be painted are left out."""
     error: float
     """Mean squared distance of a pixel of a patch to that of its part."""
 
 
-def collect_patches(images: Tensor, layout: Layout) -> Tensor:
-    """Return the patches under every placement that are not blank: float [M, C * P * P] in [0, 1].
+def collect_patches(images: Tensor, layout: Layout, threshold: float) -> Tensor:
+    """Return the patches that may become parts, under every placement: [M, C * P * P] in [0, 1].
 
-    Images uint8 [N, C, H, W]. Pixels outside the image are 0.
+    Images uint8 [N, C, H, W]. Pixels outside the image are 0. Painting a patch where it comes from
+    lowers the squared error by its squared norm; where that is not more than `threshold` no step
+    would paint it (section 3), and a part like it would be dead.
     """
     found = []
     for chunk in images.split(4096):
         patches = layout.patches(chunk.float() / 255).flatten(0, 2)
-        found.append(patches[patches.any(1)])
+        found.append(patches[patches.square().sum(1) > threshold])
     return torch.cat(found)
 
 
@@ -46,6 +48,7 @@ def build_bank(
     parts: int,
     *,
     snap: str,
+    threshold: float,
     generator: torch.Generator,
     tolerance: float = 1e-4,
     iterations: int = 300,
@@ -53,15 +56,16 @@ def build_bank(
     """Cluster the patches of uint8 images [N, C, H, W] into `parts` parts.
 
     k-means++ seeding, then Lloyd iterations until the error improves by less than `tolerance`
-    (relative). `snap` "medoid" replaces each centre by the nearest patch, "mean" keeps it.
+    (relative). `snap` "medoid" replaces each centre by the nearest patch, "mean" keeps it. Patches
+    that the parser would not paint at `threshold` do not count (`collect_patches`).
     `UsageError` if there are fewer distinct patches than parts.
     """
-    patches = collect_patches(images, layout)
+    patches = collect_patches(images, layout, threshold)
     # Up to a million patches every one counts; sorting them to find duplicates would cost more.
     if len(patches) < 100 * parts and len(patches.unique(dim=0)) < parts:
         raise UsageError(
             f"{parts} parts, but the images have only {len(patches.unique(dim=0))} different "
-            "patches that are not blank",
+            "patches that are not too faint to be painted",
             hint="Lower --parts, or give more images.",
         )
     centres = _seed(patches, parts, generator)

@@ -115,6 +115,7 @@ def _bank(config: Config, data: TrainingImages, seed: int) -> dict[str, Any]:
         layout_of(config.parse),
         config.parse.parts,
         snap=config.parse.snap,
+        threshold=config.parse.threshold,
         generator=generator("bank", seed, 0, torch.device("cpu")),
     )
     return {"parts": bank.parts.tolist(), "patches": bank.patches, "error": bank.error}

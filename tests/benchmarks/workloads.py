@@ -82,6 +82,7 @@ def bank_work(grey: Tensor, config: Config, iterations: int | None = None) -> Ca
             layout,
             settings.parts,
             snap=settings.snap,
+            threshold=settings.threshold,
             generator=generator,
             **limits,  # type: ignore[arg-type]
         ).parts

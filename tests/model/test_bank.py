@@ -7,6 +7,7 @@ from npdraw.errors import UsageError
 from npdraw.model import bank as bank_module
 from npdraw.model.bank import build_bank, collect_patches
 from npdraw.model.layout import Layout
+from npdraw.model.parsing import match_gains
 
 ONE = Layout(4, 4, 4, 4)
 """One cell: an image is one patch."""
@@ -41,13 +42,29 @@ def test_patches_come_from_every_placement_but_blank_ones():
     images[1] = 0
     expected = layout.patches(images.float() / 255).flatten(0, 2)
     expected = [patch for patch in expected if patch.sum() > 0]
-    assert torch.equal(collect_patches(images, layout), torch.stack(expected))
+    assert torch.equal(collect_patches(images, layout, 0), torch.stack(expected))
+
+
+def test_patches_that_no_step_would_paint_are_left_out():
+    layout, threshold = Layout(4, 4, 2, 2), 0.5
+    images = torch.randint(0, 256, (50, 1, 4, 4), dtype=torch.uint8) // torch.tensor([1, 2, 8, 16])
+    everything = layout.patches(images.float() / 255).flatten(0, 2)
+    gains = [match_gains_of_itself(patch) for patch in everything]
+    expected = [patch for patch, gain in zip(everything, gains, strict=True) if gain > threshold]
+    assert 0 < len(expected) < len(everything)
+    assert torch.equal(collect_patches(images, layout, threshold), torch.stack(expected))
+
+
+def match_gains_of_itself(patch):
+    """By how much painting a patch on itself lowers the squared error, by the parser's measure."""
+    one = Layout(2, 2, 2, 2)
+    return float(match_gains(patch.view(1, 1, 2, 2), patch.view(1, 1, 2, 2), one))
 
 
 def test_separate_clusters_are_found_with_their_means_and_sizes():
     sizes = [40, 10, 30, 20]
     images, label = clusters(sizes)
-    found = build_bank(images, ONE, 4, snap="mean", generator=generator())
+    found = build_bank(images, ONE, 4, snap="mean", threshold=0, generator=generator())
     for part, centre in zip(found.parts, (0, 2, 3, 1), strict=True):  # most used first
         mean = images[label == centre].float().mean(0) / 255
         assert torch.allclose(part, mean, atol=1e-6)
@@ -58,8 +75,8 @@ def test_separate_clusters_are_found_with_their_means_and_sizes():
 def test_the_most_used_parts_come_first(snap):
     images = noise_images(40)
     layout = Layout(8, 8, 4, 4)
-    found = build_bank(images, layout, 7, snap=snap, generator=generator())
-    patches = collect_patches(images, layout)
+    found = build_bank(images, layout, 7, snap=snap, threshold=0, generator=generator())
+    patches = collect_patches(images, layout, 0)
     nearest = brute_force(patches, found.parts.flatten(1)).argmin(1)
     usage = torch.bincount(nearest, minlength=7)
     assert torch.equal(usage, usage.sort(descending=True).values)
@@ -69,8 +86,8 @@ def test_the_most_used_parts_come_first(snap):
 def test_the_error_is_that_of_a_pixel_to_the_nearest_part(snap):
     images = noise_images(40)
     layout = Layout(8, 8, 4, 4)
-    found = build_bank(images, layout, 7, snap=snap, generator=generator())
-    distance = brute_force(collect_patches(images, layout), found.parts.flatten(1)).amin(1)
+    found = build_bank(images, layout, 7, snap=snap, threshold=0, generator=generator())
+    distance = brute_force(collect_patches(images, layout, 0), found.parts.flatten(1)).amin(1)
     assert found.error == pytest.approx(distance.mean().item() / 16, rel=1e-5)
 
 
@@ -78,7 +95,14 @@ def test_iterations_never_raise_the_error():
     images, layout = noise_images(40), Layout(8, 8, 4, 4)
     errors = [
         build_bank(
-            images, layout, 9, snap="mean", generator=generator(), tolerance=0, iterations=n
+            images,
+            layout,
+            9,
+            snap="mean",
+            threshold=0,
+            generator=generator(),
+            tolerance=0,
+            iterations=n,
         ).error
         for n in range(12)
     ]
@@ -89,8 +113,10 @@ def test_iterations_never_raise_the_error():
 
 def test_iterations_end_at_a_fixed_point():
     images, layout = noise_images(40), Layout(8, 8, 4, 4)
-    found = build_bank(images, layout, 9, snap="mean", generator=generator(), tolerance=0)
-    patches, centres = collect_patches(images, layout), found.parts.flatten(1)
+    found = build_bank(
+        images, layout, 9, snap="mean", threshold=0, generator=generator(), tolerance=0
+    )
+    patches, centres = collect_patches(images, layout, 0), found.parts.flatten(1)
     nearest = brute_force(patches, centres).argmin(1)
     for k in range(9):
         assert torch.allclose(patches[nearest == k].mean(0), centres[k], atol=1e-5)
@@ -98,9 +124,9 @@ def test_iterations_end_at_a_fixed_point():
 
 def test_parts_snapped_to_medoids_are_pieces_of_real_images():
     images, layout = noise_images(40), Layout(8, 8, 4, 4)
-    patches = collect_patches(images, layout)
+    patches = collect_patches(images, layout, 0)
     means, real = (
-        build_bank(images, layout, 9, snap=snap, generator=generator())
+        build_bank(images, layout, 9, snap=snap, threshold=0, generator=generator())
         for snap in ("mean", "medoid")
     )
     at_hand = {tuple(patch.tolist()) for patch in patches}
@@ -116,7 +142,7 @@ def test_parts_snapped_to_medoids_are_pieces_of_real_images():
 def test_as_many_parts_as_different_patches_fit_without_error():
     centres = torch.randint(0, 256, (6, 1, 4, 4), dtype=torch.uint8)
     images = centres[torch.arange(6).repeat(5)]
-    found = build_bank(images, ONE, 6, snap="mean", generator=generator())
+    found = build_bank(images, ONE, 6, snap="mean", threshold=0, generator=generator())
     assert found.error == pytest.approx(0, abs=1e-6)
     expected = {tuple(c.flatten().tolist()) for c in centres}
     assert {tuple(p) for p in (found.parts * 255).round().int().flatten(1).tolist()} == expected
@@ -126,14 +152,19 @@ def test_more_parts_than_different_patches_are_refused():
     images = torch.randint(1, 256, (6, 1, 4, 4), dtype=torch.uint8).repeat(5, 1, 1, 1)
     images = torch.cat([images, torch.zeros_like(images[:3])])  # blank ones do not count
     with pytest.raises(UsageError, match="7 parts, but the images have only 6 different") as error:
-        build_bank(images, ONE, 7, snap="mean", generator=generator())
+        build_bank(images, ONE, 7, snap="mean", threshold=0, generator=generator())
     assert "--parts" in error.value.hint
 
 
 def test_images_without_any_ink_are_refused():
     with pytest.raises(UsageError, match="only 0 different"):
         build_bank(
-            torch.zeros(3, 1, 4, 4, dtype=torch.uint8), ONE, 1, snap="mean", generator=generator()
+            torch.zeros(3, 1, 4, 4, dtype=torch.uint8),
+            ONE,
+            1,
+            snap="mean",
+            threshold=0,
+            generator=generator(),
         )
 
 
@@ -164,7 +195,14 @@ def test_seeding_takes_patches_that_are_far_from_each_other():
     images, _ = clusters([500, 500, 3, 3])
     for seed in range(10):
         found = build_bank(
-            images, ONE, 4, snap="mean", generator=generator(seed), iterations=0, tolerance=0
+            images,
+            ONE,
+            4,
+            snap="mean",
+            threshold=0,
+            generator=generator(seed),
+            iterations=0,
+            tolerance=0,
         )
         assert found.error < 0.001
 
@@ -172,7 +210,8 @@ def test_seeding_takes_patches_that_are_far_from_each_other():
 def test_the_generator_decides_the_bank():
     images, layout = noise_images(30), Layout(8, 8, 4, 4)
     one, again, other = (
-        build_bank(images, layout, 9, snap="mean", generator=generator(seed)) for seed in (0, 0, 1)
+        build_bank(images, layout, 9, snap="mean", threshold=0, generator=generator(seed))
+        for seed in (0, 0, 1)
     )
     assert torch.equal(one.parts, again.parts)
     assert not torch.equal(one.parts, other.parts)
@@ -180,6 +219,8 @@ def test_the_generator_decides_the_bank():
 
 def test_colour_parts_keep_their_channels():
     centres = torch.randint(0, 256, (3, 3, 4, 4), dtype=torch.uint8)
-    found = build_bank(centres.repeat(4, 1, 1, 1), ONE, 3, snap="medoid", generator=generator())
+    found = build_bank(
+        centres.repeat(4, 1, 1, 1), ONE, 3, snap="medoid", threshold=0, generator=generator()
+    )
     expected = {tuple(c.flatten().tolist()) for c in centres}
     assert {tuple(p) for p in (found.parts * 255).round().int().flatten(1).tolist()} == expected
