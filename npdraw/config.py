@@ -35,11 +35,11 @@ class ParseConfig:
 
     image_size: int = setting(28, "side of the images, pixels")
     channels: int = setting(1, "colour channels: 1 grey")
-    part_size: int = setting(5, "side of a part, pixels (P)")
-    stride: int = setting(5, "distance between cells of the grid, pixels")
+    part_size: int = setting(4, "side of a part, pixels (P)")
+    stride: int = setting(4, "distance between cells of the grid, pixels")
     jitter: int = setting(1, "placements of a cell along each axis, one pixel apart; 1: plain grid")
     parts: int = setting(50, "parts in the bank (K)")
-    snap: str = setting("mean", "mean: cluster centres; medoid: the nearest real patches")
+    snap: str = setting("medoid", "medoid: real patches; mean: cluster centres")
     compositing: str = setting("max", "max: light strokes on dark; over: later steps cover")
     threshold: float = setting(0.5, "a part is painted if it lowers the squared error by more")
     sweeps: int = setting(5, "most passes over the steps where placements overlap")
@@ -78,7 +78,7 @@ class PriorConfig:
     head_width: int = setting(32, "channels of a head")
     mlp_width: int = setting(512, "channels inside the MLP")
     dropout: float = setting(0.0, "dropout while training on parses, 0..1")
-    steps: int = setting(800, "training steps")
+    steps: int = setting(1000, "training steps")
     batch_size: int = setting(128, "drawings in a step")
     learning_rate: float = setting(3e-3, "peak learning rate")
     weight_decay: float = setting(0.01, "weight decay of matrices")
@@ -101,12 +101,12 @@ class DecoderConfig:
     """Encoder, decoder and their joint training (model.md section 6; paper section 3.3)."""
 
     prior: str = setting("joint", "joint: the prior goes on training; frozen: the paper's setting")
-    encoder_channels: int = setting(96, "channels of the encoder")
+    encoder_channels: int = setting(112, "channels of the encoder")
     encoder_depth: int = setting(4, "residual blocks of the encoder")
-    decoder_channels: tuple[int, ...] = setting((48, 96), "channels at each halving of size")
+    decoder_channels: tuple[int, ...] = setting((64, 112), "channels at each halving of size")
     decoder_depth: int = setting(2, "residual blocks at each size, down and up")
     decoder_patch: int = setting(2, "side of the squares of pixels the decoder starts from")
-    steps: int = setting(3800, "training steps")
+    steps: int = setting(2600, "training steps of both phases")
     batch_size: int = setting(128, "images in a step")
     encoder_learning_rate: float = setting(4e-3, "peak learning rate of encoder and prior")
     learning_rate: float = setting(4e-3, "peak learning rate of the decoder")
@@ -119,8 +119,18 @@ class DecoderConfig:
     parse_weight: float = setting(1.0, "weight of the cross-entropy to the parse at the start")
     final_parse_weight: float = setting(0.0, "its floor")
     parse_until: float = setting(0.15, "fraction of the steps in which it decays to the floor")
-    canvas_weight: float = setting(0.5, "weight of the squared error of the canvas")
+    canvas_weight: float = setting(2.0, "weight of the squared error of the canvas")
     kl_weight: float = setting(1.0, "weight of the KL; 1 makes the loss a bound")
+    wake: float = setting(
+        0.08, "last fraction of the steps, on hard samples of the posterior, 0..1"
+    )
+    wake_samples: int = setting(8, "samples of the encoder that one such is chosen from")
+    wake_rate: float = setting(0.25, "peak of these steps' learning rates, in those of the others")
+
+    @property
+    def relaxed_steps(self) -> int:
+        """Steps of the first phase, on relaxed samples."""
+        return self.steps - round(self.wake * self.steps)
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -144,6 +154,9 @@ class DecoderConfig:
             _require(getattr(self, name) >= 0, f"decoder.{name} is negative")
         _require(0 <= self.hard_fraction <= 1, f"decoder.hard_fraction {self.hard_fraction}")
         _require(0 <= self.parse_until <= 1, f"decoder.parse_until {self.parse_until}")
+        _require(0 <= self.wake <= 1, f"decoder.wake {self.wake}, not in 0..1")
+        _require(self.wake_samples >= 1, f"decoder.wake_samples {self.wake_samples}; at least 1")
+        _require(self.wake_rate > 0, f"decoder.wake_rate {self.wake_rate} must be positive")
         _check_training("decoder", self)
 
 
@@ -175,20 +188,25 @@ SECTIONS = ("parse", "prior", "decoder")
 
 _TYPES = {"parse": ParseConfig, "prior": PriorConfig, "decoder": DecoderConfig}
 
+_LONG = DecoderConfig(steps=20_000, encoder_learning_rate=3e-3, learning_rate=3e-3, wake=0.2)
+
 PRESETS: Mapping[str, Config] = {
     "glyphs": Config(
         preset="glyphs",
         data="glyphs",
         prior=PriorConfig(width=96, depth=3, mlp_width=384, steps=300),
-        decoder=DecoderConfig(steps=350, ema=0.99),
+        decoder=DecoderConfig(encoder_channels=96, decoder_channels=(48, 96), steps=350, ema=0.99),
     ),
     "mnist": Config(preset="mnist", data="mnist"),
+    "mnist-best": Config(preset="mnist-best", data="mnist", decoder=_LONG),
     "omniglot": Config(preset="omniglot", data="omniglot"),
+    "omniglot-best": Config(preset="omniglot-best", data="omniglot", decoder=_LONG),
     # Model.md section 8: the sizes and schedules of the paper and its code. The prior has 4.3 M
     # parameters (there 4.5 M), encoder and decoder have 2.1 M (2.0 M), residual blocks at 7 x 7.
     "mnist-paper": Config(
         preset="mnist-paper",
         data="mnist",
+        parse=ParseConfig(part_size=5, stride=5),
         prior=PriorConfig(
             width=64,
             depth=8,
@@ -216,6 +234,7 @@ PRESETS: Mapping[str, Config] = {
             final_parse_weight=50.0,
             canvas_weight=0.0,
             hard_fraction=0.0,
+            wake=0.0,
         ),
     ),
 }

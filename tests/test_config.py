@@ -127,6 +127,9 @@ OUT_OF_RANGE = [
     (DecoderConfig, "parse_until", [-0.1, 1.1]),
     (DecoderConfig, "canvas_weight", [-1.0]),
     (DecoderConfig, "kl_weight", [-1.0]),
+    (DecoderConfig, "wake", [-0.1, 1.1]),
+    (DecoderConfig, "wake_samples", [0]),
+    (DecoderConfig, "wake_rate", [0.0, -1.0]),
     *[
         (kind, name, values)
         for kind in (PriorConfig, DecoderConfig)

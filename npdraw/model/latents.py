@@ -134,6 +134,10 @@ class Factors:
             torch.where(z.whether, what, zero),
         )
 
+    def joint(self, z: Latents) -> Tensor:
+        """Return the log probability of whole drawings in nats, [N]."""
+        return torch.stack(self.log_prob(z)).sum((0, 2))
+
     def _what_at(self, where: Tensor) -> Tensor:
         """Log probabilities of what at the given placements, [N, T, K]."""
         if self.what.shape[2] == 1:
@@ -148,8 +152,8 @@ class Factors:
         logits of all three.
         """
         whether = uniform[..., 0] < torch.sigmoid(self.whether / temperature)
-        where = _invert(self.where / temperature, uniform[..., 1])
-        what = _invert(self._what_at(where) / temperature, uniform[..., 2])
+        where = invert(self.where / temperature, uniform[..., 1])
+        what = invert(self._what_at(where) / temperature, uniform[..., 2])
         return Latents(whether, where, what).canonical()
 
     def relax(self, uniform: Tensor, temperature: float) -> Relaxed:
@@ -185,10 +189,11 @@ class Factors:
         return whether + paint * (where + (q_where * what).sum(2))
 
 
-def _invert(log_prob: Tensor, uniform: Tensor) -> Tensor:
+def invert(log_prob: Tensor, uniform: Tensor) -> Tensor:
     """Return the index at which the distribution function of softmax(`log_prob`) passes `uniform`.
 
-    `log_prob` [..., K], `uniform` [...]; the result is int64 [...] in 0..K-1.
+    So a uniform number draws an index. `log_prob` [..., K], `uniform` [...]; the result is int64
+    [...] in 0..K-1.
     """
     if log_prob.shape[-1] == 1:
         return torch.zeros_like(uniform, dtype=torch.int64)

@@ -1,8 +1,10 @@
 """The whole model: encoder q(z|x), prior p(z), painting, decoder p(x|canvas(z)).
 
-Model.md sections 6 and 7; paper section 3.3.
+Model.md sections 6 and 7; paper section 3.3. It learns in two phases: from one relaxed sample of q
+(`relaxed`), and then, as likelihoods are those of hard drawings, from hard samples (`wake`).
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -11,15 +13,25 @@ from torch import Tensor, nn
 from npdraw.model.canvas import paint, paint_relaxed
 from npdraw.model.decoder import Decoder
 from npdraw.model.encoder import Encoder
-from npdraw.model.latents import Factors, Latents, harden
+from npdraw.model.latents import Factors, Latents, concatenate, harden, invert
 from npdraw.model.layout import Layout
 from npdraw.model.likelihood import Bernoulli
 from npdraw.model.prior import Prior
 
 
 @dataclass(frozen=True)
+class Relaxation:
+    """How a relaxed sample of a batch is drawn."""
+
+    temperature: float
+    """Of binary Concrete and Gumbel-softmax, above 0."""
+    hard_rows: int = 0
+    """Images, from the first, whose latents are rounded, their gradients straight-through."""
+
+
+@dataclass(frozen=True)
 class Terms:
-    """Parts of the training loss, each [N]."""
+    """Parts of the loss of a relaxed sample, each [N]."""
 
     distortion: Tensor
     """-log p(x | canvas), nats."""
@@ -32,9 +44,23 @@ class Terms:
 
 
 @dataclass(frozen=True)
+class Wake:
+    """Log densities of a drawing from the posterior p(z | x), nearly, each [N], nats."""
+
+    joint: Tensor
+    """log p(x, z)."""
+    proposal: Tensor
+    """log q(z | x)."""
+    nll: Tensor
+    """-log of the mean weight of the samples that the drawing was chosen from; no gradient."""
+
+
+@dataclass(frozen=True)
 class Weighted:
     """One hard posterior sample and its log densities, each [N], nats."""
 
+    z: Latents
+    """The sample."""
     distortion: Tensor
     """-log p(x | z)."""
     rate: Tensor
@@ -89,29 +115,59 @@ class NPDraw(nn.Module):
         images: Tensor,
         parse: Latents | None,
         uniform: Tensor,
-        temperature: float,
-        hard_rows: int = 0,
+        relaxation: Relaxation | None,
+    ) -> "Terms | Wake":
+        """Return what one step of training needs: `relaxed`, or `wake` without a `relaxation`.
+
+        One entry for both, because a replica in a group of processes has only one.
+        """
+        if relaxation is None:
+            return self.wake(images, uniform)
+        return self.relaxed(images, parse, uniform, relaxation)
+
+    def relaxed(
+        self, images: Tensor, parse: Latents | None, uniform: Tensor, relaxation: Relaxation
     ) -> Terms:
-        """Return the parts of the training loss from one relaxed sample.
+        """Return the parts of the loss from one relaxed sample (model.md section 6).
 
         Images [N, C, H, W] in {0, 1}, their `parse` (None: the term is 0), `uniform`
-        [N, T, noise_size] in [0, 1). The latents of the first `hard_rows` images are rounded, their
-        gradients straight-through.
+        [N, T, noise_size] in [0, 1).
         """
         q = self.encoder(images, self.bank)
-        z = harden(q.relax(uniform, temperature), hard_rows)
+        z = harden(q.relax(uniform, relaxation.temperature), relaxation.hard_rows)
         canvas = paint_relaxed(z, self.bank, self.layout, self.compositing)
         output = self.decoder(canvas)
         error = (canvas[:, : images.shape[1]] - images).square()
-        if parse is None:
-            imitation = images.new_zeros(len(images))
-        else:
-            imitation = -torch.stack(q.log_prob(parse)).sum((0, 2))
+        imitation = images.new_zeros(len(images)) if parse is None else -q.joint(parse)
         return Terms(
             distortion=-self.likelihood.log_prob(output, images),
             rate=q.kl(self.prior(z)).sum(1),
             parse=imitation,
             canvas=error.flatten(1).sum(1),
+        )
+
+    def wake(self, images: Tensor, uniform: Tensor) -> Wake:
+        """Return log densities of one drawing, nearly from p(z | x), for each image.
+
+        Of S hard samples of q one is chosen with the chances of their weights p(x, z) / q(z | x)
+        (sampling importance resampling). Raising its log p(x, z) raises the bound of S samples on
+        log p(x); raising its log q(z | x) makes q cover the posterior, where an ELBO lets it
+        settle on a part. Both are what reweighted wake-sleep does (Bornschein and Bengio 2015,
+        equations 5 and 9), with one drawing for the weighted mean over S.
+
+        Images [N, C, H, W] in {0, 1}; `uniform` [N, S + 1, T, 3] in [0, 1), the last row chooses.
+        """
+        q = self.encode(images)
+        drawn = [self.weigh(images, q, noise) for noise in uniform[:, :-1].unbind(1)]
+        weights = torch.stack([w.log_weight for w in drawn], 1)
+        chosen = invert(weights, uniform[:, -1, 0, 0])
+        rows = torch.arange(len(images), device=images.device)
+        z = concatenate([w.z for w in drawn])[chosen * len(images) + rows]
+        p: Factors = self.prior(z.one_hot(self.layout.placements, len(self.bank)))
+        return Wake(
+            joint=self.likelihood.log_prob(self.decoder(self.paint(z)), images) + p.joint(z),
+            proposal=q.joint(z),
+            nll=math.log(len(drawn)) - weights.logsumexp(1),
         )
 
     def encode(self, images: Tensor) -> Factors:
@@ -136,11 +192,11 @@ class NPDraw(nn.Module):
         z = q.sample(uniform)
         p: Factors = self.prior(z.one_hot(self.layout.placements, len(self.bank)))
         canvas = self.paint(z)
-        rate = torch.stack(q.log_prob(z)).sum((0, 2)) - torch.stack(p.log_prob(z)).sum((0, 2))
         error = (canvas[:, : images.shape[1]] - images).square()
         return Weighted(
+            z=z,
             distortion=-self.likelihood.log_prob(self.decoder(canvas), images),
-            rate=rate,
+            rate=q.joint(z) - p.joint(z),
             analytic_rate=q.kl(p).sum(1),
             canvas_error=error.flatten(1).mean(1),
         )

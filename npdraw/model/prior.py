@@ -174,8 +174,8 @@ class Prior(nn.Module):
 
     def log_prob(self, z: Latents) -> Tensor:
         """Return log p(z) of hard drawings in nats, [N]."""
-        factors = self(z.one_hot(self.layout.placements, len(self.bank)))
-        return torch.stack(factors.log_prob(z)).sum((0, 2))
+        factors: Factors = self(z.one_hot(self.layout.placements, len(self.bank)))
+        return factors.joint(z)
 
     @torch.no_grad()
     def sample(

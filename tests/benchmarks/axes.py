@@ -27,15 +27,15 @@ AXES = (
     ),
     Axis(
         "T",
-        "steps of a drawing; images of side 20, 28, 40 and 60",
-        (16, 36, 64, 144),
+        "steps of a drawing; images of side 16, 28, 40 and 56",
+        (16, 49, 100, 196),
         ("train_prior", "train_decoder", "sample", "eval_nll"),
     ),
     Axis("K", "parts in the bank", (25, 50, 100, 200, 400), ("bank", "parse", "train_decoder")),
     Axis(
         "P",
-        "side of a part, pixels; the stride too, so that T is 100, 36, 16 and 16",
-        (3, 5, 7, 9),
+        "side of a part, pixels; the stride too, so that T is 196, 49, 16 and 4",
+        (2, 4, 7, 14),
         ("bank", "parse", "paint", "train_decoder"),
     ),
     Axis("S", "importance samples of eval-nll", (5, 10, 25, 50), ("eval_nll",)),
@@ -87,8 +87,7 @@ def config_at(axis: str, size: int) -> Config:
     config = preset("mnist")
     parse, prior, decoder = config.parse, config.prior, config.decoder
     if axis == "T":
-        side = parse.image_size if size == 36 else parse.stride * round(size**0.5)
-        parse = replace(parse, image_size=side)
+        parse = replace(parse, image_size=parse.stride * round(size**0.5))
     elif axis == "K":
         parse = replace(parse, parts=size)
     elif axis == "P":

@@ -170,7 +170,7 @@ assert not {HEAVY} & set(sys.modules)
 """
     for typed, expected in (
         ("npdraw train-", ["train-prior", "train-decoder"]),
-        ("npdraw parse --preset mnist", ["mnist", "mnist-paper"]),
+        ("npdraw parse --preset mnist", ["mnist", "mnist-best", "mnist-paper"]),
         ("npdraw parse --snap m", ["mean", "medoid"]),
     ):
         done = run_python(

@@ -8,7 +8,7 @@ import torch
 
 from npdraw.model.latents import Factors, Latents
 from npdraw.model.layout import Layout
-from npdraw.model.npdraw import NPDraw
+from npdraw.model.npdraw import NPDraw, Relaxation
 from npdraw.model.parsing import parse
 from npdraw.model.prior import Prior
 from npdraw.stages.eval_nll import log_mean_exp
@@ -175,7 +175,7 @@ def test_rounded_terms_are_those_of_hard_drawings_and_cold_ones_too(
     drawn = parse(images, model.bank, layout, threshold=0.1, compositing=compositing)
     uniform = torch.rand(16, layout.steps, model.noise_size())
     with torch.no_grad():
-        terms = model(images, drawn, uniform, temperature, hard_rows)
+        terms = model.relaxed(images, drawn, uniform, Relaxation(temperature, hard_rows))
         q = model.encode(images)
         soft = q.relax(uniform, temperature)
         z = Latents(soft.whether > 0.5, soft.where.argmax(2), soft.what.argmax(2)).canonical()
@@ -188,6 +188,54 @@ def test_rounded_terms_are_those_of_hard_drawings_and_cold_ones_too(
     if 0 < hard_rows < 16:  # the others stay soft
         assert ((terms.canvas - squares)[hard_rows:].abs() > 1e-3).all()
     assert torch.allclose(terms.parse, -torch.stack(q.log_prob(drawn)).sum((0, 2)))
+
+
+@setups
+def test_waking_chooses_a_sample_by_its_weight(layout, compositing, patch, make_model):
+    model, images = make_model(layout, compositing, patch), binary_images(layout, 12)
+    uniform = torch.rand(12, 4, layout.steps, 3)
+    with torch.no_grad():
+        wake = model.wake(images, uniform)
+        q = model.encode(images)
+        drawn = [model.weigh(images, q, uniform[:, s]) for s in range(3)]
+        weights = torch.stack([w.log_weight for w in drawn], 1).exp()
+        assert torch.allclose(wake.nll, -weights.mean(1).log(), atol=1e-5)
+        for image, row in enumerate(weights / weights.sum(1, keepdim=True)):
+            passed = float(uniform[image, 3, 0, 0])
+            w = drawn[0 if passed < row[0] else 1 if passed < row[0] + row[1] else 2]
+            log_p = model.prior.log_prob(w.z)[image]
+            assert torch.allclose(wake.joint[image], log_p - w.distortion[image], atol=1e-5)
+            assert torch.allclose(wake.proposal[image], log_p + w.rate[image], atol=1e-5)
+
+
+@setups
+def test_waking_draws_from_the_posterior(layout, compositing, patch, enumerated):
+    """In the mean over many trials, as S samples nearly do; the proposal's own means differ."""
+    e, trials, samples = enumerated(layout, compositing, patch), 400, 400
+    log_joint = e.log_p + e.log_likelihood
+    posterior = (log_joint - e.log_evidence).exp()
+    with torch.no_grad():
+        images = e.image.expand(trials, -1, -1, -1)
+        wake = e.model.wake(images, torch.rand(trials, samples + 1, layout.steps, 3))
+    for found, values in ((wake.joint, log_joint), (wake.proposal, e.log_q)):
+        mean = float(posterior @ values)
+        error = float((posterior @ (values - mean).square() / trials).sqrt())
+        assert abs(float(found.double().mean()) - mean) < 4 * error
+        assert abs(float(e.q @ values) - mean) > 8 * error
+
+
+def test_waking_teaches_the_model_the_joint_and_the_encoder_the_proposal(make_model):
+    model = make_model(Layout(4, 4, 2, 2), "max", 1)
+    images, uniform = binary_images(model.layout, 5), torch.rand(5, 3, 4, 3)
+    for term, learns in (("joint", ("prior", "decoder")), ("proposal", ("encoder",))):
+        model.zero_grad()
+        getattr(model.wake(images, uniform), term).sum().backward()
+        taught = {
+            name.partition(".")[0]
+            for name, parameter in model.named_parameters()
+            if parameter.grad is not None and parameter.grad.any()
+        }
+        assert taught == set(learns)
 
 
 @setups
@@ -227,13 +275,13 @@ def test_results_do_not_depend_on_the_other_images(layout, compositing, patch, m
     hard, soft = torch.rand(6, layout.steps, 3), torch.rand(6, layout.steps, model.noise_size())
     with torch.no_grad():
         w = model.weigh(images, model.encode(images), hard)
-        terms = model(images, drawn, soft, 0.5)
+        terms = model.relaxed(images, drawn, soft, Relaxation(0.5))
         for i in range(6):
             one = slice(i, i + 1)
             alone = model.weigh(images[one], model.encode(images[one]), hard[one])
             for name in ("distortion", "rate", "analytic_rate", "canvas_error"):
                 assert torch.allclose(getattr(alone, name), getattr(w, name)[one], atol=1e-5)
-            single = model(images[one], drawn[one], soft[one], 0.5)
+            single = model.relaxed(images[one], drawn[one], soft[one], Relaxation(0.5))
             for name in ("distortion", "rate", "parse", "canvas"):
                 assert torch.allclose(getattr(single, name), getattr(terms, name)[one], atol=1e-5)
 
@@ -245,7 +293,7 @@ def test_every_parameter_learns_from_the_loss(compositing, make_model):
     images = binary_images(layout, 8)
     drawn = parse(images, model.bank, layout, threshold=0.1, compositing=compositing)
     uniform = torch.rand(8, layout.steps, model.noise_size())
-    terms = model(images, drawn, uniform, 0.6)
+    terms = model.relaxed(images, drawn, uniform, Relaxation(0.6))
     (terms.distortion + terms.rate + terms.parse + terms.canvas).mean().backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
@@ -258,7 +306,7 @@ def test_every_term_teaches_the_encoder_all_three_answers(term, make_model):
     images = binary_images(layout, 8)
     drawn = parse(images, model.bank, layout, threshold=0.1)
     uniform = torch.rand(8, layout.steps, model.noise_size())
-    getattr(model(images, drawn, uniform, 0.6), term).sum().backward()
+    getattr(model.relaxed(images, drawn, uniform, Relaxation(0.6)), term).sum().backward()
     gradient = model.encoder.heads.bias.grad
     assert (gradient.abs() > 1e-6).all()  # whether, four placements, four parts
 
@@ -274,7 +322,7 @@ def test_gradients_are_those_of_finite_differences(term, make_model):
     bias = model.encoder.heads.bias
 
     def value():
-        return getattr(model(images, drawn, uniform, 1.0), term).double().sum()
+        return getattr(model.relaxed(images, drawn, uniform, Relaxation(1.0)), term).double().sum()
 
     (gradient,) = torch.autograd.grad(value(), bias)
     slopes, step = torch.zeros_like(gradient), 1e-2

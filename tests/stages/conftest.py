@@ -38,6 +38,7 @@ CONFIG = Config(
         decoder_depth=1,
         steps=STEPS,
         batch_size=8,
+        wake=0.25,
     ),
 )
 

@@ -41,7 +41,7 @@ class Coin(torch.nn.Module):
         rate = torch.stack(q.log_prob(z)).sum((0, 2)) - torch.stack(p.log_prob(z)).sum((0, 2))
         never = torch.full((len(images),), math.inf)
         distortion = torch.where(z.whether[:, 0], torch.zeros(()), never)
-        return Weighted(distortion, rate, q.kl(p).sum(1), torch.zeros(len(images)))
+        return Weighted(z, distortion, rate, q.kl(p).sum(1), torch.zeros(len(images)))
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,14 @@ from npdraw.errors import (
 )
 from npdraw.model.npdraw import NPDraw
 from npdraw.model.parsing import parse as parse_images
+from npdraw.stages import objective
 from npdraw.stages import train_decoder as stage
 from npdraw.stages.loading import layout_of, read_model, read_parse
 from npdraw.stages.noise import uniform
 from npdraw.stages.output import locked
+from npdraw.stages.training import descend, learning_rate
 
-KEYS = {"steps", "seconds", "resumed_from", "elbo", "rate", "distortion", "canvas_mse"}
+KEYS = {"steps", "seconds", "resumed_from", "nll", "elbo", "rate", "distortion", "canvas_mse"}
 """What interface.md promises of `npdraw train-decoder --json`."""
 
 
@@ -213,19 +216,21 @@ def test_the_result_has_the_promised_figures(stages: Any, made: Any) -> None:
     model, _, artifact = read_model(made.model)
     assert {name: result[name] for name in artifact.header.metrics} == artifact.header.metrics
     images = np.load(stages.npz)["train"][stages.train :, None]
-    sums = np.zeros(3)
+    sums, samples = np.zeros(4), stage.JUDGED_SAMPLES
     for index, image in enumerate(torch.from_numpy(binarize(images, 0)).float()):
-        noise = uniform("validate", 0, [index], (model.layout.steps, 3))
+        noise = uniform("validate", 0, [index], (samples, model.layout.steps, 3))[0]
         with torch.no_grad():
-            q = model.encode(image[None])
+            q = model.encode(image.expand(samples, -1, -1, -1))
             z = q.sample(noise)
             canvas = model.paint(z)
-            mean = model.decode(canvas)[0].double()
-            rate = sum(float(a.sum()) for a in q.log_prob(z)) - float(model.prior.log_prob(z))
-        nats = -torch.where(image > 0, mean.log(), (1 - mean).log()).sum()
-        sums += rate, float(nats), float((canvas[0, 0] - image).square().mean())
-    found = [result[name] for name in ("rate", "distortion", "canvas_mse")]
+            mean = model.decode(canvas).double()
+            rate = (q.joint(z) - model.prior.log_prob(z)).double()
+        nats = -torch.where(image > 0, mean.log(), (1 - mean).log()).sum((1, 2, 3))
+        error = (canvas[0, 0] - image).square().mean()  # of the first sample
+        sums += -math.log((-rate - nats).exp().mean()), rate.mean(), nats.mean(), error
+    found = [result[name] for name in ("nll", "rate", "distortion", "canvas_mse")]
     assert found == pytest.approx(sums / len(images), rel=1e-5)
+    assert result["nll"] < result["elbo"]
 
 
 def test_validation_does_not_depend_on_chunks(stages: Any, trained: Any) -> None:
@@ -246,15 +251,16 @@ def test_the_bound_improves_on_a_small_problem(trained: Any, metrics: Any) -> No
     log = metrics(trained.model)
     assert [log[0]["step"], log[-1]["step"]] == [0, 60]
     assert log[-1]["elbo"] < 0.7 * log[0]["elbo"]
-    assert log[-1]["relaxed_elbo"] < 0.7 * log[0]["elbo"]
+    assert log[-1]["wake_nll"] < 0.7 * log[0]["nll"]
     assert trained.results["model"]["elbo"] < 0.7 * log[0]["elbo"]
+    assert trained.results["model"]["relaxed_elbo"] < 0.7 * log[0]["elbo"]
     assert "loss" in log[-1]
     # A pixel costs 1 bit if nothing is known.
     assert log[0]["distortion"] == pytest.approx(64 * math.log(2), rel=0.05)
 
 
 def seen_in_training(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    """Keep what `NPDraw.forward` is called with: images, parse, uniform, temperature, ..."""
+    """Keep what `NPDraw.forward` is called with: images, parse, uniform, relaxation."""
     seen: list[tuple[Any, ...]] = []
     forward = NPDraw.forward
 
@@ -276,8 +282,8 @@ def test_each_batch_is_binarised_afresh_and_parsed_as_by_the_parser(
         return parse_images(*arguments, **named)
 
     seen = seen_in_training(monkeypatch)
-    monkeypatch.setattr(stage, "parse_images", in_fp32)
-    settings = {"batch_size": stages.train, "steps": 3, "parse_until": 1.0}
+    monkeypatch.setattr(objective, "parse_images", in_fp32)
+    settings = {"batch_size": stages.train, "steps": 3, "parse_until": 1.0, "wake": 0.0}
     whole = stages.configured(decoder=settings)
     whole.train_decoder(made.parse, made.prior, tmp_path / "m", precision=precision)
     grey = np.load(stages.npz)["train"][: stages.train] / 255
@@ -314,10 +320,10 @@ def test_images_are_parsed_only_while_the_parse_counts(
     stages: Any, made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = seen_in_training(monkeypatch)
-    part = stages.configured(decoder={"batch_size": 4, "steps": 4, "parse_until": 0.5})
+    part = stages.configured(decoder={"batch_size": 4, "steps": 4, "parse_until": 0.5, "wake": 0.0})
     part.train_decoder(made.parse, made.prior, tmp_path / "m")
     assert [parse is not None for _, parse, *_ in seen] == [True, True, False, False]
-    floor = {"batch_size": 4, "steps": 2, "parse_until": 0.0, "final_parse_weight": 1.0}
+    floor = {"steps": 2, "parse_until": 0.0, "final_parse_weight": 1.0, "wake": 0.0}
     stages.configured(decoder=floor).train_decoder(made.parse, made.prior, tmp_path / "f")
     assert all(parse is not None for _, parse, *_ in seen[4:])
 
@@ -341,18 +347,21 @@ def test_held_out_images_are_not_trained_on(
 def test_the_schedules(stages: Any) -> None:
     settings = DecoderConfig(
         steps=100,
+        wake=0.0,
         temperature=0.8,
         final_temperature=0.2,
         parse_weight=5.0,
         final_parse_weight=1.0,
         parse_until=0.5,
     )
-    assert stage.schedule(0, settings) == pytest.approx((0.8, 5.0))
-    assert stage.schedule(25, settings) == pytest.approx((0.8 / math.sqrt(2), 3.0))
-    assert stage.schedule(50, settings) == pytest.approx((0.4, 1.0))
-    assert stage.schedule(100, settings) == pytest.approx((0.2, 1.0))
+    assert objective.schedule(0, settings) == pytest.approx((0.8, 5.0))
+    assert objective.schedule(25, settings) == pytest.approx((0.8 / math.sqrt(2), 3.0))
+    assert objective.schedule(50, settings) == pytest.approx((0.4, 1.0))
+    assert objective.schedule(100, settings) == pytest.approx((0.2, 1.0))
+    waking = replace(settings, steps=125, wake=0.2)  # falls in the first phase only
+    assert objective.schedule(50, waking) == objective.schedule(50, settings)
     never = DecoderConfig(steps=100, parse_until=0.0, parse_weight=5.0, final_parse_weight=1.0)
-    assert stage.schedule(0, never)[1] == 1.0
+    assert objective.schedule(0, never)[1] == 1.0
 
 
 def test_the_schedules_are_followed(
@@ -360,8 +369,30 @@ def test_the_schedules_are_followed(
 ) -> None:
     seen = seen_in_training(monkeypatch)
     stages.train_decoder(made.parse, made.prior, tmp_path / "m")
-    expected = [stage.schedule(step, stages.config.decoder)[0] for step in range(4)]
-    assert [arguments[3] for arguments in seen] == pytest.approx(expected)
+    settings = stages.config.decoder
+    expected = [objective.schedule(step, settings)[0] for step in range(3)]
+    *relaxed, (_, parse, uniforms, none) = seen
+    assert [arguments[3].temperature for arguments in relaxed] == pytest.approx(expected)
+    assert [arguments[3].hard_rows for arguments in relaxed] == [2, 2, 2]  # a quarter of 8
+    assert (parse, none) == (None, None)  # the last step of four is a waking one
+    assert uniforms.shape == (8, settings.wake_samples + 1, 4, 3)
+
+
+def test_learning_rates_of_both_phases(
+    stages: Any, made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates: list[float] = []
+
+    def spy(state: Any, loss: Any, rate: float, decay: float, **watched: Any) -> Any:
+        rates.append(rate)
+        return descend(state, loss, rate, decay, **watched)
+
+    monkeypatch.setattr(objective, "descend", spy)
+    settings = {"steps": 10, "wake": 0.4, "wake_rate": 0.1, "warmup": 0.3}
+    stages.configured(decoder=settings).train_decoder(made.parse, made.prior, tmp_path / "m")
+    first = [learning_rate(step, 6, 0.3) for step in range(6)]
+    second = [0.1 * learning_rate(step, 4, 0.3) for step in range(4)]
+    assert rates == pytest.approx(first + second)
 
 
 @pytest.mark.parametrize(
@@ -384,6 +415,9 @@ def test_the_schedules_are_followed(
         ("canvas_weight", 2.0),
         ("kl_weight", 0.25),
         ("hard_fraction", 0.9),
+        ("wake", 0.5),
+        ("wake_samples", 2),
+        ("wake_rate", 0.5),
     ],
 )
 def test_every_setting_counts(
@@ -413,7 +447,7 @@ def test_the_best_average_is_stored(
         assert not model.training
         seen.append({name: value.clone() for name, value in model.state_dict().items()})
         nats = scores[min(len(seen), len(scores)) - 1]
-        return dict.fromkeys(("elbo", "rate", "distortion", "canvas_mse"), nats)
+        return dict.fromkeys(("nll", "elbo", "rate", "distortion", "canvas_mse"), nats)
 
     monkeypatch.setattr(stage, "validate", validate)
     longer = stages.configured(decoder={"steps": 60})
@@ -430,7 +464,7 @@ def test_the_best_average_is_stored(
 def test_a_diverged_training_ends(
     stages: Any, made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage, "learning_rate", lambda step, *_: 1e30 if step == 2 else 1.0)
+    monkeypatch.setattr(objective, "learning_rate", lambda step, *_: 1e30 if step == 2 else 1.0)
     with pytest.raises(DivergedError, match="at step 3"):
         stages.train_decoder(made.parse, made.prior, tmp_path / "m")
     assert not (tmp_path / "m").exists()
