@@ -41,7 +41,7 @@ def test_the_bank_comes_from_the_training_split_alone(stages: Any, tmp_path: Pat
     assert not torch.equal(banks[0], banks[2])
 
 
-@pytest.mark.parametrize(("seed", "limit"), [(0, None), (3, 10)])
+@pytest.mark.parametrize(("seed", "limit"), [(3, None), (0, 10)])
 def test_stored_drawings_and_figures_are_of_one_binarisation(
     seed: int, limit: int | None, stages: Any, slow_paint: Any, tmp_path: Path
 ) -> None:
@@ -80,13 +80,9 @@ def test_stored_drawings_and_figures_are_of_one_binarisation(
     assert result.keys() >= KEYS
 
 
-def test_dead_parts_are_counted(stages: Any, tmp_path: Path) -> None:
-    # No part lowers the error by more than this threshold.
-    result = stages.configured(parse={"threshold": 1e6}).parse(tmp_path / "p")
-    assert result["dead_parts"] == stages.config.parse.parts
-    assert result["parts_painted_mean"] == 0
-    binary = binarize(images_of(stages)[:, None], 0)
-    assert result["canvas_mse"] == pytest.approx(binary.mean(), rel=1e-6)
+def test_no_bank_where_nothing_would_be_painted(stages: Any, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="only 0 different patches that are not too faint"):
+        stages.configured(parse={"threshold": 1e6}).parse(tmp_path / "p")
 
 
 def test_chunks_do_not_show(
@@ -152,7 +148,7 @@ def test_every_setting_counts(stages: Any, made: Any, tmp_path: Path) -> None:
         "part_size": 3,
         "stride": 3,
         "jitter": 1,
-        "snap": "medoid",
+        "snap": "mean",
         "compositing": "over",
         "threshold": 2.0,
         "sweeps": 1,

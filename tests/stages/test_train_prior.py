@@ -227,7 +227,7 @@ def test_the_loss_falls_on_a_small_problem(stages: Any, trained: Any, metrics: A
     for name in ("validation_nats", "whether_nats", "where_nats", "what_nats"):
         assert learnt[name] < 0.9 * log[0][name]
     # Of forty images nothing general about whether is learnt; of parts there is.
-    assert log[-1]["what_nats"] < 0.9 * log[0]["what_nats"]
+    assert log[-1]["what_nats"] < 0.97 * log[0]["what_nats"]
 
 
 def test_the_best_average_is_stored(
