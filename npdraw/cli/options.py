@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from npdraw.cli import resolve
 from npdraw.config import PRESETS
 
 INPUT, MODEL, RUN, OUTPUT = "Input", "Model", "Run", "Output"
@@ -89,9 +90,19 @@ PriorPath = Annotated[
 ]
 ModelPath = Annotated[
     Path | None,
-    _argument("MODEL", "artifact of npdraw train-decoder", default="runs/PRESET/model.safetensors"),
+    _argument(
+        "MODEL",
+        "artifact of npdraw train-decoder, or the name of a shipped model",
+        default="runs/PRESET/model.safetensors",
+        callback=resolve.model,
+    ),
 ]
-ArtifactPath = Annotated[Path, _argument("ARTIFACT", "any artifact of npdraw")]
+ArtifactPath = Annotated[
+    Path,
+    _argument(
+        "ARTIFACT", "any artifact of npdraw, or the name of a shipped model", callback=resolve.model
+    ),
+]
 SetName = Annotated[str, _argument("NAME", "mnist or omniglot")]
 Data = Annotated[str | None, _data(f"images: {SETS}", "those of the preset")]
 OtherData = Annotated[
@@ -187,7 +198,7 @@ OutSamples = Annotated[
     Path | None,
     _out(
         "the PNG file with --grid, else the folder to write to",
-        "samples.png or samples beside MODEL",
+        "samples.png or samples beside MODEL, or in runs/NAME",
     ),
 ]
 OutResult = Annotated[Path | None, _out("JSON file to write the result to as well")]

@@ -148,6 +148,17 @@ def test_samples_go_beside_the_model(called: Any) -> None:
     assert called("sample", "a/m.safetensors", "--grid")[1]["out"] == Path("a/samples.png")
 
 
+@pytest.mark.parametrize("name", ["sample", "eval-nll"])
+def test_a_shipped_model_is_found_by_name_and_nothing_goes_beside_it(
+    name: str, called: Any, shipped: Path
+) -> None:
+    file = shipped / "mnist.safetensors"
+    by_name, by_path = called(name, "mnist"), called(name, str(file))
+    assert by_name == by_path
+    assert by_name[0] == (file,)
+    assert by_name[1]["out"] == {"sample": Path("runs/mnist/samples")}.get(name)
+
+
 def test_other_images_do_not_move_the_output(called: Any) -> None:
     (model,), named = called("eval-nll", "a/m.safetensors", "--data", "folder:x")
     assert (model, named["source"], named["out"]) == (Path("a/m.safetensors"), "folder:x", None)
@@ -166,7 +177,8 @@ def test_doctor_fails_on_a_damaged_set(folder: Path, capsys: pytest.CaptureFixtu
     (folder / "data").mkdir()
     (folder / "data/mnist.npz").write_bytes(b"not an archive")
     assert execute(["data", "ls"]) == 0
-    listed = {line.split()[0]: line.split()[1] for line in capsys.readouterr().out.splitlines()[1:]}
+    sets = capsys.readouterr().out.partition("\n\n")[0].splitlines()[1:]
+    listed = {line.split()[0]: line.split()[1] for line in sets}
     assert listed["omniglot"] == "missing"
     assert execute(["data", "doctor"]) == 4
     error, hint = capsys.readouterr().err.splitlines()

@@ -24,7 +24,7 @@ def examples(page: str) -> list[str]:
 
 
 def test_the_examples_of_every_page_work(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    folder: Path, shipped: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fetched = []
     # The only thing in which they need a network.
@@ -45,4 +45,5 @@ def test_the_examples_of_every_page_work(
     assert fetched == ["mnist", "omniglot"]
     assert (folder / "runs/glyphs/samples.png").is_file()
     assert (folder / "runs/quick/model.safetensors").is_file()
+    assert len(list(shipped.iterdir())) == 6  # nothing was written there
     assert len(list((folder / "runs/drawn").glob("*.png"))) == 11
