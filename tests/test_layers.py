@@ -143,7 +143,7 @@ def test_heavy_imports_are_found_unless_they_are_for_types_or_later() -> None:
 
 
 COMMANDS = ["parse", "train-prior", "train-decoder", "eval-nll", "sample", "run"]
-COMMANDS += ["info", "data"]
+COMMANDS += ["export", "info", "data"]
 
 
 @pytest.mark.parametrize(

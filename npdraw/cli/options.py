@@ -194,6 +194,9 @@ Out = Annotated[
     Path | None, _out("file to write", "in runs/PRESET, or beside the artifact that is read")
 ]
 OutFolder = Annotated[Path | None, _out("folder to write to", "runs/PRESET")]
+OutExport = Annotated[
+    Path | None, _out("file to write", "export.safetensors beside MODEL, or in runs/NAME")
+]
 OutSamples = Annotated[
     Path | None,
     _out(
@@ -202,6 +205,10 @@ OutSamples = Annotated[
     ),
 ]
 OutResult = Annotated[Path | None, _out("JSON file to write the result to as well")]
+Dtype = Annotated[
+    Literal["bf16", "fp32"],
+    _option("--dtype", OUTPUT, "how weights are stored: bf16 is half the size, rounded"),
+]
 Seeds = Annotated[
     str, _option("--seeds", OUTPUT, "an image for each: A-B, or a list such as 0-9,20")
 ]

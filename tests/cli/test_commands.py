@@ -9,7 +9,7 @@ import typer
 from npdraw.cli import app, execute
 from npdraw.config import PRESETS
 
-STAGES = ("parse", "train-prior", "train-decoder", "eval-nll", "sample", "run")
+STAGES = ("parse", "train-prior", "train-decoder", "eval-nll", "sample", "run", "export")
 VALUES = {
     "--data": "mnist",
     "--data-root": "elsewhere",
@@ -35,6 +35,7 @@ VALUES = {
     "--device": "cpu",
     "--precision": "fp32",
     "--threads": "7",
+    "--dtype": "fp32",
     "--out": "there/x",
 }
 """A value of each flag that is not its default; the flags that are not here take none."""
@@ -62,8 +63,9 @@ def called(fake_stage: Any, folder: Path) -> Any:
     def call(name: str, *arguments: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         seen: list[Any] = []
 
-        def stage(*positional: Any, progress: Any, **named: Any) -> dict[str, Any]:
-            progress.note("a note")
+        def stage(*positional: Any, progress: Any = None, **named: Any) -> dict[str, Any]:
+            if progress is not None:
+                progress.note("a note")
             seen.append((positional, named))
             return {"figure": 1}
 
@@ -148,7 +150,16 @@ def test_samples_go_beside_the_model(called: Any) -> None:
     assert called("sample", "a/m.safetensors", "--grid")[1]["out"] == Path("a/samples.png")
 
 
-@pytest.mark.parametrize("name", ["sample", "eval-nll"])
+def test_an_export_goes_beside_the_model(called: Any) -> None:
+    assert called("export") == (
+        (Path("runs/glyphs/model.safetensors"),),
+        {"dtype": "bf16", "force": False, "out": Path("runs/glyphs/export.safetensors")},
+    )
+    assert called("export", "--data", "mnist")[0] == (Path("runs/mnist/model.safetensors"),)
+    assert called("export", "a/m.safetensors")[1]["out"] == Path("a/export.safetensors")
+
+
+@pytest.mark.parametrize("name", ["sample", "eval-nll", "export"])
 def test_a_shipped_model_is_found_by_name_and_nothing_goes_beside_it(
     name: str, called: Any, shipped: Path
 ) -> None:
@@ -156,7 +167,8 @@ def test_a_shipped_model_is_found_by_name_and_nothing_goes_beside_it(
     by_name, by_path = called(name, "mnist"), called(name, str(file))
     assert by_name == by_path
     assert by_name[0] == (file,)
-    assert by_name[1]["out"] == {"sample": Path("runs/mnist/samples")}.get(name)
+    outs = {"sample": Path("runs/mnist/samples"), "export": Path("runs/mnist/export.safetensors")}
+    assert by_name[1]["out"] == outs.get(name)
 
 
 def test_other_images_do_not_move_the_output(called: Any) -> None:

@@ -35,7 +35,7 @@ def test_what_is_no_name_is_left_to_its_reader(path: str, folder: Path, shipped:
     assert resolve.model(Path(path)) == Path(path)
 
 
-@pytest.mark.parametrize("command", ["sample", "eval-nll", "info"])
+@pytest.mark.parametrize("command", ["sample", "eval-nll", "export", "info"])
 def test_a_misspelt_name_suggests_the_right_one(
     command: str, folder: Path, shipped: Path, capsys: Capture
 ) -> None:
@@ -61,16 +61,20 @@ def test_outputs_of_a_shipped_model_go_to_runs(folder: Path, shipped: Path) -> N
     assert raised.value.hint == "Leave out --preset or mnist"
 
 
-def test_a_shipped_model_is_sampled_and_described(
+def test_a_shipped_model_is_sampled_exported_and_described(
     folder: Path, shipped: Path, capsys: Capture
 ) -> None:
     before = {path: path.read_bytes() for path in shipped.iterdir()}
     sampled = result_of(capsys, "sample", "glyphs", "--grid", "--seeds", "0-3", "--quiet")
     assert (sampled["images"], sampled["out"]) == (4, "runs/glyphs/samples.png")
-    assert result_of(capsys, "info", "glyphs", "--verify")["dataset"] == {"name": "glyphs"}
+    exported = result_of(capsys, "export", "glyphs")
+    assert exported["out"] == "runs/glyphs/export.safetensors"
+    described = result_of(capsys, "info", "glyphs", "--verify")
+    made_from = result_of(capsys, "info", exported["out"])["inputs"]
+    assert made_from == {"model": described["digest"]}
     assert {path: path.read_bytes() for path in shipped.iterdir()} == before
     names = {path.name for path in (folder / "runs/glyphs").iterdir()}
-    assert names == {"samples.png"}
+    assert names == {"samples.png", "export.safetensors"}
 
 
 def test_a_shipped_model_finds_its_images_by_their_name(
