@@ -8,6 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from npdraw.artifacts import write_artifact
+from npdraw.config import Config, DecoderConfig, ParseConfig, PriorConfig, as_dict
+from npdraw.stages import shipped as shipped_models
+from npdraw.stages.loading import new_model, weights_of
+
+WriteModel = Callable[[Path, str], None]
+
 
 @pytest.fixture(autouse=True)
 def seeded() -> None:
@@ -51,3 +58,54 @@ def npdraw_data() -> Path:
     if not Path(folder).is_dir():
         pytest.skip(f"NPDRAW_DATA names {folder}, which is not a folder")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def write_model() -> WriteModel:
+    """Write a tiny model of 8x8 images of a named data set, untrained."""
+    config = Config(
+        parse=ParseConfig(image_size=8, part_size=4, stride=4, parts=4),
+        prior=PriorConfig(width=8, depth=1, heads=1, head_width=8, mlp_width=8),
+        decoder=DecoderConfig(
+            encoder_channels=4, encoder_depth=1, decoder_channels=(4,), decoder_depth=1
+        ),
+    )
+
+    def write(path: Path, data: str) -> None:
+        torch.manual_seed(0)
+        bank = torch.rand(4, 1, 4, 4)
+        write_artifact(
+            path,
+            "model",
+            weights_of(new_model(config, bank), bank),
+            config=as_dict(config),
+            dataset={"name": data},
+            inputs={},
+            seed=0,
+            metrics={"elbo": 42.5},
+        )
+
+    return write
+
+
+@pytest.fixture
+def shipped(write_model: WriteModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of shipped models, with tiny ones in place of those of npdraw."""
+    folder = tmp_path / "lib/shipped"
+    for name in ("glyphs", "mnist", "omniglot"):
+        write_model(folder / f"{name}.safetensors", name)
+        (folder / f"{name}.md").write_text("A card.")
+    monkeypatch.setattr(shipped_models, "PLACES", (folder,))
+    return folder
+
+
+@pytest.fixture
+def flip() -> Callable[[Path, int], None]:
+    """Return a function that flips one bit of a file, `at` counted as by an index."""
+
+    def damage(path: Path, at: int) -> None:
+        content = bytearray(path.read_bytes())
+        content[at] ^= 1
+        path.write_bytes(content)
+
+    return damage

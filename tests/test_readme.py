@@ -39,7 +39,8 @@ def commands() -> list[list[str]]:
 
 
 def quick(words: list[str]) -> list[str]:
-    return [*words, *QUICK.get(words[0], []), "--quiet"]
+    quiet = [] if words[0] in ("data", "export") else ["--quiet"]  # they never say much
+    return [*words, *QUICK.get(words[0], []), *quiet]
 
 
 def test_make_targets_exist() -> None:
@@ -62,7 +63,7 @@ def test_commands_on_the_embedded_data_and_on_pictures(
         pixels = rng.integers(0, 256, (30 + index % 3, 40), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / "my-pictures" / f"{index}.png")
     own = [words for words in commands() if "mnist" not in words]
-    assert {words[0] for words in own} >= {*QUICK, "sample"}
+    assert {words[0] for words in own} >= {*QUICK, "sample", "export", "data"}
     for words in own:
         code = execute(quick(words))
         assert code == 0, f"{shlex.join(words)}: {capsys.readouterr().err}"
@@ -72,6 +73,7 @@ def test_commands_on_the_embedded_data_and_on_pictures(
 
 def test_commands_on_mnist(
     npdraw_data: Path,
+    shipped: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -21,6 +21,7 @@ import typer
 from npdraw import __version__
 from npdraw.cli import console, data, failures
 from npdraw.cli.eval_nll import eval_nll
+from npdraw.cli.export import export
 from npdraw.cli.info import info
 from npdraw.cli.options import plain
 from npdraw.cli.parse import parse
@@ -69,6 +70,7 @@ app.command("train-decoder", help=_help(train_decoder), rich_help_panel=PIPELINE
 app.command("eval-nll", help=_help(eval_nll), rich_help_panel=PIPELINE)(eval_nll)
 app.command("sample", help=_help(sample), rich_help_panel=PIPELINE)(sample)
 app.command("run", help=_help(run), rich_help_panel=OTHER)(run)
+app.command("export", help=_help(export), rich_help_panel=OTHER)(export)
 app.command("info", help=_help(info), rich_help_panel=OTHER)(info)
 
 data_app = typer.Typer(rich_markup_mode="rich")

@@ -1,4 +1,4 @@
-"""Show, fetch and check the data sets.
+"""Show, fetch and check the data sets, and the shipped models.
 
 Examples:
 
@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from npdraw.cli import console, options
-from npdraw.errors import DataError
+from npdraw.errors import ArtifactError, DataError
 
 if TYPE_CHECKING:
     from npdraw.datasets import Status
+    from npdraw.stages import shipped
 
 
 def ls(*, data_root: options.DataRoot = None, as_json: options.AsJson = False) -> None:
-    """List the data sets and whether their files are there.
+    """List the data sets and whether their files are there, and the shipped models.
 
     Examples:
 
@@ -26,9 +27,10 @@ def ls(*, data_root: options.DataRoot = None, as_json: options.AsJson = False) -
         npdraw data ls --data-root data --json
     """
     from npdraw.datasets import default_root, status
+    from npdraw.stages import shipped
 
     root = data_root or default_root()
-    _show("data ls", root, status(root), as_json=as_json)
+    _show("data ls", root, status(root), shipped.status(), as_json=as_json)
 
 
 def download(
@@ -53,7 +55,9 @@ def download(
 
 
 def doctor(*, data_root: options.DataRoot = None, as_json: options.AsJson = False) -> None:
-    """Read every data set that is there and check it; exit with 4 if one is damaged.
+    """Read and check every data set that is there, and every shipped model.
+
+    The exit code is 4 if a data set is damaged, 3 if only models are.
 
     Examples:
 
@@ -61,26 +65,63 @@ def doctor(*, data_root: options.DataRoot = None, as_json: options.AsJson = Fals
         npdraw data doctor --data-root data --json
     """
     from npdraw.datasets import default_root, status
+    from npdraw.stages import shipped
 
     root = data_root or default_root()
-    found = status(root, check=True)
+    found, models = status(root, check=True), shipped.status(check=True)
     damaged = [s for s in found if s.state == "damaged"]
+    problems = [f"{s.name} is damaged: {s.problem}" for s in damaged]
+    problems += [f"the shipped model {s.name}: {s.problem}" for s in models if s.problem]
     if damaged:
-        raise DataError(
-            "; ".join(f"{s.name} is damaged: {s.problem}" for s in damaged),
-            hint=f"Delete the bad file, then: npdraw data download {damaged[0].name} "
-            f"--data-root {root}",
-        )
-    _show("data doctor", root, found, as_json=as_json)
+        fetch = f"npdraw data download {damaged[0].name} --data-root {root}"
+        raise DataError("; ".join(problems), hint=f"Delete the bad file, then: {fetch}")
+    if problems:
+        raise ArtifactError("; ".join(problems), hint="Install npdraw again.")
+    _show("data doctor", root, found, models, as_json=as_json)
 
 
-def _show(command: str, root: Path, found: "list[Status]", *, as_json: bool) -> None:
+def _show(
+    command: str,
+    root: Path,
+    found: "list[Status]",
+    models: "list[shipped.Status] | None" = None,
+    *,
+    as_json: bool,
+) -> None:
     sets: dict[str, Any] = {
         s.name: {"state": s.state, "problem": s.problem, **asdict(s.facts)} for s in found
     }
-    lines = [("data set", "state", "train", "test", "side", "licence", "origin")]
+    rows = [("data set", "state", "train", "test", "side", "licence", "origin")]
     for name, s in sets.items():
         counts = (f"{s['train']:,}", f"{s['test']:,}", f"{s['image_size']} px")
-        lines.append((name, s["state"], *counts, s["licence"], s["origin"]))
-    result = {"root": str(root), "sets": sets}
-    console.show(command, result, as_json=as_json, lines=[*console.columns(lines), f"root: {root}"])
+        rows.append((name, s["state"], *counts, s["licence"], s["origin"]))
+    result: dict[str, Any] = {"root": str(root), "sets": sets}
+    lines = [*console.columns(rows), f"root: {root}"]
+    if models is not None:
+        result["models"] = {m.name: _described(m) for m in models}
+        lines += ["", *_table(result["models"])]
+    console.show(command, result, as_json=as_json, lines=lines)
+
+
+def _described(model: "shipped.Status") -> dict[str, Any]:
+    header = model.header
+    return {
+        "state": model.state,
+        "problem": model.problem,
+        "bytes": model.bytes,
+        "data": header and header.dataset.get("name"),
+        "metrics": header.metrics if header else {},
+        "digest": header and header.digest,
+        "path": str(model.path),
+    }
+
+
+def _table(models: dict[str, Any]) -> list[str]:
+    if not models:
+        return ["shipped models: none"]
+    rows = [("shipped model", "state", "size", "data set", "validation -ELBO", "path")]
+    for name, m in models.items():
+        figure = console.value_text("elbo", m["metrics"].get("elbo"))
+        size = f"{m['bytes'] / 1e6:.1f} MB"
+        rows.append((name, m["state"], size, m["data"] or "-", figure, m["path"]))
+    return console.columns(rows)

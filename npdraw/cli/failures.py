@@ -94,7 +94,7 @@ def _again(purpose: str, arguments: Sequence[str]) -> str:
 
 def one_process(words: Sequence[str]) -> None:
     """Raise `UsageError` if torchrun started several processes for a command that has no use."""
-    if environment().size > 1 and words[1:2] and words[1] in ("sample", "info", "data"):
+    if environment().size > 1 and words[1:2] and words[1] in ("sample", "export", "info", "data"):
         raise UsageError(
             f"{' '.join(words)} runs in one process, not in {environment().size}",
             hint="Start it without torchrun.",

@@ -16,7 +16,7 @@ def info(
     Examples:
 
         npdraw info runs/glyphs/parse.safetensors
-        npdraw info runs/glyphs/model.safetensors --verify --json
+        npdraw info mnist --verify --json
     """
     from npdraw.artifacts import read_header
 

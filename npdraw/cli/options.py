@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from npdraw.cli import resolve
 from npdraw.config import PRESETS
 
 INPUT, MODEL, RUN, OUTPUT = "Input", "Model", "Run", "Output"
@@ -89,9 +90,19 @@ PriorPath = Annotated[
 ]
 ModelPath = Annotated[
     Path | None,
-    _argument("MODEL", "artifact of npdraw train-decoder", default="runs/PRESET/model.safetensors"),
+    _argument(
+        "MODEL",
+        "artifact of npdraw train-decoder, or the name of a shipped model",
+        default="runs/PRESET/model.safetensors",
+        callback=resolve.model,
+    ),
 ]
-ArtifactPath = Annotated[Path, _argument("ARTIFACT", "any artifact of npdraw")]
+ArtifactPath = Annotated[
+    Path,
+    _argument(
+        "ARTIFACT", "any artifact of npdraw, or the name of a shipped model", callback=resolve.model
+    ),
+]
 SetName = Annotated[str, _argument("NAME", "mnist or omniglot")]
 Data = Annotated[str | None, _data(f"images: {SETS}", "those of the preset")]
 OtherData = Annotated[
@@ -183,14 +194,21 @@ Out = Annotated[
     Path | None, _out("file to write", "in runs/PRESET, or beside the artifact that is read")
 ]
 OutFolder = Annotated[Path | None, _out("folder to write to", "runs/PRESET")]
+OutExport = Annotated[
+    Path | None, _out("file to write", "export.safetensors beside MODEL, or in runs/NAME")
+]
 OutSamples = Annotated[
     Path | None,
     _out(
         "the PNG file with --grid, else the folder to write to",
-        "samples.png or samples beside MODEL",
+        "samples.png or samples beside MODEL, or in runs/NAME",
     ),
 ]
 OutResult = Annotated[Path | None, _out("JSON file to write the result to as well")]
+Dtype = Annotated[
+    Literal["bf16", "fp32"],
+    _option("--dtype", OUTPUT, "how weights are stored: bf16 is half the size, rounded"),
+]
 Seeds = Annotated[
     str, _option("--seeds", OUTPUT, "an image for each: A-B, or a list such as 0-9,20")
 ]

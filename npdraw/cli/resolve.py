@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from npdraw.config import PRESETS, Config, override, preset, read_toml
-from npdraw.errors import ArtifactError, UsageError
+from npdraw.errors import ArtifactError, UsageError, did_you_mean
 
 RUNS = Path("runs")
 MOST_SEEDS = 1_000_000
@@ -55,6 +55,28 @@ def config(preset_name: str, data: str, file: Path | None, **flags: Mapping[str,
     return override(row, changes(None, **flags), source="the command line")
 
 
+def model(given: Path | None) -> Path | None:
+    """Return the file that MODEL stands for: the one of that path, else a shipped model's.
+
+    Raises:
+        ArtifactError: it looks like a name, and there is neither such a file nor such a model; the
+            hint has the nearest name.
+    """
+    if given is None or len(given.parts) != 1 or given.is_file():
+        return given
+    from npdraw.stages.shipped import shipped
+
+    known, name = shipped(), given.name
+    if name in known:
+        return known[name]
+    if known and not given.suffix and not given.exists():
+        raise ArtifactError(
+            f"there is no file {name}, and no shipped model of that name",
+            hint=did_you_mean(name, known),
+        )
+    return given
+
+
 def artifact(kind: str, given: Path | None, folder: Path, *, made_from: Path | None = None) -> Path:
     """Return the artifact to read: the one given, else the one in `folder`.
 
@@ -80,6 +102,7 @@ def folder(
 ) -> Path:
     """Return the folder of the artifacts: beside the one given, else `runs/<preset>/`.
 
+    Where a shipped model is given, it is `runs/<name>/`: nothing is written beside that one.
     `preset_name` and `data` are flags that only say where to look; `find` is a data set that the
     command reads for itself as well.
 
@@ -88,13 +111,16 @@ def folder(
     """
     if given is None:
         return RUNS / preset_and_data(preset_name, data or find)[0]
+    from npdraw.stages.shipped import name_of
+
+    name = name_of(given)
     for flag, value in (("--preset", preset_name), ("--data", data)):
         if value is not None:
             raise UsageError(
-                f"{flag} {value} says where to look for an artifact, but {given} is named",
-                hint=f"Leave out {flag} or {given}",
+                f"{flag} {value} says where to look for an artifact, but {name or given} is named",
+                hint=f"Leave out {flag} or {name or given}",
             )
-    return given.parent
+    return RUNS / name if name else given.parent
 
 
 def seeds(text: str) -> list[int]:

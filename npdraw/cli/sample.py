@@ -26,7 +26,7 @@ def sample(
     Examples:
 
         npdraw sample --grid
-        npdraw sample --seeds 0-9,20 --canvas --temperature 0.8 --out runs/drawn
+        npdraw sample mnist --seeds 0-9,20 --canvas --temperature 0.8 --out runs/drawn
     """
     numbers = resolve.seeds(seeds)
     folder = resolve.folder(model, preset, data)

@@ -160,7 +160,10 @@ def _bank(artifact: Artifact, config: Config) -> Tensor:
 
 
 def _fill(model: nn.Module, artifact: Artifact) -> None:
-    """Load weights; every one must be there, in its shape, and no other."""
+    """Load weights; every one must be there, in its shape, and no other.
+
+    They are copied into fp32, also from the bf16 of an exported model.
+    """
     state = model.state_dict()
     bank = artifact.tensors["bank"]
     check_shapes(artifact, {"bank": bank.shape, **{name: w.shape for name, w in state.items()}})

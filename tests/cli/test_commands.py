@@ -9,7 +9,7 @@ import typer
 from npdraw.cli import app, execute
 from npdraw.config import PRESETS
 
-STAGES = ("parse", "train-prior", "train-decoder", "eval-nll", "sample", "run")
+STAGES = ("parse", "train-prior", "train-decoder", "eval-nll", "sample", "run", "export")
 VALUES = {
     "--data": "mnist",
     "--data-root": "elsewhere",
@@ -35,6 +35,7 @@ VALUES = {
     "--device": "cpu",
     "--precision": "fp32",
     "--threads": "7",
+    "--dtype": "fp32",
     "--out": "there/x",
 }
 """A value of each flag that is not its default; the flags that are not here take none."""
@@ -62,8 +63,9 @@ def called(fake_stage: Any, folder: Path) -> Any:
     def call(name: str, *arguments: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         seen: list[Any] = []
 
-        def stage(*positional: Any, progress: Any, **named: Any) -> dict[str, Any]:
-            progress.note("a note")
+        def stage(*positional: Any, progress: Any = None, **named: Any) -> dict[str, Any]:
+            if progress is not None:
+                progress.note("a note")
             seen.append((positional, named))
             return {"figure": 1}
 
@@ -148,6 +150,27 @@ def test_samples_go_beside_the_model(called: Any) -> None:
     assert called("sample", "a/m.safetensors", "--grid")[1]["out"] == Path("a/samples.png")
 
 
+def test_an_export_goes_beside_the_model(called: Any) -> None:
+    assert called("export") == (
+        (Path("runs/glyphs/model.safetensors"),),
+        {"dtype": "bf16", "force": False, "out": Path("runs/glyphs/export.safetensors")},
+    )
+    assert called("export", "--data", "mnist")[0] == (Path("runs/mnist/model.safetensors"),)
+    assert called("export", "a/m.safetensors")[1]["out"] == Path("a/export.safetensors")
+
+
+@pytest.mark.parametrize("name", ["sample", "eval-nll", "export"])
+def test_a_shipped_model_is_found_by_name_and_nothing_goes_beside_it(
+    name: str, called: Any, shipped: Path
+) -> None:
+    file = shipped / "mnist.safetensors"
+    by_name, by_path = called(name, "mnist"), called(name, str(file))
+    assert by_name == by_path
+    assert by_name[0] == (file,)
+    outs = {"sample": Path("runs/mnist/samples"), "export": Path("runs/mnist/export.safetensors")}
+    assert by_name[1]["out"] == outs.get(name)
+
+
 def test_other_images_do_not_move_the_output(called: Any) -> None:
     (model,), named = called("eval-nll", "a/m.safetensors", "--data", "folder:x")
     assert (model, named["source"], named["out"]) == (Path("a/m.safetensors"), "folder:x", None)
@@ -166,7 +189,8 @@ def test_doctor_fails_on_a_damaged_set(folder: Path, capsys: pytest.CaptureFixtu
     (folder / "data").mkdir()
     (folder / "data/mnist.npz").write_bytes(b"not an archive")
     assert execute(["data", "ls"]) == 0
-    listed = {line.split()[0]: line.split()[1] for line in capsys.readouterr().out.splitlines()[1:]}
+    sets = capsys.readouterr().out.partition("\n\n")[0].splitlines()[1:]
+    listed = {line.split()[0]: line.split()[1] for line in sets}
     assert listed["omniglot"] == "missing"
     assert execute(["data", "doctor"]) == 4
     error, hint = capsys.readouterr().err.splitlines()

@@ -12,7 +12,7 @@ from npdraw.cli import app, execute
 
 ORDER = (
     *("parse", "train-prior", "train-decoder", "eval-nll", "sample", "run", ""),
-    *("info", "data", "data ls", "data download", "data doctor"),
+    *("export", "info", "data", "data ls", "data download", "data doctor"),
 )
 
 
@@ -24,7 +24,7 @@ def examples(page: str) -> list[str]:
 
 
 def test_the_examples_of_every_page_work(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    folder: Path, shipped: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fetched = []
     # The only thing in which they need a network.
@@ -45,4 +45,6 @@ def test_the_examples_of_every_page_work(
     assert fetched == ["mnist", "omniglot"]
     assert (folder / "runs/glyphs/samples.png").is_file()
     assert (folder / "runs/quick/model.safetensors").is_file()
+    assert (folder / "runs/glyphs/export.safetensors").is_file()
+    assert len(list(shipped.iterdir())) == 6  # nothing was written there
     assert len(list((folder / "runs/drawn").glob("*.png"))) == 11

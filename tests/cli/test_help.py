@@ -48,7 +48,8 @@ def examples(text: str) -> list[str]:
 
 def test_every_command_of_the_design_is_there() -> None:
     assert set(PAGES) == {
-        *("", "parse", "train-prior", "train-decoder", "eval-nll", "sample", "run", "info"),
+        *("", "parse", "train-prior", "train-decoder", "eval-nll", "sample", "run"),
+        *("export", "info"),
         *("data", "data ls", "data download", "data doctor"),
     }
 

@@ -129,7 +129,7 @@ def test_the_way_to_go_on_is_that_of_the_start(
     assert told.hint == f"To go on: {start} parse --limit 9"
 
 
-@pytest.mark.parametrize("words", [["sample"], ["info", "x"], ["data", "ls"]])
+@pytest.mark.parametrize("words", [["sample"], ["export"], ["info", "x"], ["data", "ls"]])
 def test_some_commands_run_in_one_process(
     words: list[str], become: Become, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

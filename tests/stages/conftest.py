@@ -370,15 +370,3 @@ def slow_paint() -> Callable[..., NDArray[np.float64]]:
         return canvas
 
     return paint
-
-
-@pytest.fixture
-def flip() -> Callable[[Path, int], None]:
-    """Return a function that flips one bit of a file, `at` counted as by an index."""
-
-    def damage(path: Path, at: int) -> None:
-        content = bytearray(path.read_bytes())
-        content[at] ^= 1
-        path.write_bytes(content)
-
-    return damage

@@ -1,0 +1,70 @@
+"""Write a model again for sharing, its weights rounded to half the size."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from npdraw.artifacts import read_artifact, write_artifact
+from npdraw.errors import UsageError
+from npdraw.stages.loading import read_model
+from npdraw.stages.output import Identity, check_output, finished
+
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+"""How weights may be stored; whatever it is, `read_model` makes fp32 of them."""
+
+
+def export(model_path: Path, *, dtype: str, out: Path, force: bool) -> dict[str, Any]:
+    """Write the model to `out` with its weights stored as `dtype`, "bf16" or "fp32".
+
+    Everything else stays: the bank too, in fp32, since it is small and canvases are painted from
+    it; and the metrics, which are those of the weights before they were rounded. The inputs are
+    those of the model, and the model itself: so the digests lead from the copy to the model, and to
+    the parse and prior also where that model is not at hand. Returns the figures of `npdraw export
+    --json`.
+
+    Raises:
+        UsageError: `out` is there with other settings or another dtype, and `force` is not given.
+        ArtifactError: `model_path` is no sound model, or something else is at `out`, unforced.
+    """
+    check_output(out, (model_path,))
+    _, _, artifact = read_model(model_path)
+    header = artifact.header
+    tensors = {name: _stored(name, tensor, dtype) for name, tensor in artifact.tensors.items()}
+    inputs = {**header.inputs, "model": header.digest}
+    identity = Identity(header.config, header.dataset, inputs, header.seed)
+    earlier = finished(out, "model", identity, force=force)
+    if earlier is not None and _has_dtype(out, tensors, dtype, force=force):
+        return _result(out, dtype, earlier.digest) | {"up_to_date": True}
+    digest = write_artifact(
+        out,
+        "model",
+        tensors,
+        config=identity.config,
+        dataset=identity.dataset,
+        inputs=identity.inputs,
+        seed=identity.seed,
+        metrics=header.metrics,
+    )
+    return _result(out, dtype, digest)
+
+
+def _stored(name: str, tensor: Tensor, dtype: str) -> Tensor:
+    return tensor if name == "bank" else tensor.to(DTYPES[dtype])
+
+
+def _has_dtype(out: Path, tensors: dict[str, Tensor], dtype: str, *, force: bool) -> bool:
+    """Whether `out`, made from the same model, stores it as `tensors`; another one needs force."""
+    there = read_artifact(out, kind="model").tensors
+    same = {name: t.dtype for name, t in there.items()} == {n: t.dtype for n, t in tensors.items()}
+    if not (same or force):
+        raise UsageError(
+            f"{out} is there with weights of another type, now {dtype}",
+            hint="--force replaces it; --out writes elsewhere.",
+        )
+    return same
+
+
+def _result(out: Path, dtype: str, digest: str) -> dict[str, Any]:
+    return {"dtype": dtype, "bytes": out.stat().st_size, "digest": digest, "out": str(out)}

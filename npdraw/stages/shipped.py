@@ -1,0 +1,58 @@
+"""The trained models that come with npdraw, each found by its name.
+
+They lie in `npdraw/shipped` of an installation and in `data/models` of a checkout: NAME.safetensors
+and beside it NAME.md, what is to be known about it. Light: names are looked up before torch is
+imported.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from npdraw.artifacts import Header, read_header
+from npdraw.errors import ArtifactError
+
+_PACKAGE = Path(__file__).parents[1]
+PLACES = (_PACKAGE / "shipped", _PACKAGE.parent / "data" / "models")
+"""Their folder, the first that is there: of an installation, of a checkout."""
+
+
+def folder() -> Path:
+    """Return the folder of the shipped models; it need not be there."""
+    return next((place for place in PLACES if place.is_dir()), PLACES[-1])
+
+
+def shipped() -> dict[str, Path]:
+    """Return the file of every shipped model by its name, in the order of the names."""
+    return {path.stem: path for path in sorted(folder().glob("*.safetensors"))}
+
+
+def name_of(path: Path) -> str | None:
+    """Return the name of the shipped model whose file `path` is, None if it is another file."""
+    name = path.stem if path.parent.resolve() == folder().resolve() else ""
+    return name if name in shipped() else None
+
+
+@dataclass(frozen=True)
+class Status:
+    """State of a shipped model: "ready", or "damaged" with the problem and without a header."""
+
+    name: str
+    path: Path
+    bytes: int
+    state: str
+    problem: str
+    header: Header | None
+
+
+def status(*, check: bool = False) -> list[Status]:
+    """Return the state of every shipped model; `check` reads all of it and compares the digest."""
+    return [_state(name, path, check) for name, path in shipped().items()]
+
+
+def _state(name: str, path: Path, check: bool) -> Status:
+    size = path.stat().st_size
+    try:
+        header = read_header(path, kind="model", verify=check)
+    except ArtifactError as error:
+        return Status(name, path, size, "damaged", error.message, None)
+    return Status(name, path, size, "ready", "", header)
