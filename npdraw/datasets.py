@@ -229,6 +229,21 @@ def parse_limit(text: str) -> int | float:
     return limit
 
 
+SORTED = ("omniglot", "folder")
+"""Kinds whose training images stand class by class."""
+
+
+def mixed(source: Source, images: Pixels) -> Pixels:
+    """Return training images in the order in which they are kept and validated.
+
+    Those that stand class by class in a fixed random one, so that the first and the last of them
+    are like all; the others as they are.
+    """
+    if source.name not in SORTED:
+        return images
+    return images[np.random.default_rng(0).permutation(len(images))]
+
+
 def keep(images: Pixels, limit: int | float | None) -> Pixels:
     """Return the first images: all (None), a count (int) or a fraction (float, at least one).
 

@@ -19,6 +19,7 @@ from npdraw.datasets import (
     evenly_spaced,
     keep,
     load,
+    mixed,
     parse_limit,
     parse_source,
     status,
@@ -198,6 +199,18 @@ def test_keep_takes_the_first_images():
     cases = [(None, 100), (7, 7), (100, 100), (1.0, 100), (0.29, 29), (0.001, 1), (1, 1)]
     for limit, count in cases:
         assert keep(images, limit).ravel().tolist() == list(range(count))
+
+
+def test_images_that_stand_class_by_class_are_mixed_before_some_are_kept():
+    images = np.arange(200, dtype=np.uint8).reshape(-1, 1, 1, 1)
+    for name in ("mnist", "glyphs", "npz"):
+        assert np.array_equal(mixed(Source(name), images), images)
+    for name in ("omniglot", "folder"):
+        found = mixed(Source(name), images).ravel()
+        assert np.array_equal(np.sort(found), images.ravel())
+        assert np.array_equal(mixed(Source(name), images).ravel(), found)
+        for part in (found[:20], found[-20:]):  # a tenth, from everywhere
+            assert 60 < part.mean() < 140 and np.ptp(part) > 150
 
 
 @pytest.mark.parametrize("limit", [101, 0, -1, 0.0, 1.01, math.nan])

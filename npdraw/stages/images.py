@@ -9,7 +9,16 @@ from torch import Tensor
 
 from npdraw.artifacts import Header
 from npdraw.config import ParseConfig
-from npdraw.datasets import PATHS, Source, digest, keep, load, parse_source, validation_size
+from npdraw.datasets import (
+    PATHS,
+    Source,
+    digest,
+    keep,
+    load,
+    mixed,
+    parse_source,
+    validation_size,
+)
 from npdraw.errors import DataError, UsageError
 from npdraw.stages.output import read_json, run_folder
 from npdraw.stages.progress import Progress
@@ -58,7 +67,7 @@ def training_images(
     )
     for note in loaded.notes:
         progress.note(note)
-    kept = keep(loaded.images, limit)
+    kept = keep(mixed(source, loaded.images), limit)
     validation = validation_size(source, len(kept), len(loaded.images))
     dataset = {
         "name": source.name,
