@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help install demo test test-slow lint format bench scaling clean
+.PHONY: help install demo test test-slow lint format bench scaling curve clean
 
 help:
 	@echo "make demo       set up, run the pipeline on the embedded glyphs into runs/demo"
@@ -48,6 +48,9 @@ bench: .venv/developer
 
 scaling: .venv/developer
 	@$(BIN)/python -m tests.benchmarks.scaling
+
+curve: .venv/developer
+	@$(BIN)/python -m tests.benchmarks.canvas_curve
 
 clean:
 	rm -rf .venv
