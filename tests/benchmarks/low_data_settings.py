@@ -9,13 +9,13 @@ from dataclasses import replace
 from npdraw.config import Config
 from tests.benchmarks.vae_training import Settings
 
-STEPS = ((100, 60, 100), (1_000, 100, 300), (10_000, 300, 1_200))
+STEPS = ((100, 60, 100), (1_000, 100, 250), (10_000, 300, 1_200))
 """Training images up to, steps of train-prior and of train-decoder; above, those of the preset."""
 
 VAE = (
-    (100, Settings(steps=100, dropout=0.5)),
-    (1_000, Settings(steps=400, dropout=0.2)),
-    (10_000, Settings(dropout=0.1)),
+    (100, Settings(steps=150, batch_size=64, kl_warmup=0.5, dropout=0.2)),
+    (1_000, Settings(steps=300, batch_size=64, kl_warmup=0.3, dropout=0.2)),
+    (10_000, Settings(kl_warmup=0.3, dropout=0.1)),
 )
 """Training images up to, settings; above, the defaults."""
 
@@ -33,5 +33,5 @@ def npdraw_settings(config: Config, images: int) -> Config:
 
 
 def vae_settings(images: int) -> Settings:
-    """Return how the VAE is trained on so many images."""
+    """Return how the VAE is trained on so many images; the clock may end it sooner."""
     return next((settings for most, settings in VAE if images <= most), Settings())

@@ -19,6 +19,9 @@ from npdraw.model.likelihood import Bernoulli
 LARGEST_LOG_SCALE = 4.0
 """Log standard deviations of the posterior are kept within plus and minus so much."""
 
+FIRST_LOG_SCALE = -1.0
+"""The same before training."""
+
 
 @dataclass(frozen=True)
 class Gaussian:
@@ -75,6 +78,7 @@ class Encoder(nn.Module):
         self.down = nn.ModuleList(residual_blocks(c, depth) for c in channels)
         self.shrink = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairwise(channels))
         self.head = nn.Linear(channels[-1] * coarse**2, 2 * latents)
+        carry(self.stem, *self.shrink)
 
     def forward(self, images: Tensor, drop: nn.Module) -> Gaussian:
         """Return q for images [N, 1, H, W]; `drop` drops out features."""
@@ -108,6 +112,7 @@ class Decoder(nn.Module):
         self.head = nn.Conv2d(2 * fine, 1, 3, padding=1, bias=False)
         self.background = nn.Parameter(torch.zeros(1, side, side))
         nn.init.zeros_(self.head.weight)
+        carry(self.unfold, self.widen, *self.grow, self.unpatch, self.join)
 
     def forward(self, z: Tensor, drop: nn.Module) -> Tensor:
         """Return fp32 logits [N, 1, H, W] for z [N, L]; `drop` drops out features."""
@@ -119,6 +124,19 @@ class Decoder(nn.Module):
         fine = F.pixel_shuffle(self.unpatch(F.silu(h)), self.patch)
         output: Tensor = self.head(F.silu(self.join(F.silu(fine))))
         return output[:, :, : self.side, : self.side].float() + self.background
+
+
+def carry(*layers: nn.Module) -> None:
+    """Let layers keep the size of what goes through them (He et al. 2015).
+
+    As torch makes them they shrink it, and all that the image knows of z comes through them.
+    """
+    for layer in layers:
+        assert isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)
+        weight = layer.weight
+        inputs = len(weight) if isinstance(layer, nn.ConvTranspose2d) else weight[0].numel()
+        nn.init.normal_(weight, std=(2 / inputs) ** 0.5)
+        nn.init.zeros_(layer.bias)
 
 
 def padded(images: Tensor, multiple: int) -> Tensor:
@@ -150,12 +168,19 @@ class VAE(nn.Module):
 
     @torch.no_grad()
     def start_from(self, images: Tensor) -> None:
-        """Begin with each pixel at its mean over images uint8 [N, 1, H, W], with two half counts.
+        """Begin where learning begins: with what uint8 images [N, 1, H, W] say at once.
 
-        As Burda, Grosse & Salakhutdinov 2016 do; with few images it saves many steps.
+        Each pixel has its mean over the images, with two half counts (Burda, Grosse & Salakhutdinov
+        2016), and the posterior means are scaled to a deviation of 1 between images, so that the
+        decoder finds something in z before the KL has emptied it.
         """
         ink = (images.float() / 255).sum(0)
         self.decoder.background.copy_(torch.logit((ink + 0.5) / (len(images) + 1)))
+        mean, head = self.encode(images[:256].float() / 255).mean, self.encoder.head
+        scale = mean.std(0).clamp_min(1e-6)
+        head.weight[: self.latents] /= scale[:, None]
+        head.bias[: self.latents] = (head.bias[: self.latents] - mean.mean(0)) / scale
+        head.bias[self.latents :] = FIRST_LOG_SCALE
 
     def forward(self, images: Tensor, normal: Tensor) -> tuple[Tensor, Tensor]:
         """Return distortion and KL, nats [N] each; their sum is the negative ELBO."""

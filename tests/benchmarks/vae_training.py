@@ -47,7 +47,7 @@ class Settings:
     learning_rate: float = 4e-3
     weight_decay: float = 0.01
     dropout: float = 0.0
-    kl_warmup: float = 0.0
+    kl_warmup: float = 0.2
     """Share of the training in which the weight of the KL rises from 0 to 1."""
     warmup: float = 0.03
     ema: float = 0.998
