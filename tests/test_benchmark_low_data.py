@@ -28,10 +28,11 @@ SIDE = 4
 
 
 def tiny_vae(latents: int, dropout: float = 0.0) -> VAE:
-    """Return a VAE whose weights are all at work."""
+    """Return a VAE whose weights are all at work, with posteriors that are not too narrow."""
     vae = VAE(SIDE, latents=latents, channels=(4, 8), depth=1, patch=1, dropout=dropout)
     for parameter in vae.parameters():
         nn.init.normal_(parameter, std=0.3)
+    nn.init.normal_(vae.encoder.head.weight, std=0.05)
     return vae.eval()
 
 

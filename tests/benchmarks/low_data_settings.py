@@ -1,6 +1,6 @@
 """How long to train when data are few, and how the VAE is kept from learning them by heart.
 
-Found on validation images of MNIST, in short runs (LOG.md). The best weights on the way are taken,
+Found on validation images of MNIST, in short runs. The best weights on the way are taken,
 so steps are upper bounds; but the learning rate falls to 0 at their end.
 """
 
@@ -13,7 +13,7 @@ STEPS = ((100, 60, 100), (1_000, 100, 250), (10_000, 300, 1_200))
 """Training images up to, steps of train-prior and of train-decoder; above, those of the preset."""
 
 VAE = (
-    (100, Settings(steps=150, batch_size=64, kl_warmup=0.5, dropout=0.2)),
+    (100, Settings(steps=100, batch_size=64, kl_warmup=0.5, dropout=0.2)),
     (1_000, Settings(steps=300, batch_size=64, kl_warmup=0.3, dropout=0.2)),
     (10_000, Settings(kl_warmup=0.3, dropout=0.1)),
 )
