@@ -5,13 +5,15 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help install demo test test-slow lint format bench scaling curve clean
+.PHONY: help install demo test test-slow lint format bench scaling curve low-data agreement clean
 
 help:
 	@echo "make demo       set up, run the pipeline on the embedded glyphs into runs/demo"
 	@echo "make test       set up, run the tests (test-slow: the long ones)"
 	@echo "make lint       ruff and mypy        make format  ruff, in place"
 	@echo "make bench      speed of each stage  make scaling growth of time and memory with size"
+	@echo "make low-data   NP-DRAW and a VAE on few images of MNIST, in the same time"
+	@echo "make agreement  what the prior draws against what the encoder draws, MODEL=FILE"
 	@echo "make clean      remove .venv"
 
 .venv/installed: pyproject.toml constraints.txt
@@ -51,6 +53,14 @@ scaling: .venv/developer
 
 curve: .venv/developer
 	@$(BIN)/python -m tests.benchmarks.canvas_curve
+
+low-data: .venv/developer
+	@$(BIN)/python -m tests.benchmarks.low_data
+
+MODEL ?= runs/mnist/model.safetensors
+
+agreement: .venv/developer
+	@$(BIN)/python -m tests.benchmarks.agreement $(MODEL)
 
 clean:
 	rm -rf .venv

@@ -150,7 +150,7 @@ def fit(
     """The training loop: judge, draw samples, save, step."""
     device, settings, began = train.device, config.decoder, state.step
     group = state.group
-    every = max(50, settings.steps // 10)
+    every = max(10, settings.steps // 10)
     watched = held_out[torch.from_numpy(evenly_spaced(len(held_out), min(500, len(held_out))))]
     progress.start("train-decoder", settings.steps, scale=settings.batch_size, done=began)
     while True:

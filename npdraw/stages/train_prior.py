@@ -120,7 +120,7 @@ def fit(
     """The training loop: judge, draw samples (canvases, here), save, step."""
     device, settings, began = prior.position.device, config.prior, state.step
     group = state.group
-    every = max(50, settings.steps // 10)
+    every = max(10, settings.steps // 10)
     watched = held_out[torch.from_numpy(evenly_spaced(len(held_out), min(1000, len(held_out))))]
     progress.start(
         "train-prior", settings.steps, unit="drawings", scale=settings.batch_size, done=began

@@ -1,0 +1,37 @@
+"""How long to train when data are few, and how the VAE is kept from learning them by heart.
+
+Found on validation images of MNIST, in short runs. The best weights on the way are taken,
+so steps are upper bounds; but the learning rate falls to 0 at their end.
+"""
+
+from dataclasses import replace
+
+from npdraw.config import Config
+from tests.benchmarks.vae_training import Settings
+
+STEPS = ((100, 60, 100), (1_000, 100, 250), (10_000, 300, 1_200))
+"""Training images up to, steps of train-prior and of train-decoder; above, those of the preset."""
+
+VAE = (
+    (100, Settings(steps=100, batch_size=64, kl_warmup=0.5, dropout=0.2)),
+    (1_000, Settings(steps=300, batch_size=64, kl_warmup=0.3, dropout=0.2)),
+    (10_000, Settings(kl_warmup=0.3, dropout=0.1)),
+)
+"""Training images up to, settings; above, the defaults."""
+
+
+def npdraw_settings(config: Config, images: int) -> Config:
+    """Return `config` with as many steps as `images` training images bear, at most its own."""
+    for most, prior, decoder in STEPS:
+        if images <= most:
+            return replace(
+                config,
+                prior=replace(config.prior, steps=min(prior, config.prior.steps)),
+                decoder=replace(config.decoder, steps=min(decoder, config.decoder.steps)),
+            )
+    return config
+
+
+def vae_settings(images: int) -> Settings:
+    """Return how the VAE is trained on so many images; the clock may end it sooner."""
+    return next((settings for most, settings in VAE if images <= most), Settings())

@@ -1,0 +1,193 @@
+"""A plain convolutional VAE, to compare NP-DRAW with (Kingma & Welling 2014).
+
+One Gaussian vector stands for an image; the prior is the standard normal. The decoder is NP-DRAW's
+with a linear map from that vector in place of the way down from the canvas, and so about as large;
+the encoder is a way down of the same blocks.
+"""
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from npdraw.model.blocks import residual_blocks
+from npdraw.model.likelihood import Bernoulli
+
+LARGEST_LOG_SCALE = 4.0
+"""Log standard deviations of the posterior are kept within plus and minus so much."""
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """q(z | x): independent normal distributions, fp32 [N, L] each."""
+
+    mean: Tensor
+    log_scale: Tensor
+    """Logarithm of the standard deviation."""
+
+    def sample(self, normal: Tensor) -> Tensor:
+        """Return z [N, L] for standard normal numbers [N, L]; differentiable."""
+        return self.mean + self.log_scale.exp() * normal
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Return log q(z), [N]."""
+        return standard_normal((z - self.mean) / self.log_scale.exp()) - self.log_scale.sum(1)
+
+    def kl(self) -> Tensor:
+        """Return KL(q || N(0, 1)) in nats, [N] (Kingma & Welling, appendix B)."""
+        variance = (2 * self.log_scale).exp()
+        return (0.5 * (variance + self.mean.square() - 1) - self.log_scale).sum(1)
+
+
+def standard_normal(z: Tensor) -> Tensor:
+    """Return log N(z; 0, 1) summed over the last axis."""
+    return -0.5 * (z.square() + math.log(2 * math.pi)).sum(-1)
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """One posterior sample and its log densities, each [N], nats."""
+
+    distortion: Tensor
+    """-log p(x | z)."""
+    rate: Tensor
+    """log q(z | x) - log p(z)."""
+
+    @property
+    def log_weight(self) -> Tensor:
+        """log w = log p(x | z) + log p(z) - log q(z | x)."""
+        return -self.distortion - self.rate
+
+
+class Encoder(nn.Module):
+    """From images to the posterior: squares of pixels, then residual blocks and halvings."""
+
+    def __init__(
+        self, side: int, latents: int, channels: tuple[int, ...], depth: int, patch: int
+    ) -> None:
+        super().__init__()
+        self.patch, self.multiple = patch, patch * 2 ** (len(channels) - 1)
+        coarse = -(-side // self.multiple)
+        self.stem = nn.Conv2d(patch**2, channels[0], 3, padding=1)
+        self.down = nn.ModuleList(residual_blocks(c, depth) for c in channels)
+        self.shrink = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairwise(channels))
+        self.head = nn.Linear(channels[-1] * coarse**2, 2 * latents)
+        carry(self.stem, *self.shrink)
+
+    def forward(self, images: Tensor, drop: nn.Module) -> Gaussian:
+        """Return q for images [N, 1, H, W]; `drop` drops out features."""
+        patches = F.pixel_unshuffle(padded(images, self.multiple), self.patch)
+        h = self.stem(patches.contiguous(memory_format=torch.channels_last))
+        for blocks, shrink in zip(self.down, [*self.shrink, nn.Identity()], strict=True):
+            h = shrink(blocks(h))
+        mean, log_scale = self.head(drop(F.silu(h).flatten(1))).float().chunk(2, 1)
+        return Gaussian(mean, log_scale.clamp(-LARGEST_LOG_SCALE, LARGEST_LOG_SCALE))
+
+
+class Decoder(nn.Module):
+    """From z to one logit for each pixel: NP-DRAW's way up."""
+
+    def __init__(
+        self, side: int, latents: int, channels: tuple[int, ...], depth: int, patch: int
+    ) -> None:
+        super().__init__()
+        self.side, self.patch = side, patch
+        coarse = -(-side // (patch * 2 ** (len(channels) - 1)))
+        self.shape = channels[0], coarse, coarse
+        self.unfold = nn.Linear(latents, channels[0] * coarse**2)
+        self.widen = nn.Conv2d(channels[0], channels[-1], 3, padding=1)
+        self.middle = residual_blocks(channels[-1], depth)
+        pairs = list(pairwise(channels[::-1]))
+        self.grow = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for b, a in pairs)
+        self.up = nn.ModuleList(residual_blocks(a, depth) for _, a in pairs)
+        fine = max(8, channels[0] // patch**2)
+        self.unpatch = nn.Conv2d(channels[0], fine * patch**2, 1)
+        self.join = nn.Conv2d(fine, 2 * fine, 3, padding=1)
+        self.head = nn.Conv2d(2 * fine, 1, 3, padding=1, bias=False)
+        self.background = nn.Parameter(torch.zeros(1, side, side))
+        nn.init.zeros_(self.head.weight)
+        carry(self.unfold, self.widen, *self.grow, self.unpatch, self.join)
+
+    def forward(self, z: Tensor, drop: nn.Module) -> Tensor:
+        """Return fp32 logits [N, 1, H, W] for z [N, L]; `drop` drops out features."""
+        h = self.unfold(z).unflatten(1, self.shape)
+        h = h.contiguous(memory_format=torch.channels_last)
+        h = self.middle(self.widen(drop(F.silu(h))))
+        for grow, blocks in zip(self.grow, self.up, strict=True):
+            h = blocks(grow(h))
+        fine = F.pixel_shuffle(self.unpatch(F.silu(h)), self.patch)
+        output: Tensor = self.head(F.silu(self.join(F.silu(fine))))
+        return output[:, :, : self.side, : self.side].float() + self.background
+
+
+def carry(*layers: nn.Module) -> None:
+    """Let layers keep the size of what goes through them (He et al. 2015).
+
+    As torch makes them they shrink it, and all that the image knows of z comes through them.
+    """
+    for layer in layers:
+        assert isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)
+        weight = layer.weight
+        inputs = len(weight) if isinstance(layer, nn.ConvTranspose2d) else weight[0].numel()
+        nn.init.normal_(weight, std=(2 / inputs) ** 0.5)
+        nn.init.zeros_(layer.bias)
+
+
+def padded(images: Tensor, multiple: int) -> Tensor:
+    """Pad the sides of images to a multiple."""
+    height, width = images.shape[2:]
+    return F.pad(images, (0, -width % multiple, 0, -height % multiple))
+
+
+class VAE(nn.Module):
+    """Encoder, decoder, and the bound."""
+
+    def __init__(
+        self,
+        side: int,
+        *,
+        latents: int,
+        channels: tuple[int, ...],
+        depth: int,
+        patch: int,
+        dropout: float = 0.0,
+    ) -> None:
+        """Images are [1, side, side]; `channels`, `depth` and `patch` as in NP-DRAW's decoder."""
+        super().__init__()
+        self.latents = latents
+        self.likelihood = Bernoulli()
+        self.encoder = Encoder(side, latents, channels, depth, patch)
+        self.decoder = Decoder(side, latents, channels, depth, patch)
+        self.drop = nn.Dropout(dropout)
+
+    @torch.no_grad()
+    def start_from(self, images: Tensor) -> None:
+        """Begin with each pixel at its mean over images uint8 [N, 1, H, W], with two half counts.
+
+        As Burda, Grosse & Salakhutdinov 2016 do; with few images it saves many steps.
+        """
+        ink = (images.float() / 255).sum(0)
+        self.decoder.background.copy_(torch.logit((ink + 0.5) / (len(images) + 1)))
+
+    def forward(self, images: Tensor, normal: Tensor) -> tuple[Tensor, Tensor]:
+        """Return distortion and KL, nats [N] each; their sum is the negative ELBO."""
+        q = self.encode(images)
+        return -self.log_likelihood(images, q.sample(normal)), q.kl()
+
+    def encode(self, images: Tensor) -> Gaussian:
+        """Return q(z | x)."""
+        q: Gaussian = self.encoder(images, self.drop)
+        return q
+
+    def log_likelihood(self, images: Tensor, z: Tensor) -> Tensor:
+        """Return log p(x | z), [N]."""
+        return self.likelihood.log_prob(self.decoder(z, self.drop), images)
+
+    @torch.no_grad()
+    def weigh(self, images: Tensor, q: Gaussian, normal: Tensor) -> Weighted:
+        """Draw one sample z ~ q for each image; `normal` is [N, L]."""
+        z = q.sample(normal)
+        return Weighted(-self.log_likelihood(images, z), q.log_prob(z) - standard_normal(z))
