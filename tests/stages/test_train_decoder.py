@@ -412,7 +412,7 @@ def test_learning_rates_of_both_phases(
         ("parse_weight", 7.0),
         ("final_parse_weight", 3.0),
         ("parse_until", 0.9),
-        ("canvas_weight", 2.0),
+        ("canvas_weight", 3.0),
         ("kl_weight", 0.25),
         ("hard_fraction", 0.9),
         ("wake", 0.5),
@@ -450,7 +450,7 @@ def test_the_best_average_is_stored(
         return dict.fromkeys(("nll", "elbo", "rate", "distortion", "canvas_mse"), nats)
 
     monkeypatch.setattr(stage, "validate", validate)
-    longer = stages.configured(decoder={"steps": 60})
+    longer = stages.configured(decoder={"steps": 20})
     result = longer.train_decoder(made.parse, made.prior, tmp_path / "m")
     log = metrics(tmp_path / "m")
     assert len(log) == 3

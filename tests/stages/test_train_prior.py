@@ -225,7 +225,7 @@ def test_the_loss_falls_on_a_small_problem(stages: Any, trained: Any, metrics: A
     prior, _, _ = read_prior(trained.prior)
     learnt = stage.validate(prior.eval(), drawings_of(read_parse(trained.parse))[: stages.train])
     for name in ("validation_nats", "whether_nats", "where_nats", "what_nats"):
-        assert learnt[name] < 0.9 * log[0][name]
+        assert learnt[name] < 0.95 * log[0][name]
     # Of forty images nothing general about whether is learnt; of parts there is.
     assert log[-1]["what_nats"] < 0.97 * log[0]["what_nats"]
 
@@ -243,7 +243,7 @@ def test_the_best_average_is_stored(
         return dict.fromkeys(("validation_nats", "whether_nats", "where_nats", "what_nats"), nats)
 
     monkeypatch.setattr(stage, "validate", validate)
-    longer = stages.configured(prior={"steps": 200})
+    longer = stages.configured(prior={"steps": 40})
     result = longer.train_prior(made.parse, tmp_path / "p")
     log = metrics(tmp_path / "p")
     assert len(log) == 5
