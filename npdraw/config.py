@@ -43,6 +43,7 @@ class ParseConfig:
     compositing: str = setting("max", "max: light strokes on dark; over: later steps cover")
     threshold: float = setting(0.5, "a part is painted if it lowers the squared error by more")
     sweeps: int = setting(5, "most passes over the steps where placements overlap")
+    shift: int = setting(0, "few images: also take them moved by up to so many pixels")
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -65,6 +66,7 @@ class ParseConfig:
             f"compositing {self.compositing!r}, not max or over",
         )
         _require(self.threshold >= 0, f"threshold {self.threshold} is negative")
+        _require(0 <= self.shift <= 4, f"shift {self.shift}, not in 0..4")
         _require(self.sweeps >= 1, f"sweeps {self.sweeps}; at least 1")
 
 

@@ -106,6 +106,7 @@ OUT_OF_RANGE = [
     (ParseConfig, "compositing", ["min"]),
     (ParseConfig, "threshold", [-0.1]),
     (ParseConfig, "sweeps", [0]),
+    (ParseConfig, "shift", [-1, 5]),
     (PriorConfig, "width", [0]),
     (PriorConfig, "depth", [0]),
     (PriorConfig, "heads", [0]),

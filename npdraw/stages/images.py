@@ -1,10 +1,12 @@
 """The images of a pipeline: found again by later stages, checked, and split."""
 
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from npdraw.artifacts import Header
@@ -29,7 +31,7 @@ class TrainingImages:
     """What is kept of the training set; the last images of it are the validation split."""
 
     images: Tensor
-    """uint8 [N, C, H, W], training images first."""
+    """uint8 [N, C, H, W], training images first, moved copies of them included."""
     validation: int
     """How many of the last are for validation."""
     source: Source
@@ -56,7 +58,10 @@ def training_images(
     *,
     strict: bool = False,
 ) -> TrainingImages:
-    """Load the training images, keep the first `limit` and split validation off."""
+    """Load the training images, keep the first `limit`, split validation off, and `shift` the rest.
+
+    The `train` of the record counts moved copies; its digest is that of the images kept.
+    """
     loaded = load(
         source,
         "train",
@@ -71,13 +76,34 @@ def training_images(
     validation = validation_size(source, len(kept), len(loaded.images))
     dataset = {
         "name": source.name,
-        "train": len(kept) - validation,
+        "train": (len(kept) - validation) * moves(config),
         "validation": validation,
         "image_shape": list(kept.shape[1:]),
         "binarized": True,
         "digest": digest(kept),
     }
-    return TrainingImages(torch.tensor(kept), validation, source, dataset)
+    train, held_out = torch.tensor(kept).split([len(kept) - validation, validation])
+    images = torch.cat([shifted(train, config.shift), held_out])
+    return TrainingImages(images, validation, source, dataset)
+
+
+def moves(config: ParseConfig) -> int:
+    """Return how many times a training image is taken, each time moved differently."""
+    return (2 * config.shift + 1) ** 2
+
+
+def shifted(images: Tensor, most: int) -> Tensor:
+    """Return images [N, C, H, W] moved by each of -most..most pixels down and to the right.
+
+    What comes in at the edges is 0. [N * (2 * most + 1) ** 2, C, H, W], all images of one move
+    after those of another.
+    """
+    height, width = images.shape[2:]
+    framed = F.pad(images, (most, most, most, most))
+    places = range(2 * most + 1)
+    return torch.cat(
+        [framed[:, :, y : y + height, x : x + width] for y, x in product(places, places)]
+    )
 
 
 def same_images(
@@ -99,7 +125,7 @@ def same_images(
     source = find_source(header, made_from, given)
     if source.name != recorded["name"]:
         return training_images(source, root, config, None, progress)
-    limit = recorded["train"] + recorded["validation"]
+    limit = recorded["train"] // moves(config) + recorded["validation"]
     hint = "Name the right images with --data or --data-root, or parse these first."
     try:
         images = training_images(source, root, config, limit, progress)

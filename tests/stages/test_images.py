@@ -1,6 +1,7 @@
 """The images of a pipeline, split, found again and checked by later stages."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,31 @@ def test_the_last_images_are_for_validation(stages: Any) -> None:
     assert torch.equal(found.train, torch.from_numpy(images[: stages.train]))
     assert torch.equal(found.held_out, torch.from_numpy(images[stages.train :]))
     assert torch.equal(found.images, torch.from_numpy(images))
+
+
+def test_moved_images_join_the_training_split_only(stages: Any) -> None:
+    images = np.load(stages.npz)["train"][:, None]
+    config = replace(stages.config.parse, shift=1)
+    found = training_images(parse_source(stages.source), Path(), config, None, stages.Recorder())
+    assert torch.equal(found.held_out, torch.from_numpy(images[stages.train :]))
+    assert found.dataset["train"] == len(found.train) == 9 * stages.train
+    padded = np.pad(images[: stages.train], [(0, 0), (0, 0), (1, 1), (1, 1)])
+    moved = {  # by pixels down and to the right
+        (down, right): padded[:, :, 1 - down : 9 - down, 1 - right : 9 - right]
+        for down in (-1, 0, 1)
+        for right in (-1, 0, 1)
+    }
+    assert np.array_equal(moved[0, 0], images[: stages.train])
+    expected = sorted(image.tobytes() for copies in moved.values() for image in copies)
+    assert sorted(image.numpy().tobytes() for image in found.train) == expected
+
+
+def test_moved_images_come_back(stages: Any, tmp_path: Path) -> None:
+    moved = stages.configured(parse={"shift": 1})
+    moved.parse(tmp_path / "p", limit=20)
+    found = same(moved, tmp_path / "p", None)
+    assert found.dataset == read_header(tmp_path / "p").dataset
+    assert (len(found.images), found.dataset["validation"]) == (9 * 10 + 10, 10)
 
 
 def test_the_source_is_given_or_found_beside_the_artifact(stages: Any, parse: Path) -> None:

@@ -153,6 +153,7 @@ def test_every_setting_counts(stages: Any, made: Any, tmp_path: Path) -> None:
         "threshold": 2.0,
         "sweeps": 1,
         "image_size": 12,
+        "shift": 1,
     }.items():
         out = tmp_path / name
         stages.configured(parse={name: value}).parse(out)

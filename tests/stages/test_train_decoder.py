@@ -344,6 +344,21 @@ def test_held_out_images_are_not_trained_on(
     assert float(batches.mean((1, 2, 3)).max()) < 0.9
 
 
+def test_moved_images_are_trained_on(
+    stages: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dot = np.zeros((20, 8, 8), np.uint8)
+    dot[:, 4:6, 4:6] = 255
+    settings = {"parse": {"shift": 1, "parts": 2}, "decoder": {"batch_size": 90, "steps": 1}}
+    few = stages.from_images(tmp_path / "few.npz", dot).configured(**settings)
+    few.parse(tmp_path / "parse")
+    few.train_prior(tmp_path / "parse", tmp_path / "prior")
+    seen = seen_in_training(monkeypatch)
+    few.train_decoder(tmp_path / "parse", tmp_path / "prior", tmp_path / "m")
+    corners = {tuple(np.argwhere(image[0].numpy())[0]) for image in seen[0][0]}
+    assert corners == {(row, column) for row in (3, 4, 5) for column in (3, 4, 5)}
+
+
 def test_the_schedules(stages: Any) -> None:
     settings = DecoderConfig(
         steps=100,
