@@ -149,6 +149,7 @@ def test_few_images_get_few_steps() -> None:
     assert npdraw_settings(full, 55_000) == full
     steps = [npdraw_settings(full, n).decoder.steps for n in (40, 580, 5_940, 55_000)]
     assert steps == sorted(set(steps))
+    assert [npdraw_settings(full, n).parse.shift for n in (40, 580, 5_940)] == [1, 1, 0]
     assert vae_settings(40) != vae_settings(55_000) == Settings()
 
 

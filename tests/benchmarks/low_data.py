@@ -30,7 +30,7 @@ from npdraw.datasets import (
 )
 from npdraw.errors import NpdrawError
 from npdraw.stages.eval_nll import eval_nll
-from npdraw.stages.images import training_images
+from npdraw.stages.images import moves, training_images
 from npdraw.stages.loading import read_model
 from npdraw.stages.parse import parse
 from npdraw.stages.runtime import Runtime
@@ -117,14 +117,14 @@ def npdraw_line(task: Task, config: Config, folder: Path, progress: Told) -> Lin
     names = ("nll", "nll_se", "elbo", "rate", "distortion")
     return {
         "model": "NP-DRAW",
-        **_facts(task, artifact.header.dataset),
+        **_facts(task, config, artifact.header.dataset),
         **_sizes(model, model.decoder),
         "seconds": round(seconds, 1),
         "steps": trained["steps"],
         "best_step": trained["best_step"],
         "validation": trained["elbo"],
         **{name: figures[name] for name in names},
-        "settings": {name: changes[name] for name in ("prior", "decoder")},
+        "settings": changes,
     }
 
 
@@ -165,7 +165,7 @@ def vae_line(
         nll, rate, distortion = evaluate(model, binary, index, task.samples, task.seed).T
     return {
         "model": "VAE",
-        **_facts(task, data.dataset),
+        **_facts(task, config, data.dataset),
         **_sizes(model, model.decoder),
         "seconds": round(trained.seconds, 1),
         "steps": trained.steps,
@@ -180,10 +180,10 @@ def vae_line(
     }
 
 
-def _facts(task: Task, dataset: dict[str, Any]) -> Line:
+def _facts(task: Task, config: Config, dataset: dict[str, Any]) -> Line:
     return {
         "limit": task.limit,
-        "train": dataset["train"],
+        "train": dataset["train"] // moves(config.parse),
         "held_out": dataset["validation"],
         "samples": task.samples,
         "images": task.images,
