@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help install demo test test-slow lint format bench scaling curve low-data agreement clean
+.PHONY: help install demo test test-slow lint format bench scaling curve low-data agreement pictures clean
 
 help:
 	@echo "make demo       set up, run the pipeline on the embedded glyphs into runs/demo"
@@ -14,6 +14,7 @@ help:
 	@echo "make bench      speed of each stage  make scaling growth of time and memory with size"
 	@echo "make low-data   NP-DRAW and a VAE on few images of MNIST, in the same time"
 	@echo "make agreement  what the prior draws against what the encoder draws, MODEL=FILE"
+	@echo "make curve      likelihood against canvas error    make pictures  those of the README"
 	@echo "make clean      remove .venv"
 
 .venv/installed: pyproject.toml constraints.txt
@@ -61,6 +62,9 @@ MODEL ?= runs/mnist/model.safetensors
 
 agreement: .venv/developer
 	@$(BIN)/python -m tests.benchmarks.agreement $(MODEL)
+
+pictures: .venv/developer
+	@$(BIN)/python -m tests.benchmarks.pictures mnist omniglot
 
 clean:
 	rm -rf .venv
