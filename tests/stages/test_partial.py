@@ -189,9 +189,11 @@ def test_other_models_and_images_are_other_settings(
         stages.eval_nll(trained.model, source=other.source, out=stopped)
 
 
-def test_force_starts_afresh(stages: Any, trained: Any, stopped: Path) -> None:
-    result = stages.eval_nll(trained.model, out=stopped, batch_size=BATCH, force=True)
-    assert result["resumed_from"] == 0
+def test_force_starts_afresh(stages: Any, trained: Any, stopped: Path, crash: Any) -> None:
+    with pytest.raises(MemoryError):  # before anything is saved
+        stages.eval_nll(trained.model, out=stopped, batch_size=BATCH, force=True, progress=crash(5))
+    assert [path.name for path in run_folder(stopped).iterdir()] == ["lock"]
+    assert stages.eval_nll(trained.model, out=stopped, batch_size=BATCH)["resumed_from"] == 0
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "empty", "another shape"])
