@@ -29,7 +29,7 @@ COMMANDS: Mapping[str, str] = {
     "model": "npdraw train-decoder",
     "drawings": "npdraw sample",
 }
-"""The command that makes each kind; a checkpoint is made by either training command."""
+"""The command that makes each kind; a checkpoint is made by what goes on from it."""
 
 DTYPES: Mapping[str, tuple[str, int]] = {
     "I64": ("int64", 8),
@@ -280,6 +280,6 @@ def damaged(path: Path, kind: str | None, reason: str) -> ArtifactError:
 
 def _command(kind: str | None) -> str:
     if kind == "checkpoint":
-        return "the same training command"
+        return "the same command"
     *others, last = COMMANDS.values()
     return COMMANDS[kind] if kind else f"{', '.join(others)} or {last}"

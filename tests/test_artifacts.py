@@ -509,7 +509,7 @@ def test_another_schema_is_named_with_the_one_expected(file: Path, schema: int, 
         ("prior", "npdraw train-prior"),
         ("model", "npdraw train-decoder"),
         ("drawings", "npdraw sample"),
-        ("checkpoint", "the same training command"),
+        ("checkpoint", "the same command"),
         (None, "npdraw parse, npdraw train-prior, npdraw train-decoder or npdraw sample"),
     ],
 )

@@ -24,6 +24,8 @@ def eval_nll(
 ) -> None:
     """Estimate the negative log-likelihood of the test images, in nats per image.
 
+    With --out the same command goes on where it was stopped.
+
     Examples:
 
         npdraw eval-nll --samples 5 --images 100

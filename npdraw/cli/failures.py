@@ -71,6 +71,8 @@ def explain(error: BaseException, command: str, arguments: Sequence[str]) -> Npd
 
 def _interrupted(error: BaseException, arguments: Sequence[str]) -> StoppedError:
     message, hint = "stopped", _again("start again", arguments)
+    if arguments[:1] == ["eval-nll"] and not _has(arguments, "--out"):
+        hint = f"With --out FILE a stop keeps what is done. {hint}"
     if isinstance(error, Terminated) and environment().size > 1:  # by torchrun, who knows why
         message = "stopped, or another process of this group has ended"
         hint = f"{_KILLED} {_again('go on', arguments)}"
@@ -90,6 +92,10 @@ def _again(purpose: str, arguments: Sequence[str]) -> str:
     else:
         start = "torchrun ... -m npdraw"
     return f"To {purpose}: {start} {shlex.join(kept)}"
+
+
+def _has(arguments: Sequence[str], flag: str) -> bool:
+    return any(word == flag or word.startswith(f"{flag}=") for word in arguments)
 
 
 def one_process(words: Sequence[str]) -> None:

@@ -1,24 +1,35 @@
 """Stage 4: the likelihood of test images, by importance sampling (model.md section 7)."""
 
 import math
-import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from npdraw.artifacts import check_place
 from npdraw.datasets import binarize, digest, evenly_spaced, load
 from npdraw.errors import UsageError
+from npdraw.model.latents import Factors
 from npdraw.model.npdraw import NPDraw
+from npdraw.stages.checkpoint import CHECKPOINT
 from npdraw.stages.distributed import by_first, chunks, filled, joined
+from npdraw.stages.group import Group
 from npdraw.stages.images import find_source
 from npdraw.stages.loading import read_model
 from npdraw.stages.noise import uniform
-from npdraw.stages.output import check_output, read_json, write_json
+from npdraw.stages.output import Identity, clear, locked, read_json, write_json
+from npdraw.stages.partial import Partial
 from npdraw.stages.progress import Progress
 from npdraw.stages.runtime import Runtime, send
+from npdraw.stages.stop import Stop
+
+FIGURES = 4
+"""Of an image: nll, rate, distortion, canvas error."""
+
+PASSES = 25
+"""Passes through the model, of a batch each, from one chance to stop to the next (about 2 s)."""
 
 
 def eval_nll(
@@ -41,10 +52,14 @@ def eval_nll(
     the true value in expectation for every S. "published" puts the analytic KL in place of
     `log q - log p` and is no bound. All test images, or `images` of them evenly spaced over the
     split, binarised once from `seed`; the result repeats exactly and does not depend on
-    `batch_size`. Processes started by torchrun share the batches, with the same result.
+    `batch_size`: how many drawings are weighed at once, of as many images or of fewer. Processes
+    started by torchrun share the images, with the same result. With `out` a stop or a crash
+    loses little: the same call goes on, to the result that it would have had.
+
+    Raises:
+        StoppedError: a signal came; with `out` what was done is saved.
+        UsageError, BusyError, ArtifactError: see `output.locked` and `output.resumable`.
     """
-    if out is not None:
-        check_output(out, (model_path,))
     device = runtime.start()
     model, config, artifact = read_model(model_path)
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -60,7 +75,7 @@ def eval_nll(
         progress.note(note)
     chosen = evenly_spaced(len(loaded.images), images or len(loaded.images))
     binary = torch.from_numpy(binarize(loaded.images, seed)[chosen])
-    settings = {
+    settings: dict[str, Any] = {
         "model": artifact.header.digest,
         "data": digest(binary.numpy()),
         "samples": samples,
@@ -69,61 +84,99 @@ def eval_nll(
         "seed": seed,
         "precision": runtime.chosen(device),
     }
-    with joined(device) as group:
-        earlier: dict[str, Any] | None = by_first(
-            group, lambda: _earlier(out, settings, force=runtime.force)
-        )
-        if earlier is not None:
-            return earlier
-        began = time.perf_counter()
-        figures = torch.zeros(len(binary), 4, dtype=torch.float64)
-        nll = torch.zeros(0)  # of what this process has done
-        progress.start("eval-nll", len(binary))
-        for _, part in chunks(group, len(binary), batch_size):
+    identity = Identity(
+        {name: settings[name] for name in ("samples", "images", "estimator", "precision")},
+        {"digest": settings["data"]},
+        {"model": settings["model"]},
+        seed,
+    )
+    with joined(device) as group, ExitStack() as held:
+        stop = Stop(group)
+        partial = Partial(len(binary), FIGURES, group)
+        if out is not None:  # else nothing is kept, and a signal acts at once
+            folder = held.enter_context(locked(out, model_path, group=group))
+            held.enter_context(stop)
+            earlier = by_first(group, lambda: _earlier(out, folder, settings, force=runtime.force))
+            if earlier is not None:
+                return {**earlier, "resumed_from": len(binary)}
+            partial.resume(out, folder, identity, force=runtime.force)
+        resumed_from = partial.done
+
+        def figures_of(part: slice) -> Tensor:
             x = send(binary[part], device).float()
             index = [int(i) for i in chosen[part]]
             noise = send(uniform("eval", seed, index, (samples, model.layout.steps, 3)), device)
             with torch.no_grad(), runtime.autocast(device):
-                figures[part] = weigh(model, x, noise, estimator).cpu()
-            nll = torch.cat([nll, figures[part, 0]])
-            done = min(group.size * len(nll), len(binary))  # the others are about as far
-            progress.update(done, nll=float(nll.mean()))
-        progress.finish()
-        figures = filled(group, figures)
-        seconds = time.perf_counter() - began
-        result = _result(figures, binary[0].numel(), settings) | {"seconds": seconds}
-        result["settings"] = settings
+                return weigh(model, x, noise, estimator, side_by_side(samples, batch_size)).cpu()
+
+        chunk = batch_size // side_by_side(samples, batch_size)
+        fill(partial, figures_of, chunk, group, stop, progress)
 
         def write() -> dict[str, Any]:
+            result = _result(partial.figures, binary[0].numel(), settings)
+            result |= {"seconds": partial.seconds, "resumed_from": resumed_from}
+            result["settings"] = settings
             if out is None:
                 return result
             write_json(out, result)
+            clear(folder)
             return result | {"out": str(out)}
 
         written: dict[str, Any] = by_first(group, write)
         return written
 
 
-def weigh(model: NPDraw, images: Tensor, noise: Tensor, estimator: str) -> Tensor:
-    """Return nll, rate, distortion and canvas error of each image, float64 [N, 4].
+def side_by_side(samples: int, batch_size: int) -> int:
+    """Return how many samples of an image are weighed at once.
 
-    Images [N, C, H, W] in {0, 1}; `noise` [N, S, T, 3] in [0, 1), a row for each sample. Rate and
-    distortion are means over the samples, the canvas error is that of the first one.
+    Few images with many samples each make the same batch as many images, at the same speed, and
+    are done sooner, so that one can stop.
+    """
+    return min(batch_size, -(-samples // PASSES))
+
+
+def fill(
+    partial: Partial,
+    figures_of: Callable[[slice], Tensor],
+    chunk: int,
+    group: Group,
+    stop: Stop,
+    progress: Progress,
+) -> None:
+    """The loop over the images: `chunk` for each process, tell, save, stop if asked to."""
+    images = len(partial.figures)
+    progress.start("eval-nll", images, done=partial.done)
+    while partial.done < images:
+        begin = partial.done
+        figures = torch.zeros_like(partial.figures[begin : begin + chunk * group.size])
+        for _, part in chunks(group, len(figures), chunk):
+            figures[part] = figures_of(slice(begin + part.start, begin + part.stop))
+        partial.add(filled(group, figures))
+        progress.update(partial.done, nll=float(partial.figures[: partial.done, 0].mean()))
+        stop.agree()
+        partial.save(now=stop.signal != 0)
+        stop.leave(partial.done, images, "image")
+    progress.finish()
+
+
+def weigh(model: NPDraw, images: Tensor, noise: Tensor, estimator: str, side: int = 1) -> Tensor:
+    """Return nll, rate, distortion and canvas error of each image, float64 [N, FIGURES].
+
+    Images [N, C, H, W] in {0, 1}; `noise` [N, S, T, 3] in [0, 1), a row for each sample, of which
+    `side` go through the model at once. Rate and distortion are means over the samples, the canvas
+    error is that of the first one.
     """
     q = model.encode(images)  # once, not for every sample
-    weighted = [model.weigh(images, q, noise[:, s]) for s in range(noise.shape[1])]
-    log_weights = [
-        w.log_weight if estimator == "importance" else -w.distortion - w.analytic_rate
-        for w in weighted
-    ]
+    weighted = []
+    for some in noise.transpose(0, 1).split(side):  # [S, N, T, 3] -> [side, N, T, 3]
+        rows = Factors(*(torch.cat([x] * len(some)) for x in (q.whether, q.where, q.what)))
+        w = model.weigh(torch.cat([images] * len(some)), rows, some.flatten(0, 1))
+        gap = w.rate if estimator == "importance" else w.analytic_rate
+        terms = torch.stack([-w.distortion - gap, w.rate, w.distortion, w.canvas_error])
+        weighted.append(terms.unflatten(1, (len(some), len(images))))
+    log_weights, rate, distortion, canvas_error = torch.cat(weighted, 1).double()  # [S, N]
     return torch.stack(
-        [
-            -log_mean_exp(torch.stack(log_weights).double()),
-            torch.stack([w.rate for w in weighted]).double().mean(0),
-            torch.stack([w.distortion for w in weighted]).double().mean(0),
-            weighted[0].canvas_error.double(),
-        ],
-        1,
+        [-log_mean_exp(log_weights), rate.mean(0), distortion.mean(0), canvas_error[0]], 1
     )
 
 
@@ -132,20 +185,21 @@ def log_mean_exp(log_weights: Tensor) -> Tensor:
     return torch.logsumexp(log_weights, 0) - math.log(len(log_weights))
 
 
-def _earlier(out: Path | None, settings: dict[str, Any], *, force: bool) -> dict[str, Any] | None:
+def _earlier(
+    out: Path, folder: Path, settings: dict[str, Any], *, force: bool
+) -> dict[str, Any] | None:
     """Return the result that is there already, if it has these settings."""
-    if out is None:
+    if not out.exists():
         return None
-    if out.exists():
-        earlier = read_json(out)
-        if earlier.get("settings") == settings:
-            return earlier | {"out": str(out), "up_to_date": True}
-        if not force:
-            raise UsageError(
-                f"{out} is there with other settings or is not a result of eval-nll",
-                hint="Choose another --out, or --force to replace it.",
-            )
-    check_place(out)
+    earlier = read_json(out)
+    if earlier.get("settings") == settings:
+        return earlier | {"out": str(out), "up_to_date": True}
+    # What was begun with --force goes on without it.
+    if not force and not (folder / CHECKPOINT).exists():
+        raise UsageError(
+            f"{out} is there with other settings or is not a result of eval-nll",
+            hint="Choose another --out, or --force to replace it.",
+        )
     return None
 
 

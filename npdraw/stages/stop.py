@@ -1,4 +1,4 @@
-"""Stopping a training by INT or TERM: finish the step, save, leave (interface.md, rule 7)."""
+"""Stopping a stage by INT or TERM: finish the step, save, leave (interface.md, rule 7)."""
 
 import signal
 from types import FrameType
@@ -43,7 +43,7 @@ class Stop:
             signal.signal(number, handler)  # type: ignore[arg-type]
         self._previous.clear()
 
-    def leave(self, step: int, steps: int) -> None:
+    def leave(self, step: int, steps: int, unit: str = "step") -> None:
         """Raise `StoppedError` if it was agreed to stop; call it after saving."""
         if self.signal:
-            raise StoppedError(f"stopped at step {step} of {steps}", signal_number=self.signal)
+            raise StoppedError(f"stopped at {unit} {step} of {steps}", signal_number=self.signal)

@@ -183,6 +183,17 @@ def test_stopped_commands_say_how_to_go_on_without_starting_afresh(
     assert hint == f"Hint: It is saved. To go on: npdraw train-prior '{parse}' --steps 9"
 
 
+def test_an_evaluation_that_kept_nothing_says_how_to_keep_it() -> None:
+    again = "To start again: npdraw eval-nll --samples 500"
+    keep = "With --out FILE a stop keeps what is done. "
+    for arguments, hint in (
+        (["eval-nll", "--samples", "500"], keep + again),
+        (["eval-nll", "--samples", "500", "--out", "e.json"], f"{again} --out e.json"),
+        (["eval-nll", "--samples", "500", "--out=e.json"], f"{again} --out=e.json"),
+    ):
+        assert failures.explain(KeyboardInterrupt(), arguments[0], arguments).hint == hint
+
+
 def test_out_of_memory_names_the_batch_size() -> None:
     for arguments, hint in (
         (["sample", "--batch-size", "64"], "Lower --batch-size (now 64)"),

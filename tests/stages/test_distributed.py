@@ -331,6 +331,36 @@ def test_a_stopped_training_goes_on_to_the_figures_of_one_process(
 
 
 @pytest.mark.slow
+def test_a_stopped_evaluation_goes_on_with_another_number_of_processes(
+    start: Path, single: Path, tmp_path: Path
+) -> None:
+    arguments = ["eval-nll", str(single / "model.safetensors"), "--data", "npz:bars.npz"]
+    arguments += ["--images", "80", "--samples", "200", "--batch-size", "10"]  # one at a time
+    one(*arguments, "--out", str(tmp_path / "one.json"), cwd=start)
+    out = tmp_path / "two.json"
+    with started(command(*arguments, "--out", str(out)), start) as process:
+        end = time.monotonic() + TIMEOUT
+        while not (tmp_path / "two.json.run/lock").exists():
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < end
+            time.sleep(0.005)
+        time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        printed, said = process.communicate(timeout=TIMEOUT)
+    error = json.loads(printed)["error"]
+    assert error["code"] == "stopped", said
+    images = int(read_header(tmp_path / "two.json.run/checkpoint.safetensors").metrics["images"])
+    assert error["message"] == f"stopped at image {images} of 80"
+    assert 0 < images < 80
+
+    one(*arguments, "--out", str(out), cwd=start)
+    together, alone = (json.loads((tmp_path / f"{n}.json").read_text()) for n in ("two", "one"))
+    assert (together.pop("resumed_from"), alone.pop("resumed_from")) == (images, 0)
+    assert together.pop("seconds") > 0 < alone.pop("seconds")
+    assert together == alone
+
+
+@pytest.mark.slow
 def test_when_one_process_dies_the_other_ends(start: Path, single: Path, tmp_path: Path) -> None:
     out = tmp_path / "p.safetensors"
     arguments = ("train-prior", str(single / "parse.safetensors"), "--out", str(out))

@@ -14,7 +14,8 @@ from npdraw.artifacts import read_header
 from npdraw.datasets import binarize
 from npdraw.errors import ArtifactError, DataError, UsageError
 from npdraw.model.npdraw import NPDraw
-from npdraw.stages.eval_nll import log_mean_exp
+from npdraw.stages import eval_nll as stage
+from npdraw.stages.eval_nll import log_mean_exp, side_by_side
 from npdraw.stages.loading import read_model
 from npdraw.stages.noise import uniform
 
@@ -32,8 +33,9 @@ KEYS = {
     "estimator",
     "canvas_mse",
     "seconds",
+    "resumed_from",
 }
-"""What interface.md promises of `npdraw eval-nll --json`."""
+"""The keys of `npdraw eval-nll --json`."""
 
 FIGURES = ("nll", "nll_se", "elbo", "rate", "distortion", "bits_per_dim", "canvas_mse")
 
@@ -75,11 +77,18 @@ def slow(
     return {name: np.array(values) for name, values in terms.items()}
 
 
+@pytest.mark.parametrize("passes", [25, pytest.param(2, id="3 and 2 samples side by side")])
 @pytest.mark.parametrize("estimator", ["importance", "published"])
 def test_figures_equal_a_slow_computation(
-    estimator: str, stages: Any, trained: Any, slow_paint: Any
+    estimator: str,
+    passes: int,
+    stages: Any,
+    trained: Any,
+    slow_paint: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    samples, seed, count = 4, 7, 6
+    monkeypatch.setattr(stage, "PASSES", passes)
+    samples, seed, count = 5, 7, 6
     result = stages.eval_nll(
         trained.model, samples=samples, images=count, seed=seed, estimator=estimator
     )
@@ -146,6 +155,27 @@ def test_batches_do_not_show(precision: str, stages: Any, trained: Any) -> None:
             assert parts[name] == pytest.approx(whole[name], rel=1e-5), name
 
 
+def test_samples_side_by_side_do_not_show(stages: Any, trained: Any) -> None:
+    apart = stages.eval_nll(trained.model, samples=130, images=7, batch_size=1)
+    for size in (2, 12, 100):  # 2, 6 and 6 samples at once, of 1, 2 and 7 images
+        together = stages.eval_nll(trained.model, samples=130, images=7, batch_size=size)
+        for name in FIGURES:
+            assert together[name] == pytest.approx(apart[name], rel=1e-5), name
+
+
+@pytest.mark.parametrize(
+    ("samples", "batch_size", "side"),
+    [(1, 100, 1), (25, 100, 1), (26, 100, 2), (50, 100, 2), (500, 100, 20), (9999, 100, 100)],
+)
+def test_a_chance_to_stop_comes_after_25_batches(
+    samples: int, batch_size: int, side: int, stages: Any, trained: Any
+) -> None:
+    assert side_by_side(samples, batch_size) == side
+    assert side_by_side(samples, 1) == 1
+    passes = -(-samples // side)
+    assert passes <= 25 or side == batch_size
+
+
 def test_a_number_repeats_exactly_and_belongs_to_its_seed(stages: Any, trained: Any) -> None:
     torch.rand(9)
     first, again, other = (stages.eval_nll(trained.model, seed=seed) for seed in (0, 0, 1))
@@ -169,7 +199,7 @@ def test_images_are_evenly_spaced_and_binarised_once(
     stages.eval_nll(trained.model, images=5, seed=2, batch_size=2, progress=progress)
     assert torch.equal(torch.cat(seen), binary[[0, 4, 9, 14, 19]])
     assert [len(chunk) for chunk in seen] == [2, 2, 1]  # encoded once, not for every sample
-    assert progress.tasks == [("eval-nll", 5, {})]
+    assert progress.tasks == [("eval-nll", 5, {"done": 0})]
     assert progress.counts == [2, 4, 5, -1]
     for wrong in (stages.test + 1, 10**9):
         with pytest.raises(UsageError, match="--images"):
@@ -199,7 +229,12 @@ def test_a_result_file_is_kept_while_it_is_up_to_date(
     before = out.read_bytes()
     monkeypatch.setattr(NPDraw, "encode", None)  # would fail if it were called
     again = stages.eval_nll(trained.model, out=out)
-    assert again == {**result, "out": str(out), "up_to_date": True}
+    assert again == {
+        **result,
+        "out": str(out),
+        "up_to_date": True,
+        "resumed_from": stages.test,
+    }
 
     for changed in (
         {"samples": 2},
@@ -274,7 +309,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_work(
 ) -> None:
     (tmp_path / "file").write_bytes(b"")
     seen = stages.Recorder()
-    with pytest.raises(UsageError, match="would lie below a file"):
+    with pytest.raises(UsageError, match="cannot write"):
         stages.eval_nll(made.model, out=tmp_path / "file" / "e.json", progress=seen)
     assert seen.tasks == []
 

@@ -23,6 +23,8 @@ def test_the_first_signal_is_noted_and_the_handlers_come_back(number: int) -> No
         assert [signal.getsignal(n) for n in watched] == before
         with pytest.raises(StoppedError, match="stopped at step 3 of 9") as caught:
             stop.leave(3, 9)
+        with pytest.raises(StoppedError, match="stopped at image 3 of 9"):
+            stop.leave(3, 9, "image")
     assert caught.value.exit_code == 128 + number
     assert [signal.getsignal(n) for n in watched] == before
 
