@@ -167,21 +167,21 @@ def test_temperature_goes_from_the_mode_to_chance(
     stages: Any, trained: Any, tmp_path: Path
 ) -> None:
     found = {}
-    for temperature in (1e-4, 0.5, 1.0, 1e4):
+    for temperature in (1e-4, 0.2, 1.0, 1e4):
         out = tmp_path / str(temperature)
         stages.sample(trained.model, out, seeds=range(60), temperature=temperature)
         found[temperature] = drawn(out)
     different = {t: len({str(drawing) for drawing in found[t].values()}) for t in found}
     assert different.pop(1e-4) == 1
     assert min(different.values()) > 10
-    assert found[0.5] != found[1.0]
+    assert found[0.2] != found[1.0]
     # At a high temperature every answer is as likely as any other.
     whether = np.array([drawing[0] for drawing in found[1e4].values()])
     assert 0.4 < whether.mean() < 0.6
     # A lower temperature draws what is likelier.
     model, _, _ = read_model(trained.model)
     nats = []
-    for temperature in (0.5, 1.0):
+    for temperature in (0.2, 1.0):
         path = tmp_path / str(temperature) / "drawings.safetensors"
         with torch.no_grad():
             z = drawings_of(read_artifact(path, kind="drawings"))
