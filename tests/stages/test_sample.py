@@ -186,7 +186,7 @@ def test_temperature_goes_from_the_mode_to_chance(
         with torch.no_grad():
             z = drawings_of(read_artifact(path, kind="drawings"))
             nats.append(float(model.prior.log_prob(z).mean()))
-    assert nats[0] > nats[1] + 0.5
+    assert nats[0] > nats[1] + 0.2
     # The mode: each step the likeliest answer given the ones before.
     z = drawings_of(read_artifact(tmp_path / "0.0001" / "drawings.safetensors", kind="drawings"))[
         :1
