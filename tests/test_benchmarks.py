@@ -2,9 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 
-from tests.benchmarks import axes, timing
+from tests.benchmarks import axes, canvas_curve, timing
 from tests.benchmarks.fit import Fit, fit
 from tests.benchmarks.scaling import table
 
@@ -100,3 +101,18 @@ def test_a_table_shows_figures_laws_and_shares() -> None:
     assert shown[0] == "| stage |  | S = 10 | S = 20 | S = 40 | growth | off by |"
     assert shown[2] == "| eval_nll | ms an image | 10 | 20 | 40 | 1 x^1.00 | 0% |"
     assert shown[5] == "| eval_nll | share of ceiling | 0.50 | 0.50 | 0.50 |  |  |"
+
+
+def test_ticks_are_multiples_around_the_values() -> None:
+    assert canvas_curve.ticks([0.026, 0.0291], 0.005) == pytest.approx([0.025, 0.03])
+    assert canvas_curve.ticks([81.2, 82.4], 0.5) == [81.0, 81.5, 82.0, 82.5]
+
+
+def test_the_curve_has_a_dot_at_each_point() -> None:
+    points = [("0", 0.03, 81.0), ("2", 0.025, 82.0)]
+    picture = canvas_curve.draw(points)
+    red = np.argwhere((np.asarray(picture) == canvas_curve.DOT).all(2))
+    (top, left), (bottom, right) = red.min(0), red.max(0)
+    assert picture.getpixel((left + 5, top + 5)) == canvas_curve.DOT  # 2: faithful, 82 nats
+    assert picture.getpixel((right - 5, bottom - 5)) == canvas_curve.DOT  # 0
+    assert picture.getpixel((right - 5, top + 5)) != canvas_curve.DOT
