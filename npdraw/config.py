@@ -121,7 +121,7 @@ class DecoderConfig:
     parse_weight: float = setting(1.0, "weight of the cross-entropy to the parse at the start")
     final_parse_weight: float = setting(0.0, "its floor")
     parse_until: float = setting(0.15, "fraction of the steps in which it decays to the floor")
-    canvas_weight: float = setting(0.75, "weight of the squared error of the canvas")
+    canvas_weight: float = setting(2.0, "weight of the squared error of the canvas")
     kl_weight: float = setting(1.0, "weight of the KL; 1 makes the loss a bound")
     wake: float = setting(
         0.08, "last fraction of the steps, on hard samples of the posterior, 0..1"
@@ -190,7 +190,7 @@ SECTIONS = ("parse", "prior", "decoder")
 
 _TYPES = {"parse": ParseConfig, "prior": PriorConfig, "decoder": DecoderConfig}
 
-_LONG = DecoderConfig(steps=14_000, encoder_learning_rate=3e-3, learning_rate=3e-3, wake=0.15)
+_LONG = DecoderConfig(steps=20_000, encoder_learning_rate=3e-3, learning_rate=3e-3, wake=0.2)
 
 PRESETS: Mapping[str, Config] = {
     "glyphs": Config(
