@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-WEIGHTS = (0.0, 0.5, 0.75, 1.0, 2.0, 4.0)
+WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0)
 STEPS = 700
 SAMPLES, IMAGES = 50, 1000
 FOLDER, PICTURE = Path("runs/curve"), Path("docs/canvas-curve.png")
