@@ -1,8 +1,10 @@
 """Fixtures for every test."""
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from npdraw.stages import shipped as shipped_models
 from npdraw.stages.loading import new_model, weights_of
 
 WriteModel = Callable[[Path, str], None]
+TinySettings = Callable[..., str]
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +50,39 @@ def bars() -> Callable[[int], np.ndarray]:
         return images
 
     return draw
+
+
+@pytest.fixture(scope="session")
+def tiny_settings() -> TinySettings:
+    """Write TOML of a tiny model of `bars`, changed by what is given, as prior={"steps": 3}."""
+
+    def write(**changes: dict[str, Any]) -> str:
+        sections: dict[str, dict[str, Any]] = {
+            "parse": {"image_size": 8, "part_size": 4, "stride": 4, "parts": 8},
+            "prior": {
+                "width": 16,
+                "depth": 1,
+                "heads": 2,
+                "head_width": 8,
+                "mlp_width": 32,
+                "batch_size": 8,
+            },
+            "decoder": {
+                "encoder_channels": 8,
+                "encoder_depth": 1,
+                "decoder_channels": [8, 16],
+                "decoder_depth": 1,
+                "batch_size": 8,
+            },
+        }
+        lines = []
+        for section, settings in sections.items():
+            lines.append(f"[{section}]")
+            values = settings | changes.get(section, {})
+            lines += [f"{name} = {json.dumps(value)}" for name, value in values.items()]
+        return "\n".join(lines)
+
+    return write
 
 
 @pytest.fixture

@@ -153,28 +153,6 @@ def test_few_images_get_few_steps() -> None:
     assert vae_settings(40) != vae_settings(55_000) == Settings()
 
 
-TINY = """
-[parse]
-image_size = 8
-part_size = 4
-stride = 4
-parts = 8
-[prior]
-width = 16
-depth = 1
-heads = 2
-head_width = 8
-mlp_width = 32
-batch_size = 8
-[decoder]
-encoder_channels = 8
-encoder_depth = 1
-decoder_channels = [8, 16]
-decoder_depth = 1
-batch_size = 8
-"""
-
-
 def run(module: object, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
     monkeypatch.setattr(sys, "argv", ["program", *map(str, arguments)])
     module.main()  # type: ignore[attr-defined]
@@ -183,12 +161,13 @@ def run(module: object, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> 
 def test_both_programs_from_end_to_end(
     workdir: Path,
     bars: Callable[[int], np.ndarray],
+    tiny_settings: Callable[..., str],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     drawn = bars(84)
     np.savez("bars.npz", train=drawn[:60], test=drawn[60:])
-    Path("tiny.toml").write_text(TINY)
+    Path("tiny.toml").write_text(tiny_settings())
     small = ["--data", "npz:bars.npz", "--config", "tiny.toml", "--samples", 3, "--images", 10]
     run(low_data, monkeypatch, *small, "--limit", "0.5", 60, "--steps", 2, "--keep", "kept")
     printed = capsys.readouterr()

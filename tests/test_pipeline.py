@@ -19,29 +19,6 @@ from npdraw.artifacts import read_header
 from npdraw.cli import execute
 from npdraw.errors import ArtifactError
 
-SETTINGS = """
-[parse]
-image_size = 8
-part_size = 4
-stride = 4
-parts = 8
-[prior]
-width = 16
-depth = 1
-heads = 2
-head_width = 8
-mlp_width = 32
-steps = 20
-batch_size = 8
-[decoder]
-encoder_channels = 8
-encoder_depth = 1
-decoder_channels = [8, 16]
-decoder_depth = 1
-steps = {steps}
-batch_size = 8
-"""
-
 STEPS = 200
 """Of the decoder: long enough for a kill in between, some seconds."""
 
@@ -62,13 +39,14 @@ Command = Callable[..., tuple[int, dict[str, Any]]]
 
 
 @pytest.fixture(scope="module")
-def start(tmp_path_factory: pytest.TempPathFactory, bars: Any) -> Path:
+def start(tmp_path_factory: pytest.TempPathFactory, bars: Any, tiny_settings: Any) -> Path:
     """A folder with images, settings, and the parse and prior made of them."""
     folder = tmp_path_factory.mktemp("start")
     images = bars(84)
     np.savez(folder / "bars.npz", train=images[:60], test=images[60:])
-    (folder / "config.toml").write_text(SETTINGS.format(steps=STEPS))
-    (folder / "short.toml").write_text(SETTINGS.format(steps=3))
+    for name, steps in (("config", STEPS), ("short", 3)):
+        text = tiny_settings(prior={"steps": 20}, decoder={"steps": steps})
+        (folder / f"{name}.toml").write_text(text)
     here = Path.cwd()
     os.chdir(folder)
     try:

@@ -37,27 +37,8 @@ from npdraw.stages.distributed import (
 from npdraw.stages.group import ALONE, Group, environment
 from npdraw.stages.output import locked
 
-SETTINGS = """
-[parse]
-image_size = 8
-part_size = 4
-stride = 4
-parts = 8
-[prior]
-width = 16
-depth = 1
-heads = 2
-mlp_width = 32
-batch_size = 9
-[decoder]
-encoder_channels = 8
-encoder_depth = 1
-decoder_channels = [8, 16]
-decoder_depth = 1
-hard_fraction = 0.7
-batch_size = 9
-"""
-"""Nine images are shared unevenly; of the seven hard ones, some are the second process's."""
+UNEVEN = {"prior": {"batch_size": 9}, "decoder": {"batch_size": 9, "hard_fraction": 0.7}}
+"""Nine images are shared unevenly; of the six hard ones, some are the second process's."""
 
 FEW, MANY = 4, 120
 """Training steps."""
@@ -108,12 +89,12 @@ def close(a: list[dict[str, float]], b: list[dict[str, float]]) -> bool:
 
 
 @pytest.fixture(scope="module")
-def start(tmp_path_factory: pytest.TempPathFactory, bars: Any) -> Path:
+def start(tmp_path_factory: pytest.TempPathFactory, bars: Any, tiny_settings: Any) -> Path:
     """A folder with settings, and images for three chunks of every kind."""
     folder = tmp_path_factory.mktemp("start")
     images = bars(2750)
     np.savez(folder / "bars.npz", train=images[:2500], test=images[2500:])
-    (folder / "config.toml").write_text(SETTINGS)
+    (folder / "config.toml").write_text(tiny_settings(**UNEVEN))
     return folder
 
 
@@ -231,9 +212,11 @@ def test_what_is_up_to_date_is_not_made_again(start: Path, double: Any) -> None:
     assert not (start / "dry").exists()
 
 
-def test_an_error_that_all_meet_is_told_once(start: Path, tmp_path: Path) -> None:
+def test_an_error_that_all_meet_is_told_once(
+    start: Path, tmp_path: Path, tiny_settings: Any
+) -> None:
     config = tmp_path / "one.toml"
-    config.write_text(SETTINGS.replace("batch_size = 9", "batch_size = 1"))
+    config.write_text(tiny_settings(prior={"batch_size": 1}, decoder={"batch_size": 1}))
     out = tmp_path / "run"
     run = ("run", "--data", "npz:bars.npz", "--config", str(config), "--out", str(out))
     for arguments, code in (
@@ -288,12 +271,12 @@ def wait_for_step(process: subprocess.Popen[str], out: Path, step: int) -> None:
 
 @pytest.mark.slow
 def test_a_stopped_training_goes_on_to_the_figures_of_one_process(
-    start: Path, single: Path, tmp_path: Path
+    start: Path, single: Path, tmp_path: Path, tiny_settings: Any
 ) -> None:
     for name in ("parse", "prior"):
         shutil.copy(single / f"{name}.safetensors", tmp_path)
         shutil.copytree(single / f"{name}.safetensors.run", tmp_path / f"{name}.safetensors.run")
-    (tmp_path / "config.toml").write_text(SETTINGS)
+    (tmp_path / "config.toml").write_text(tiny_settings(**UNEVEN))
     arguments = (
         "train-decoder",
         "parse.safetensors",
