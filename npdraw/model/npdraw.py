@@ -158,7 +158,10 @@ class NPDraw(nn.Module):
         Images [N, C, H, W] in {0, 1}; `uniform` [N, S + 1, T, 3] in [0, 1), the last row chooses.
         """
         q = self.encode(images)
+        learning = self.prior.training
+        self.prior.eval()  # weights are no place for dropout
         drawn = [self.weigh(images, q, noise) for noise in uniform[:, :-1].unbind(1)]
+        self.prior.train(learning)
         weights = torch.stack([w.log_weight for w in drawn], 1)
         chosen = invert(weights, uniform[:, -1, 0, 0])
         rows = torch.arange(len(images), device=images.device)

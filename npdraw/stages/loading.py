@@ -107,12 +107,13 @@ def only_used(prior: Prior) -> None:
 
 
 def new_model(config: Config, bank: Tensor) -> NPDraw:
-    """Build an untrained model; its prior has no dropout, which is for training on parses."""
+    """Build an untrained model; a frozen prior has no dropout."""
     decoder = config.decoder
+    dropout = config.prior.dropout if decoder.prior == "joint" else 0.0
     return NPDraw(
         layout_of(config.parse),
         bank,
-        new_prior(replace(config, prior=replace(config.prior, dropout=0.0)), bank),
+        new_prior(replace(config, prior=replace(config.prior, dropout=dropout)), bank),
         compositing=config.parse.compositing,
         encoder_channels=decoder.encoder_channels,
         encoder_depth=decoder.encoder_depth,

@@ -31,6 +31,16 @@ def generator(purpose: str, seed: int, step: int, device: torch.device) -> torch
     return torch.Generator(device).manual_seed(int(state) % 2**63)
 
 
+def seed_dropout(seed: int, step: int, rank: int) -> None:
+    """Start torch's own generators, which masks of dropout come from, for one training step.
+
+    Each process of a group has a mask of its own, so that with dropout, and only then, the figures
+    depend on how many there are.
+    """
+    first = generator("dropout", seed, step, torch.device("cpu")).initial_seed()
+    torch.manual_seed(first + rank)
+
+
 def batch(seed: int, step: int, size: int, images: int) -> Tensor:
     """Return the indices of the images of step `step` (from 0), int64 [size].
 

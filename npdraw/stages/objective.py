@@ -12,7 +12,7 @@ from npdraw.config import Config, DecoderConfig
 from npdraw.model.npdraw import NPDraw, Relaxation
 from npdraw.model.parsing import parse as parse_images
 from npdraw.stages.distributed import batch_mean, rows
-from npdraw.stages.noise import batch, generator
+from npdraw.stages.noise import batch, generator, seed_dropout
 from npdraw.stages.runtime import Runtime, send
 from npdraw.stages.training import State, descend, learning_rate
 
@@ -43,6 +43,7 @@ def train_step(
     """
     device, settings, step = train.device, config.decoder, state.step
     noise = generator("train", seed, step, device)
+    seed_dropout(seed, step, state.group.rank)
     index = send(batch(seed, step, settings.batch_size, len(train)), device)
     mine, size = rows(state.group, len(index)), len(index)
     chances = torch.rand((size, *train.shape[1:]), generator=noise, device=device)

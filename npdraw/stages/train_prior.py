@@ -22,7 +22,7 @@ from npdraw.stages.loading import (
     read_parse,
     weights_of,
 )
-from npdraw.stages.noise import batch, generator
+from npdraw.stages.noise import batch, generator, seed_dropout
 from npdraw.stages.output import Identity, MetricsLog, locked, up_to_date, write_json
 from npdraw.stages.progress import Progress
 from npdraw.stages.runtime import Runtime, send
@@ -160,14 +160,12 @@ def train_step(
 ) -> dict[str, float]:
     """Take one step down the nats of a batch of drawings; figures as `descend`.
 
-    Each process of a group takes its rows of the batch. With dropout each has a mask of its own,
-    so that then, and only then, the figures depend on how many there are.
+    Each process of a group takes its rows of the batch.
     """
     device, settings, group = prior.position.device, config.prior, state.group
     index = batch(seed, state.step, settings.batch_size, len(train))
     z = train[send(index[rows(group, len(index))], device)]
-    dropout = generator("dropout", seed, state.step, torch.device("cpu")).initial_seed()
-    torch.manual_seed(dropout + group.rank)
+    seed_dropout(seed, state.step, group.rank)
     with runtime.autocast(device):
         factors = state.forward(z.one_hot(prior.layout.placements, len(prior.bank)))
         nats = -torch.stack(factors.log_prob(z)).sum((0, 2))
