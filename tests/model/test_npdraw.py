@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import nn
 
 from npdraw.model.latents import Factors, Latents
 from npdraw.model.layout import Layout
@@ -222,6 +223,22 @@ def test_waking_draws_from_the_posterior(layout, compositing, patch, enumerated)
         error = float((posterior @ (values - mean).square() / trials).sqrt())
         assert abs(float(found.double().mean()) - mean) < 4 * error
         assert abs(float(e.q @ values) - mean) > 8 * error
+
+
+def test_waking_learns_with_dropout_but_weighs_without(make_model):
+    model = make_model(Layout(4, 4, 2, 2), "max", 1)
+    images, uniform = binary_images(model.layout, 5), torch.rand(5, 3, 4, 3)
+    for module in model.prior.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.5
+    model.eval()
+    plain = model.wake(images, uniform)
+    model.train()
+    dropping = model.wake(images, uniform)
+    assert torch.equal(dropping.nll, plain.nll)
+    assert torch.equal(dropping.proposal, plain.proposal)
+    assert not torch.allclose(dropping.joint, plain.joint, atol=1e-3)
+    assert model.prior.training
 
 
 def test_waking_teaches_the_model_the_joint_and_the_encoder_the_proposal(make_model):

@@ -28,7 +28,7 @@ from npdraw.model.npdraw import NPDraw
 from npdraw.model.parsing import parse as parse_images
 from npdraw.stages import objective
 from npdraw.stages import train_decoder as stage
-from npdraw.stages.loading import layout_of, read_model, read_parse
+from npdraw.stages.loading import layout_of, new_model, read_model, read_parse
 from npdraw.stages.noise import uniform
 from npdraw.stages.output import locked
 from npdraw.stages.training import descend, learning_rate
@@ -191,7 +191,6 @@ def test_a_frozen_prior_stays_as_it_is_and_a_joint_one_does_not(
     stages: Any, made: Any, tmp_path: Path
 ) -> None:
     before = tensors(made.prior, "prior")
-    # Its dropout is for training on parses: it must not blur the bound here.
     dropping = stages.configured(prior={"dropout": 0.5})
     dropping.train_prior(made.parse, tmp_path / "prior")
     for mode, prior_path, weights in (
@@ -205,6 +204,14 @@ def test_a_frozen_prior_stays_as_it_is_and_a_joint_one_does_not(
         kept = [torch.equal(after[f"prior.{n}"], w) for n, w in weights.items() if n != "bank"]
         assert all(kept) if mode == "frozen" else not any(kept)
     assert torch.equal(tensors(made.model)["bank"], before["bank"])
+
+
+def test_a_joint_prior_learns_with_dropout_and_a_frozen_one_without(stages: Any) -> None:
+    for mode, expected in (("joint", 0.5), ("frozen", 0.0)):
+        mixed = stages.configured(prior={"dropout": 0.5}, decoder={"prior": mode})
+        model = new_model(mixed.config, torch.rand(mixed.config.parse.parts, 1, 4, 4))
+        found = {m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)}
+        assert found == {expected}
 
 
 def test_the_result_has_the_promised_figures(stages: Any, made: Any) -> None:
