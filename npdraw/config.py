@@ -1,4 +1,4 @@
-"""Settings: each default once, with its meaning and unit; published setups as rows of a table.
+"""Settings: each default once, with its meaning and unit.
 
 Settings are resolved as defaults < preset < TOML file < command line. A later stage takes the
 settings of the earlier ones from the artifact it reads. Nothing here imports torch.
@@ -190,76 +190,6 @@ SECTIONS = ("parse", "prior", "decoder")
 
 _TYPES = {"parse": ParseConfig, "prior": PriorConfig, "decoder": DecoderConfig}
 
-_LONG = DecoderConfig(steps=12_500, encoder_learning_rate=3e-3, learning_rate=3e-3, wake=0.2)
-
-PRESETS: Mapping[str, Config] = {
-    "glyphs": Config(
-        preset="glyphs",
-        data="glyphs",
-        prior=PriorConfig(width=96, depth=3, mlp_width=384, steps=300),
-        decoder=DecoderConfig(encoder_channels=96, decoder_channels=(48, 96), steps=350, ema=0.99),
-    ),
-    "mnist": Config(preset="mnist", data="mnist"),
-    "mnist-best": Config(
-        preset="mnist-best",
-        data="mnist",
-        parse=ParseConfig(parts=100),
-        prior=PriorConfig(dropout=0.1),
-        decoder=_LONG,
-    ),
-    "omniglot": Config(preset="omniglot", data="omniglot", parse=ParseConfig(parts=100, shift=1)),
-    "omniglot-best": Config(
-        preset="omniglot-best",
-        data="omniglot",
-        parse=ParseConfig(parts=100, shift=1),
-        prior=PriorConfig(dropout=0.1),
-        decoder=_LONG,
-    ),
-    # Model.md section 8: the sizes and schedules of the paper and its code. The prior has 4.3 M
-    # parameters (there 4.5 M), encoder and decoder have 2.1 M (2.0 M), residual blocks at 7 x 7.
-    "mnist-paper": Config(
-        preset="mnist-paper",
-        data="mnist",
-        parse=ParseConfig(part_size=5, stride=5),
-        prior=PriorConfig(
-            width=64,
-            depth=8,
-            heads=16,
-            head_width=64,
-            mlp_width=2048,
-            steps=79_320,
-            batch_size=500,
-            learning_rate=1e-3,
-        ),
-        decoder=DecoderConfig(
-            prior="frozen",
-            encoder_channels=128,
-            encoder_depth=3,
-            decoder_channels=(128,),
-            decoder_depth=4,
-            decoder_patch=4,
-            steps=79_320,
-            batch_size=500,
-            encoder_learning_rate=1e-3,
-            learning_rate=1e-4,
-            temperature=1.0,
-            final_temperature=0.5,
-            parse_weight=50.0,
-            final_parse_weight=50.0,
-            canvas_weight=0.0,
-            hard_fraction=0.0,
-            wake=0.0,
-        ),
-    ),
-}
-
-
-def preset(name: str) -> Config:
-    """Return a row of the preset table; `UsageError` names the nearest one if there is none."""
-    if name not in PRESETS:
-        raise UsageError(f"unknown preset {name!r}", hint=did_you_mean(name, PRESETS))
-    return PRESETS[name]
-
 
 def override(config: Config, changes: Mapping[str, Mapping[str, Any]], *, source: str) -> Config:
     """Return `config` with the settings in `changes` (section -> name -> value) replaced.
@@ -321,11 +251,3 @@ def read_toml(path: Path) -> dict[str, Any]:
 def as_dict(config: Config, sections: tuple[str, ...] = SECTIONS) -> dict[str, Any]:
     """Return the settings of `sections` as plain values, as stored in artifacts."""
     return {"preset": config.preset} | {name: asdict(getattr(config, name)) for name in sections}
-
-
-def from_dict(values: Mapping[str, Any], *, data: str, source: str) -> Config:
-    """Return the settings stored in an artifact; sections it lacks come from its preset."""
-    name = str(values.get("preset", ""))
-    base = replace(preset(name), data=data)
-    stored = {key: value for key, value in values.items() if key != "preset"}
-    return override(base, stored, source=source)

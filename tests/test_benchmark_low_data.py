@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from npdraw.config import preset
+from npdraw.presets import preset
 from npdraw.stages.runtime import Runtime
 from tests.benchmarks import agreement, low_data
 from tests.benchmarks.low_data_settings import npdraw_settings, vae_settings

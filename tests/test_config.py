@@ -9,21 +9,19 @@ from typing import Any
 
 import pytest
 
-from npdraw import config as config_module
+from npdraw import presets as presets_module
 from npdraw.config import (
-    PRESETS,
     SECTIONS,
     Config,
     DecoderConfig,
     ParseConfig,
     PriorConfig,
     as_dict,
-    from_dict,
     override,
-    preset,
     read_toml,
 )
 from npdraw.errors import UsageError
+from npdraw.presets import PRESETS, from_dict, preset
 
 
 def test_settings_come_from_defaults_then_preset_then_file_then_command_line(
@@ -173,7 +171,7 @@ def test_each_default_is_written_once() -> None:
     kinds = {kind.__name__: kind for kind in (ParseConfig, PriorConfig, DecoderConfig)}
     table = next(
         node.value
-        for node in ast.walk(ast.parse(inspect.getsource(config_module)))
+        for node in ast.walk(ast.parse(inspect.getsource(presets_module)))
         if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "PRESETS"
     )
     assert isinstance(table, ast.Dict)

@@ -16,11 +16,12 @@ HEAVY = {"torch", "torchvision", "numpy", "safetensors"}
 LONGEST = 320  # lines
 
 # What each layer may import. A module named here is a layer; a folder is one layer, free inside.
-BASE = {"npdraw", "config", "errors", "files"}
+BASE = {"npdraw", "presets", "config", "errors", "files"}
 LAYERS = {
     "npdraw": set(),  # npdraw/__init__.py
     "errors": set(),
     "config": {"errors"},
+    "presets": {"config", "errors"},
     "files": {"errors"},
     "header": {"errors"},
     "artifacts": BASE | {"header"},
@@ -34,7 +35,12 @@ OWN = {path.stem for path in PACKAGE.glob("*.py")} - LAYERS.keys() - {"__init__"
 LAYERS |= {"datasets": BASE | OWN} | dict.fromkeys(OWN, BASE)
 
 LIGHT = [PACKAGE / f"{name}.py" for name in ("__init__", "__main__", "config", "errors", "files")]
-LIGHT += [PACKAGE / "header.py", PACKAGE / "artifacts.py", *sorted((PACKAGE / "cli").rglob("*.py"))]
+LIGHT += [
+    PACKAGE / "presets.py",
+    PACKAGE / "header.py",
+    PACKAGE / "artifacts.py",
+    *sorted((PACKAGE / "cli").rglob("*.py")),
+]
 LIGHT += [PACKAGE / "stages" / "__init__.py", PACKAGE / "stages" / "group.py"]
 LIGHT += [PACKAGE / "stages" / "shipped.py"]
 

@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 
 from npdraw.cli import execute
-from npdraw.config import override, preset
+from npdraw.config import override
+from npdraw.presets import preset
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

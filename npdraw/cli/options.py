@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from npdraw.cli import resolve
-from npdraw.config import PRESETS
+from npdraw.presets import PRESETS
 
 INPUT, MODEL, RUN, OUTPUT = "Input", "Model", "Run", "Output"
 

@@ -9,8 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from npdraw.config import PRESETS, Config, override, preset, read_toml
+from npdraw.config import Config, override, read_toml
 from npdraw.errors import ArtifactError, UsageError, did_you_mean
+from npdraw.presets import PRESETS, preset
 
 RUNS = Path("runs")
 MOST_SEEDS = 1_000_000

@@ -8,12 +8,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from npdraw.artifacts import Artifact, check_shapes, read_artifact
-from npdraw.config import SECTIONS, Config, ParseConfig, from_dict, override
+from npdraw.config import SECTIONS, Config, ParseConfig, override
 from npdraw.errors import ArtifactError, NpdrawError, UsageError
 from npdraw.model.latents import Latents
 from npdraw.model.layout import Layout
 from npdraw.model.npdraw import NPDraw
 from npdraw.model.prior import Prior
+from npdraw.presets import from_dict
 
 
 def layout_of(config: ParseConfig) -> Layout:

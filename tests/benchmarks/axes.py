@@ -5,7 +5,8 @@ Imports no torch: the process that starts the measurements must stay small (see 
 
 from dataclasses import dataclass, replace
 
-from npdraw.config import Config, preset
+from npdraw.config import Config
+from npdraw.presets import preset
 
 
 @dataclass(frozen=True)

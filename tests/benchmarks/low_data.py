@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from npdraw.config import Config, override, preset, read_toml
+from npdraw.config import Config, override, read_toml
 from npdraw.datasets import (
     binarize,
     default_root,
@@ -29,6 +29,7 @@ from npdraw.datasets import (
     parse_source,
 )
 from npdraw.errors import NpdrawError
+from npdraw.presets import preset
 from npdraw.stages.eval_nll import eval_nll
 from npdraw.stages.images import moves, training_images
 from npdraw.stages.loading import read_model

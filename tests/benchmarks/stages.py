@@ -11,12 +11,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from npdraw.config import preset
 from npdraw.datasets import binarize, load, parse_source
 from npdraw.model.canvas import paint_step
 from npdraw.model.latents import Latents, blank
 from npdraw.model.parsing import parse
 from npdraw.model.prior import Prior
+from npdraw.presets import preset
 from npdraw.stages.loading import layout_of
 from npdraw.stages.noise import uniform
 from npdraw.stages.runtime import Runtime

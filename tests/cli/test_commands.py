@@ -7,7 +7,7 @@ import pytest
 import typer
 
 from npdraw.cli import app, execute
-from npdraw.config import PRESETS
+from npdraw.presets import PRESETS
 
 STAGES = ("parse", "train-prior", "train-decoder", "eval-nll", "sample", "run", "export")
 VALUES = {

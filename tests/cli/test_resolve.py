@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from npdraw.cli import resolve
-from npdraw.config import PRESETS
 from npdraw.errors import ArtifactError, UsageError
+from npdraw.presets import PRESETS
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,89 @@
+"""Setups: rows of a table, ours and published ones, each what it changes of the defaults.
+
+Nothing here imports torch.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from npdraw.config import Config, DecoderConfig, ParseConfig, PriorConfig, override
+from npdraw.errors import UsageError, did_you_mean
+
+_LONG = DecoderConfig(steps=12_500, encoder_learning_rate=3e-3, learning_rate=3e-3, wake=0.2)
+
+PRESETS: Mapping[str, Config] = {
+    "glyphs": Config(
+        preset="glyphs",
+        data="glyphs",
+        prior=PriorConfig(width=96, depth=3, mlp_width=384, steps=300),
+        decoder=DecoderConfig(encoder_channels=96, decoder_channels=(48, 96), steps=350, ema=0.99),
+    ),
+    "mnist": Config(preset="mnist", data="mnist"),
+    "mnist-best": Config(
+        preset="mnist-best",
+        data="mnist",
+        parse=ParseConfig(parts=100),
+        prior=PriorConfig(dropout=0.1),
+        decoder=_LONG,
+    ),
+    "omniglot": Config(preset="omniglot", data="omniglot", parse=ParseConfig(parts=100, shift=1)),
+    "omniglot-best": Config(
+        preset="omniglot-best",
+        data="omniglot",
+        parse=ParseConfig(parts=100, shift=1),
+        prior=PriorConfig(dropout=0.1),
+        decoder=_LONG,
+    ),
+    # Model.md section 8: the sizes and schedules of the paper and its code. The prior has 4.3 M
+    # parameters (there 4.5 M), encoder and decoder have 2.1 M (2.0 M), residual blocks at 7 x 7.
+    "mnist-paper": Config(
+        preset="mnist-paper",
+        data="mnist",
+        parse=ParseConfig(part_size=5, stride=5),
+        prior=PriorConfig(
+            width=64,
+            depth=8,
+            heads=16,
+            head_width=64,
+            mlp_width=2048,
+            steps=79_320,
+            batch_size=500,
+            learning_rate=1e-3,
+        ),
+        decoder=DecoderConfig(
+            prior="frozen",
+            encoder_channels=128,
+            encoder_depth=3,
+            decoder_channels=(128,),
+            decoder_depth=4,
+            decoder_patch=4,
+            steps=79_320,
+            batch_size=500,
+            encoder_learning_rate=1e-3,
+            learning_rate=1e-4,
+            temperature=1.0,
+            final_temperature=0.5,
+            parse_weight=50.0,
+            final_parse_weight=50.0,
+            canvas_weight=0.0,
+            hard_fraction=0.0,
+            wake=0.0,
+        ),
+    ),
+}
+
+
+def preset(name: str) -> Config:
+    """Return a row of the preset table; `UsageError` names the nearest one if there is none."""
+    if name not in PRESETS:
+        raise UsageError(f"unknown preset {name!r}", hint=did_you_mean(name, PRESETS))
+    return PRESETS[name]
+
+
+def from_dict(values: Mapping[str, Any], *, data: str, source: str) -> Config:
+    """Return the settings stored in an artifact; sections it lacks come from its preset."""
+    name = str(values.get("preset", ""))
+    base = replace(preset(name), data=data)
+    stored = {key: value for key, value in values.items() if key != "preset"}
+    return override(base, stored, source=source)
