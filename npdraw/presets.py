@@ -19,6 +19,7 @@ PRESETS: Mapping[str, Config] = {
         prior=PriorConfig(width=96, depth=3, mlp_width=384, steps=300),
         decoder=DecoderConfig(encoder_channels=96, decoder_channels=(48, 96), steps=350, ema=0.99),
     ),
+    "glyphs-best": Config(preset="glyphs-best", data="glyphs"),
     "mnist": Config(preset="mnist", data="mnist"),
     "mnist-best": Config(
         preset="mnist-best",
