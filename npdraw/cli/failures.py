@@ -71,19 +71,21 @@ def explain(error: BaseException, command: str, arguments: Sequence[str]) -> Npd
 
 def _interrupted(error: BaseException, arguments: Sequence[str]) -> StoppedError:
     message, hint = "stopped", _again("start again", arguments)
-    if arguments[:1] == ["eval-nll"] and not _has(arguments, "--out"):
+    nothing_kept = arguments[:1] == ["eval-nll"] and not _has(arguments, "--out")
+    if nothing_kept:
         hint = f"With --out FILE a stop keeps what is done. {hint}"
     if isinstance(error, Terminated) and environment().size > 1:  # by torchrun, who knows why
         message = "stopped, or another process of this group has ended"
-        hint = f"{_KILLED} {_again('go on', arguments)}"
+        hint = f"{_KILLED} {_again('start again' if nothing_kept else 'go on', arguments)}"
     return StoppedError(
         message, hint=hint, signal_number=15 if isinstance(error, Terminated) else 2
     )
 
 
 def _again(purpose: str, arguments: Sequence[str]) -> str:
-    # --force would throw away what was saved.
-    kept = [argument for argument in arguments if argument != "--force"]
+    # To go on with --force would throw away what was saved.
+    forced = purpose != "go on"
+    kept = [argument for argument in arguments if forced or argument != "--force"]
     group = environment()
     if group.size == 1:
         start = "npdraw"

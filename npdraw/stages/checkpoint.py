@@ -10,11 +10,8 @@ from torch import Tensor
 from npdraw.artifacts import read_artifact, write_artifact
 from npdraw.errors import ArtifactError
 from npdraw.stages.distributed import by_first
-from npdraw.stages.output import Identity, clear, resumable
+from npdraw.stages.output import CHECKPOINT, Identity, clear, resumable
 from npdraw.stages.training import State
-
-CHECKPOINT = "checkpoint.safetensors"
-"""Name of the checkpoint in the run folder."""
 
 
 def save_checkpoint(path: Path, state: State, identity: Identity) -> None:

@@ -9,17 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from npdraw.artifacts import read_header
 from npdraw.datasets import binarize, digest, evenly_spaced, load
-from npdraw.errors import UsageError
+from npdraw.errors import ArtifactError, UsageError
 from npdraw.model.latents import Factors
 from npdraw.model.npdraw import NPDraw
-from npdraw.stages.checkpoint import CHECKPOINT
 from npdraw.stages.distributed import by_first, chunks, filled, joined
 from npdraw.stages.group import Group
 from npdraw.stages.images import find_source
 from npdraw.stages.loading import read_model
 from npdraw.stages.noise import uniform
-from npdraw.stages.output import Identity, clear, locked, read_json, write_json
+from npdraw.stages.output import Identity, begun, clear, locked, read_json, write_json
 from npdraw.stages.partial import Partial
 from npdraw.stages.progress import Progress
 from npdraw.stages.runtime import Runtime, send
@@ -96,7 +96,9 @@ def eval_nll(
         if out is not None:  # else nothing is kept, and a signal acts at once
             folder = held.enter_context(locked(out, model_path, group=group))
             held.enter_context(stop)
-            earlier = by_first(group, lambda: _earlier(out, folder, settings, force=runtime.force))
+            earlier = by_first(
+                group, lambda: _earlier(out, folder, settings, identity, runtime.force)
+            )
             if earlier is not None:
                 return {**earlier, "resumed_from": len(binary)}
             partial.resume(out, folder, identity, force=runtime.force)
@@ -186,21 +188,31 @@ def log_mean_exp(log_weights: Tensor) -> Tensor:
 
 
 def _earlier(
-    out: Path, folder: Path, settings: dict[str, Any], *, force: bool
+    out: Path, folder: Path, settings: dict[str, Any], identity: Identity, force: bool
 ) -> dict[str, Any] | None:
     """Return the result that is there already, if it has these settings."""
     if not out.exists():
         return None
     earlier = read_json(out)
+    # A result replaces another one, but nothing that took a training to make.
+    if not earlier and _is_artifact(out):
+        raise UsageError(f"{out} is an artifact", hint="Choose another --out.")
+    if force or begun(folder, identity):
+        return None
     if earlier.get("settings") == settings:
         return earlier | {"out": str(out), "up_to_date": True}
-    # What was begun with --force goes on without it.
-    if not force and not (folder / CHECKPOINT).exists():
-        raise UsageError(
-            f"{out} is there with other settings or is not a result of eval-nll",
-            hint="Choose another --out, or --force to replace it.",
-        )
-    return None
+    raise UsageError(
+        f"{out} is there with other settings or is not a result of eval-nll",
+        hint="Choose another --out, or --force to replace it.",
+    )
+
+
+def _is_artifact(path: Path) -> bool:
+    try:
+        read_header(path)
+    except ArtifactError:
+        return False
+    return True
 
 
 def _result(figures: Tensor, dimensions: int, settings: dict[str, Any]) -> dict[str, Any]:

@@ -35,7 +35,8 @@ def export(model_path: Path, *, dtype: str, out: Path, force: bool) -> dict[str,
     inputs = {**header.inputs, "model": header.digest}
     identity = Identity(header.config, header.dataset, inputs, header.seed)
     earlier = finished(out, "model", identity, force=force)
-    if earlier is not None and _has_dtype(out, tensors, dtype, force=force):
+    if earlier is not None:
+        _check_dtype(out, tensors, dtype)
         return _result(out, dtype, earlier.digest) | {"up_to_date": True}
     digest = write_artifact(
         out,
@@ -54,16 +55,14 @@ def _stored(name: str, tensor: Tensor, dtype: str) -> Tensor:
     return tensor if name == "bank" else tensor.to(DTYPES[dtype])
 
 
-def _has_dtype(out: Path, tensors: dict[str, Tensor], dtype: str, *, force: bool) -> bool:
-    """Whether `out`, made from the same model, stores it as `tensors`; another one needs force."""
+def _check_dtype(out: Path, tensors: dict[str, Tensor], dtype: str) -> None:
+    """Raise `UsageError` if `out`, made from the same model, stores it as other types."""
     there = read_artifact(out, kind="model").tensors
-    same = {name: t.dtype for name, t in there.items()} == {n: t.dtype for n, t in tensors.items()}
-    if not (same or force):
+    if {name: t.dtype for name, t in there.items()} != {n: t.dtype for n, t in tensors.items()}:
         raise UsageError(
             f"{out} is there with weights of another type, now {dtype}",
             hint="--force replaces it; --out writes elsewhere.",
         )
-    return same
 
 
 def _result(out: Path, dtype: str, digest: str) -> dict[str, Any]:

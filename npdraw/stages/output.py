@@ -19,6 +19,12 @@ from npdraw.errors import ArtifactError, BusyError, UsageError
 from npdraw.stages.distributed import by_first
 from npdraw.stages.group import ALONE, Group
 
+CHECKPOINT = "checkpoint.safetensors"
+"""In the run folder: what is done so far."""
+
+_RESULT = "result.json"
+"""In the run folder: what the finished run told."""
+
 
 @dataclass(frozen=True)
 class Identity:
@@ -108,23 +114,31 @@ def _lock(out: Path, inputs: Sequence[Path]) -> Iterator[Path]:
 
 
 def finished(out: Path, kind: str, identity: Identity, *, force: bool) -> Header | None:
-    """Return the header of `out` if it is up to date, None if it is to be made.
+    """Return the header of `out` if it is up to date, None if it is to be made, as when forced.
 
     Raises:
         UsageError: it is there with other settings, and `force` is not given.
         ArtifactError: something else is there, and `force` is not given.
     """
-    if not out.exists():
+    if force or not out.exists():
         return None
     try:
         header = read_header(out, kind=kind, verify=True)
     except ArtifactError as error:
-        if force:
-            return None
         raise ArtifactError(error.message, hint="--force replaces it.") from error
-    if _matches(out, header, identity, force=force):
-        return header
-    return None
+    _check_same(out, header, identity)
+    return header
+
+
+def begun(folder: Path, identity: Identity) -> bool:
+    """Whether the run folder holds this run, not yet at its end.
+
+    So what was begun with `force` goes on without it, whatever its output still is.
+    """
+    checkpoint = folder / CHECKPOINT
+    if not checkpoint.exists() or (folder / _RESULT).exists():
+        return False
+    return not identity.differences(read_header(checkpoint, kind="checkpoint"))
 
 
 def resumable(checkpoint: Path, out: Path, identity: Identity, *, force: bool) -> bool:
@@ -134,18 +148,17 @@ def resumable(checkpoint: Path, out: Path, identity: Identity, *, force: bool) -
     """
     if force or not checkpoint.exists():
         return False
-    header = read_header(checkpoint, kind="checkpoint")
-    return _matches(out, header, identity, force=force)
+    _check_same(out, read_header(checkpoint, kind="checkpoint"), identity)
+    return True
 
 
-def _matches(out: Path, header: Header, identity: Identity, *, force: bool) -> bool:
+def _check_same(out: Path, header: Header, identity: Identity) -> None:
     differences = identity.differences(header)
-    if differences and not force:
+    if differences:
         raise UsageError(
             f"{out} is there with other settings: {'; '.join(differences[:4])}",
             hint="--force starts it afresh; --out writes elsewhere.",
         )
-    return not differences
 
 
 def up_to_date(
@@ -157,6 +170,8 @@ def up_to_date(
     """
 
     def look() -> dict[str, Any] | None:
+        if begun(folder, identity):
+            return None
         header = finished(out, kind, identity, force=force)
         return None if header is None else repeated(folder, header, out)
 
@@ -166,8 +181,13 @@ def up_to_date(
 
 def repeated(folder: Path, header: Header, out: Path) -> dict[str, Any]:
     """Return the result of the finished run whose output is up to date."""
-    result = {"seconds": None} | read_json(folder / "result.json") | header.metrics
+    result = {"seconds": None} | read_json(folder / _RESULT) | header.metrics
     return result | {"out": str(out), "up_to_date": True}
+
+
+def write_result(folder: Path, result: Mapping[str, Any]) -> None:
+    """Keep what a finished run told, for the next time: with this it is finished."""
+    write_json(folder / _RESULT, result)
 
 
 def clear(folder: Path) -> None:

@@ -19,7 +19,7 @@ from npdraw.stages.group import Group
 from npdraw.stages.images import TrainingImages, training_images
 from npdraw.stages.loading import drawing_tensors, layout_of
 from npdraw.stages.noise import generator
-from npdraw.stages.output import Identity, clear, locked, up_to_date, write_json
+from npdraw.stages.output import Identity, clear, locked, up_to_date, write_json, write_result
 from npdraw.stages.progress import Progress
 from npdraw.stages.runtime import Runtime, send
 
@@ -101,7 +101,7 @@ def parse(
             )
             seconds = time.perf_counter() - began
             result = {"images": len(data.images), "seconds": seconds, **metrics}
-            write_json(folder / "result.json", result)
+            write_result(folder, result)
             return {**result, "out": str(out)}
 
         written: dict[str, Any] = by_first(group, write)

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from npdraw.artifacts import check_shapes, read_artifact, write_artifact
-from npdraw.stages.checkpoint import CHECKPOINT
 from npdraw.stages.distributed import by_first
 from npdraw.stages.group import Group
-from npdraw.stages.output import Identity, clear, resumable
+from npdraw.stages.output import CHECKPOINT, Identity, clear, resumable
 
 EVERY = 60.0
 """Seconds of work from one save to the next."""

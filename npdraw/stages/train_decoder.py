@@ -15,7 +15,7 @@ from npdraw.artifacts import check_input
 from npdraw.config import Config, as_dict
 from npdraw.datasets import binarize, evenly_spaced
 from npdraw.model.npdraw import NPDraw, Relaxation
-from npdraw.stages.checkpoint import CHECKPOINT, resume, save_checkpoint
+from npdraw.stages.checkpoint import resume, save_checkpoint
 from npdraw.stages.distributed import check_batch, chunks, joined, total
 from npdraw.stages.eval_nll import weigh
 from npdraw.stages.group import ALONE, Group, environment
@@ -30,7 +30,7 @@ from npdraw.stages.loading import (
 )
 from npdraw.stages.noise import generator, uniform
 from npdraw.stages.objective import train_step
-from npdraw.stages.output import Identity, MetricsLog, locked, up_to_date, write_json
+from npdraw.stages.output import CHECKPOINT, Identity, MetricsLog, locked, up_to_date, write_json
 from npdraw.stages.progress import Progress
 from npdraw.stages.runtime import Runtime, send
 from npdraw.stages.sheet import SHEET, draw, render, write_sheet

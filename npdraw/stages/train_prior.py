@@ -11,7 +11,7 @@ from npdraw.datasets import evenly_spaced
 from npdraw.model.canvas import paint
 from npdraw.model.latents import Latents
 from npdraw.model.prior import Prior
-from npdraw.stages.checkpoint import CHECKPOINT, resume, save_checkpoint
+from npdraw.stages.checkpoint import resume, save_checkpoint
 from npdraw.stages.distributed import batch_mean, check_batch, chunks, joined, rows, total
 from npdraw.stages.group import ALONE, Group, environment
 from npdraw.stages.loading import (
@@ -23,7 +23,7 @@ from npdraw.stages.loading import (
     weights_of,
 )
 from npdraw.stages.noise import batch, generator, seed_dropout
-from npdraw.stages.output import Identity, MetricsLog, locked, up_to_date, write_json
+from npdraw.stages.output import CHECKPOINT, Identity, MetricsLog, locked, up_to_date, write_json
 from npdraw.stages.progress import Progress
 from npdraw.stages.runtime import Runtime, send
 from npdraw.stages.sheet import SHEET, draw, to_uint8, write_sheet

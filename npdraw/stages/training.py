@@ -19,7 +19,7 @@ from npdraw.errors import DivergedError
 from npdraw.stages.distributed import by_first, group_mean, replica
 from npdraw.stages.group import ALONE, Group
 from npdraw.stages.muon import Muon
-from npdraw.stages.output import Identity, MetricsLog, write_json
+from npdraw.stages.output import Identity, MetricsLog, write_result
 
 LARGEST_GRADIENT = 50.0
 """Norm to which a gradient is cut: a bad batch must not undo many good ones."""
@@ -271,7 +271,7 @@ def conclude(
             metrics=result,
         )
         told = {"seconds": log.seconds, "resumed_from": resumed_from, **result}
-        write_json(log.path.with_name("result.json"), told)
+        write_result(log.path.parent, told)
         return {**told, "out": str(out)}
 
     written: dict[str, Any] = by_first(group, write)

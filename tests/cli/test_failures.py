@@ -238,7 +238,7 @@ def parse(*_, **__):
     time.sleep(60)
 sys.modules["npdraw.stages.parse"] = SimpleNamespace(parse=parse)
 sys.modules["npdraw.stages.runtime"] = SimpleNamespace(Runtime=SimpleNamespace)
-sys.argv = ["npdraw", "parse", "--json"]
+sys.argv = ["npdraw", "parse", "--force", "--json"]
 main()
 """
 
@@ -257,7 +257,7 @@ def test_signals_end_a_command_with_their_code(number: signal.Signals, folder: P
     out, err = process.communicate(timeout=20)
     assert process.returncode == 128 + number
     assert json.loads(out)["error"]["code"] == "stopped"
-    assert err == "Error: stopped\nHint: To start again: npdraw parse --json\n"
+    assert err == "Error: stopped\nHint: To start again: npdraw parse --force --json\n"
 
 
 def test_nobody_reads_the_result(folder: Path) -> None:

@@ -249,8 +249,21 @@ def test_a_result_file_is_kept_while_it_is_up_to_date(
         assert out.read_bytes() == before
     monkeypatch.undo()
     forced = stages.eval_nll(trained.model, out=out, samples=2, force=True)
+    assert "up_to_date" not in stages.eval_nll(trained.model, out=out, samples=2, force=True)
     assert json.loads(out.read_text())["nll"] == forced["nll"] != result["nll"]
     assert stages.eval_nll(trained.model, out=out, samples=2)["up_to_date"] is True
+
+
+def test_a_result_never_replaces_an_artifact(stages: Any, trained: Any, tmp_path: Path) -> None:
+    prior = tmp_path / "prior.safetensors"
+    shutil.copy(trained.prior, prior)
+    folder = tmp_path / "prior.safetensors.run"
+    shutil.copytree(trained.prior.with_name(f"{trained.prior.name}.run"), folder)
+    kept = {path: path.read_bytes() for path in (prior, *folder.iterdir())}
+    for force in (False, True):
+        with pytest.raises(UsageError, match="is an artifact"):
+            stages.eval_nll(trained.model, out=prior, force=force)
+    assert {path: path.read_bytes() for path in kept} == kept
 
 
 def test_another_model_is_another_setting(

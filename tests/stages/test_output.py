@@ -106,6 +106,7 @@ def test_finished_is_what_has_the_same_settings(tmp_path: Path) -> None:
     header = finished(out, "prior", IDENTITY, force=False)
     assert header is not None
     assert header.metrics == {"steps": 4}
+    assert finished(out, "prior", IDENTITY, force=True) is None
 
     before = out.read_bytes()
     changed = {"preset": "glyphs", "prior": {"steps": 5, "channels": (1, 2)}}

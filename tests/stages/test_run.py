@@ -114,7 +114,7 @@ def test_other_settings_are_refused_unless_forced(stages: Any, tmp_path: Path) -
         stages.run(out, samples=3)
     changed = stages.configured(prior={"steps": 3})
     result = changed.run(out, force=True)
-    assert [name for name in STAGES if "up_to_date" in result[name]] == ["parse"]
+    assert not any("up_to_date" in result[name] for name in STAGES)
     assert digests(out)[0] == before[0]
     assert set(digests(out)[1:]).isdisjoint(before)
     assert changed.run(out)["eval_nll"]["up_to_date"] is True

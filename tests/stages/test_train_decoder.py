@@ -136,6 +136,21 @@ def test_the_second_time_it_is_up_to_date_and_repeats_every_figure(stages: Any, 
     assert made.model.stat() == before
 
 
+def test_force_trains_afresh_and_what_it_began_goes_on_without(
+    stages: Any, made: Any, interrupt: Any, tmp_path: Path
+) -> None:
+    out = tmp_path / "m"
+    stages.train_decoder(made.parse, made.prior, out)
+    again = stages.train_decoder(made.parse, made.prior, out, force=True)
+    assert "up_to_date" not in again
+    assert again["resumed_from"] == 0
+    for mode in (stages, stages.configured(decoder={"canvas_weight": 3.0})):
+        with pytest.raises(StoppedError):
+            mode.train_decoder(made.parse, made.prior, out, force=True, progress=interrupt(2))
+        assert mode.train_decoder(made.parse, made.prior, out)["resumed_from"] == 2
+        assert mode.train_decoder(made.parse, made.prior, out)["up_to_date"]
+
+
 def test_other_settings_are_refused_unless_forced(
     stages: Any, made: Any, interrupt: Any, tmp_path: Path
 ) -> None:
