@@ -113,18 +113,22 @@ class DecoderConfig:
     encoder_learning_rate: float = setting(4e-3, "peak learning rate of encoder and prior")
     learning_rate: float = setting(4e-3, "peak learning rate of the decoder")
     weight_decay: float = setting(0.01, "weight decay of matrices")
-    warmup: float = setting(0.03, "fraction of the steps in which the learning rate rises")
+    warmup: float = setting(0.03, "fraction of a phase's steps in which the learning rate rises")
     ema: float = setting(0.998, "decay a step of the moving average of the weights")
     temperature: float = setting(0.4, "temperature of the relaxed sample at the start")
-    final_temperature: float = setting(0.1, "temperature at the end")
-    hard_fraction: float = setting(0.25, "fraction of a batch whose latents are rounded, 0..1")
+    final_temperature: float = setting(0.1, "temperature at the end of the relaxed steps")
+    hard_fraction: float = setting(
+        0.25, "fraction of a relaxed batch whose latents are rounded, 0..1"
+    )
     parse_weight: float = setting(1.0, "weight of the cross-entropy to the parse at the start")
-    final_parse_weight: float = setting(0.0, "its floor")
-    parse_until: float = setting(0.15, "fraction of the steps in which it decays to the floor")
-    canvas_weight: float = setting(2.0, "weight of the squared error of the canvas")
-    kl_weight: float = setting(1.0, "weight of the KL; 1 makes the loss a bound")
+    final_parse_weight: float = setting(0.0, "its floor, in relaxed steps")
+    parse_until: float = setting(
+        0.15, "fraction of the relaxed steps in which it decays to the floor"
+    )
+    canvas_weight: float = setting(2.0, "weight of the canvas's squared error in relaxed steps")
+    kl_weight: float = setting(1.0, "weight of the KL in relaxed steps; 1 makes their loss a bound")
     wake: float = setting(
-        0.08, "last fraction of the steps, on hard samples of the posterior, 0..1"
+        0.08, "last fraction of the steps, on hard samples in place of relaxed ones, 0..1"
     )
     wake_samples: int = setting(8, "samples of the encoder that one such is chosen from")
     wake_rate: float = setting(0.25, "peak of these steps' learning rates, in those of the others")

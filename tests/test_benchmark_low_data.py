@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from torch import nn
 
 from npdraw.presets import preset
 from npdraw.stages.runtime import Runtime
-from tests.benchmarks import agreement, low_data
+from tests.benchmarks import agreement, low_data, vae_training
 from tests.benchmarks.low_data_settings import npdraw_settings, vae_settings
 from tests.benchmarks.vae import VAE, Gaussian, standard_normal
 from tests.benchmarks.vae_training import (
@@ -131,6 +132,32 @@ def test_training_learns_and_keeps_the_best_weights() -> None:
     assert found.validation < 3  # one bit of information, not 16 pixels that know nothing: 11 nats
     assert found.validation == pytest.approx(validate(vae, held_out, 0), abs=1e-4)
     assert told[0].startswith("step 0,")
+
+
+def test_validation_takes_a_tenth_of_the_time_but_for_the_first_steps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    vae, told = tiny_vae(latents=2), []
+    grey = torch.zeros(8, 1, SIDE, SIDE, dtype=torch.uint8)
+
+    def slow(*_: object) -> float:
+        time.sleep(0.05)
+        return 1.0
+
+    monkeypatch.setattr(vae_training, "validate", slow)
+    train(
+        vae,
+        grey,
+        grey,
+        Settings(latents=2, steps=10_000, batch_size=8),
+        seconds=1.5,
+        seed=0,
+        runtime=Runtime(precision="fp32"),
+        tell=told.append,
+    )
+    steps = [int(line.split()[1].strip(",")) for line in told]
+    assert steps[:5] == [0, 1, 2, 4, 8]
+    assert len(steps) <= 5 + 1.5 / 0.5 + 1
 
 
 def test_the_clock_ends_the_training() -> None:

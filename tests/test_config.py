@@ -169,19 +169,20 @@ def test_every_setting_says_what_it_means() -> None:
 def test_each_default_is_written_once() -> None:
     """Our rows repeat no default; a published row says what was published, whatever we default."""
     kinds = {kind.__name__: kind for kind in (ParseConfig, PriorConfig, DecoderConfig)}
+    tree = ast.parse(inspect.getsource(presets_module))
     table = next(
         node.value
-        for node in ast.walk(ast.parse(inspect.getsource(presets_module)))
+        for node in ast.walk(tree)
         if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "PRESETS"
     )
     assert isinstance(table, ast.Dict)
     rows = {ast.literal_eval(key): row for key, row in zip(table.keys, table.values, strict=True)}
     assert rows.keys() == PRESETS.keys()
+    published = {id(n) for name in rows if name.endswith("-paper") for n in ast.walk(rows[name])}
     repeated = [
-        (name, keyword.arg)
-        for name, row in rows.items()
-        if not name.endswith("-paper")
-        for call in ast.walk(row)
+        (call.lineno, keyword.arg)
+        for call in ast.walk(tree)
+        if id(call) not in published
         if isinstance(call, ast.Call) and ast.unparse(call.func) in kinds
         for keyword in call.keywords
         if ast.literal_eval(keyword.value) == getattr(kinds[ast.unparse(call.func)](), keyword.arg)

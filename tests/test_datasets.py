@@ -211,6 +211,8 @@ def test_images_that_stand_class_by_class_are_mixed_before_some_are_kept():
         assert np.array_equal(mixed(Source(name), images).ravel(), found)
         for part in (found[:20], found[-20:]):  # a tenth, from everywhere
             assert 60 < part.mean() < 140 and np.ptp(part) > 150
+        # Models were made from this order, and their digests know it: numpy may not change it.
+        assert found[:8].tolist() == [105, 6, 168, 90, 65, 159, 71, 165]
 
 
 @pytest.mark.parametrize("limit", [101, 0, -1, 0.0, 1.01, math.nan])

@@ -76,7 +76,10 @@ def doctor(*, data_root: options.DataRoot = None, as_json: options.AsJson = Fals
         fetch = f"npdraw data download {damaged[0].name} --data-root {root}"
         raise DataError("; ".join(problems), hint=f"Delete the bad file, then: {fetch}")
     if problems:
-        raise ArtifactError("; ".join(problems), hint="Install npdraw again.")
+        raise ArtifactError(
+            "; ".join(problems),
+            hint="Install npdraw again; in a checkout: git checkout data/models",
+        )
     _show("data doctor", root, found, models, as_json=as_json)
 
 

@@ -119,7 +119,7 @@ Limit = Annotated[
     _option(
         "--limit",
         INPUT,
-        "keep the first training images: a count, or a fraction such as 0.1",
+        "keep so many training images: a count, or a fraction such as 0.1",
         default="all",
         metavar="<count|fraction>",
     ),
@@ -173,7 +173,7 @@ Temperature = Annotated[
 # Run
 Seed = Annotated[int, _seed()]
 LaterSeed = Annotated[int | None, _seed("that of PARSE")]
-BatchSize = Annotated[int, _option("--batch-size", RUN, "images at a time", min=1)]
+BatchSize = Annotated[int, _option("--batch-size", RUN, "images or drawings at a time", min=1)]
 SaveEvery = Annotated[int, _option("--save-every", RUN, "steps between checkpoints", min=1)]
 Device = Annotated[
     Literal["auto", "cpu", "cuda"],

@@ -166,9 +166,9 @@ class NPDraw(nn.Module):
         chosen = invert(weights, uniform[:, -1, 0, 0])
         rows = torch.arange(len(images), device=images.device)
         z = concatenate([w.z for w in drawn])[chosen * len(images) + rows]
-        p: Factors = self.prior(z.one_hot(self.layout.placements, len(self.bank)))
+        log_likelihood = self.likelihood.log_prob(self.decoder(self.paint(z)), images)
         return Wake(
-            joint=self.likelihood.log_prob(self.decoder(self.paint(z)), images) + p.joint(z),
+            joint=log_likelihood + self.prior.log_prob(z),
             proposal=q.joint(z),
             nll=math.log(len(drawn)) - weights.logsumexp(1),
         )

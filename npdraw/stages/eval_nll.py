@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from npdraw.artifacts import read_header
-from npdraw.datasets import binarize, digest, evenly_spaced, load
+from npdraw.datasets import digest
 from npdraw.errors import ArtifactError, UsageError
 from npdraw.model.latents import Factors
 from npdraw.model.npdraw import NPDraw
 from npdraw.stages.distributed import by_first, chunks, filled, joined
 from npdraw.stages.group import Group
-from npdraw.stages.images import find_source
+from npdraw.stages.images import binary_test_images, find_source
 from npdraw.stages.loading import read_model
 from npdraw.stages.noise import uniform
 from npdraw.stages.output import Identity, begun, clear, locked, read_json, write_json
@@ -64,17 +64,7 @@ def eval_nll(
     model, config, artifact = read_model(model_path)
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     where = find_source(artifact.header, model_path, source)
-    loaded = load(
-        where,
-        "test",
-        root=root,
-        image_size=config.parse.image_size,
-        channels=config.parse.channels,
-    )
-    for note in loaded.notes:
-        progress.note(note)
-    chosen = evenly_spaced(len(loaded.images), images or len(loaded.images))
-    binary = torch.from_numpy(binarize(loaded.images, seed)[chosen])
+    binary, chosen = binary_test_images(where, root, config.parse, seed, images, progress)
     settings: dict[str, Any] = {
         "model": artifact.header.digest,
         "data": digest(binary.numpy()),
@@ -106,7 +96,7 @@ def eval_nll(
 
         def figures_of(part: slice) -> Tensor:
             x = send(binary[part], device).float()
-            index = [int(i) for i in chosen[part]]
+            index = chosen[part]
             noise = send(uniform("eval", seed, index, (samples, model.layout.steps, 3)), device)
             with torch.no_grad(), runtime.autocast(device):
                 return weigh(model, x, noise, estimator, side_by_side(samples, batch_size)).cpu()

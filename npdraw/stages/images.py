@@ -14,7 +14,9 @@ from npdraw.config import ParseConfig
 from npdraw.datasets import (
     PATHS,
     Source,
+    binarize,
     digest,
+    evenly_spaced,
     keep,
     load,
     mixed,
@@ -87,6 +89,25 @@ def training_images(
     return TrainingImages(images, validation, source, dataset)
 
 
+def binary_test_images(
+    source: Source,
+    root: Path,
+    config: ParseConfig,
+    seed: int,
+    images: int | None,
+    progress: Progress,
+) -> tuple[Tensor, list[int]]:
+    """Load the test images, binarised once from `seed`, or `images` of them evenly spaced.
+
+    Returns uint8 [N, C, H, W] of 0 and 1, and which of the split they are.
+    """
+    loaded = load(source, "test", root=root, image_size=config.image_size, channels=config.channels)
+    for note in loaded.notes:
+        progress.note(note)
+    chosen = evenly_spaced(len(loaded.images), images or len(loaded.images))
+    return torch.from_numpy(binarize(loaded.images, seed)[chosen]), chosen.tolist()
+
+
 def moves(config: ParseConfig) -> int:
     """Return how many times a training image is taken, each time moved differently."""
     return (2 * config.shift + 1) ** 2
@@ -98,6 +119,8 @@ def shifted(images: Tensor, most: int) -> Tensor:
     What comes in at the edges is 0. [N * (2 * most + 1) ** 2, C, H, W], all images of one move
     after those of another.
     """
+    if most == 0:
+        return images
     height, width = images.shape[2:]
     framed = F.pad(images, (most, most, most, most))
     places = range(2 * most + 1)

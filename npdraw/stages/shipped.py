@@ -28,8 +28,8 @@ def shipped() -> dict[str, Path]:
 
 def name_of(path: Path) -> str | None:
     """Return the name of the shipped model whose file `path` is, None if it is another file."""
-    name = path.stem if path.parent.resolve() == folder().resolve() else ""
-    return name if name in shipped() else None
+    known = {model.name: name for name, model in shipped().items()}
+    return known.get(path.name) if path.parent.resolve() == folder().resolve() else None
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def status(*, check: bool = False) -> list[Status]:
 
 
 def _state(name: str, path: Path, check: bool) -> Status:
-    size = path.stat().st_size
+    size = path.stat().st_size if path.exists() else 0
     try:
         header = read_header(path, kind="model", verify=check)
     except ArtifactError as error:

@@ -156,7 +156,9 @@ def fit(
     while True:
         last = state.step == settings.steps
         fresh = state.step != began or state.step == 0
-        judging = fresh and (state.step % every == 0 or last)
+        # The first phase ends with its weights at rest: a candidate, should waking not be better.
+        rested = state.step == settings.relaxed_steps
+        judging = fresh and (state.step % every == 0 or rested or last)
         drawing = fresh and (is_due(state.step, every) or last)
         if judging or drawing:
             settle(state)
@@ -187,7 +189,8 @@ def validate(
 ) -> dict[str, float]:
     """Return NLL, ELBO, rate and distortion in nats per image and canvas error, of hard samples.
 
-    The NLL is the bound of all `JUDGED_SAMPLES` samples together, the others are means over them.
+    The NLL is the bound of all `JUDGED_SAMPLES` samples together; the canvas error is that of the
+    first of them; the others are means over them.
     """
     sums = torch.zeros(-(-len(images) // chunk), 4, dtype=torch.float64)
     for number, part in chunks(group, len(images), chunk):
@@ -217,7 +220,7 @@ def relaxed_elbo(
     group: Group = ALONE,
     chunk: int = 100,
 ) -> float:
-    """Return the training objective's negative ELBO of images, nats, with relaxed samples.
+    """Return the negative ELBO that the first phase goes down, nats, with relaxed samples.
 
     What it is below `validate`'s is the gap that the relaxation leaves.
     """

@@ -168,7 +168,7 @@ def train_step(
     seed_dropout(seed, state.step, group.rank)
     with runtime.autocast(device):
         factors = state.forward(z.one_hot(prior.layout.placements, len(prior.bank)))
-        nats = -torch.stack(factors.log_prob(z)).sum((0, 2))
+        nats = -factors.joint(z)
     loss = batch_mean(group, nats, len(index))
     rate = learning_rate(state.step, settings.steps, settings.warmup)
     return descend(state, loss, rate, settings.ema)

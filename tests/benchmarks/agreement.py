@@ -14,12 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from npdraw.datasets import binarize, default_root, load
+from npdraw.cli.console import Lines
+from npdraw.datasets import default_root
 from npdraw.errors import NpdrawError
 from npdraw.model.latents import Latents, concatenate
 from npdraw.model.layout import Layout
 from npdraw.model.npdraw import NPDraw
-from npdraw.stages.images import find_source
+from npdraw.stages.images import binary_test_images, find_source
 from npdraw.stages.loading import read_model
 from npdraw.stages.noise import uniform
 from npdraw.stages.runtime import Runtime
@@ -93,14 +94,9 @@ def agreement(
     device = runtime.start()
     model, config, artifact = read_model(path)
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    loaded = load(
-        find_source(artifact.header, path, source),
-        "test",
-        root=root,
-        image_size=config.parse.image_size,
-        channels=config.parse.channels,
-    )
-    binary = torch.from_numpy(binarize(loaded.images, seed)).to(device)
+    where = find_source(artifact.header, path, source)
+    binary, _ = binary_test_images(where, root, config.parse, seed, None, Lines())
+    binary = binary.to(device)
     with runtime.autocast(device):
         sampled = draw(model.prior, list(range(samples)))
         encoded = encoded_drawings(model, binary, seed)

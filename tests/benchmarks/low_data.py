@@ -1,7 +1,8 @@
 """Likelihood when data are few: NP-DRAW and a plain VAE, in the same time: `make low-data`.
 
 For each `--limit` NP-DRAW goes through npdraw's own stages; then the VAE trains on the same images
-for the seconds that parse, prior and decoder took together. Both are judged by the same test
+for the seconds that parse, prior and decoder took together, or until its steps are done, of which
+few images bear few. Both are judged by the same test
 images, binarised from the same seed, with the same number of importance samples. Prints one JSON
 line for each model and limit, then the table; `--table FILE` makes it from lines of before.
 """
@@ -19,19 +20,18 @@ from typing import Any
 import torch
 from torch import nn
 
+from npdraw.cli.console import Lines
 from npdraw.config import Config, override, read_toml
 from npdraw.datasets import (
     binarize,
     default_root,
-    evenly_spaced,
-    load,
     parse_limit,
     parse_source,
 )
 from npdraw.errors import NpdrawError
 from npdraw.presets import preset
 from npdraw.stages.eval_nll import eval_nll
-from npdraw.stages.images import moves, training_images
+from npdraw.stages.images import binary_test_images, moves, training_images
 from npdraw.stages.loading import read_model
 from npdraw.stages.parse import parse
 from npdraw.stages.runtime import Runtime
@@ -61,33 +61,7 @@ class Task:
     runtime: Runtime
 
 
-class Told:
-    """Progress as lines on stderr, one in some seconds."""
-
-    def __init__(self, every: float = 20.0) -> None:
-        self.title, self.total, self.every, self.last = "", 0, every, 0.0
-
-    def start(
-        self, title: str, total: int, *, unit: str = "images", scale: int = 1, done: int = 0
-    ) -> None:
-        self.title, self.total, self.last = title, total, time.perf_counter()
-
-    def update(self, done: int, **figures: float) -> None:
-        if time.perf_counter() - self.last > self.every:
-            shown = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
-            self.tell(f"{self.title}: {done} of {self.total}  {shown}")
-
-    def finish(self) -> None: ...
-
-    def note(self, text: str) -> None:
-        self.tell(text)
-
-    def tell(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
-        self.last = time.perf_counter()
-
-
-def npdraw_line(task: Task, config: Config, folder: Path, progress: Told) -> Line:
+def npdraw_line(task: Task, config: Config, folder: Path, progress: Lines) -> Line:
     """Run the stages of npdraw into `folder` and return the line of NP-DRAW."""
     paths = {kind: folder / f"{kind}.safetensors" for kind in ("parse", "prior", "model")}
     common: dict[str, Any] = {
@@ -130,7 +104,7 @@ def npdraw_line(task: Task, config: Config, folder: Path, progress: Told) -> Lin
 
 
 def vae_line(
-    task: Task, config: Config, settings: Settings, seconds: float, progress: Told
+    task: Task, config: Config, settings: Settings, seconds: float, progress: Lines
 ) -> Line:
     """Train the VAE on the same images for `seconds` and return its line."""
     device = task.runtime.start()
@@ -147,7 +121,6 @@ def vae_line(
     )
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     held_out = torch.from_numpy(binarize(data.held_out.numpy(), task.seed)).to(device)
-    progress.start("vae", 0)
     trained = train(
         model,
         data.train.to(device),
@@ -156,13 +129,14 @@ def vae_line(
         seconds=seconds,
         seed=task.seed,
         runtime=task.runtime,
-        tell=progress.tell,
+        tell=progress.note,
     )
-    test = load(parse_source(task.source), "test", root=task.root, image_size=side).images
-    chosen = evenly_spaced(len(test), task.images)
-    binary = torch.from_numpy(binarize(test, task.seed)[chosen]).to(device)
+    source = parse_source(task.source)
+    test, index = binary_test_images(
+        source, task.root, config.parse, task.seed, task.images, progress
+    )
     with task.runtime.autocast(device):
-        index = [int(i) for i in chosen]
+        binary = test.to(device)
         nll, rate, distortion = evaluate(model, binary, index, task.samples, task.seed).T
     return {
         "model": "VAE",
@@ -224,7 +198,7 @@ def table(lines: list[Line]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def measure(given: argparse.Namespace, progress: Told) -> list[Line]:
+def measure(given: argparse.Namespace, progress: Lines) -> list[Line]:
     """Measure both models at each limit and print each line as it comes."""
     runtime = Runtime(device=given.device, threads=given.threads, force=True)
     base = preset(given.preset)
@@ -242,7 +216,7 @@ def measure(given: argparse.Namespace, progress: Told) -> list[Line]:
         )
         source = parse_source(task.source)
         data = training_images(source, task.root, base.parse, task.limit, progress)
-        config = npdraw_settings(base, len(data.train))
+        config = npdraw_settings(base, len(data.train) // moves(base.parse))
         config = override(config, changes, source=str(given.config))
         if given.steps:
             steps = given.steps[min(number, len(given.steps) - 1)]
@@ -288,7 +262,7 @@ def main() -> None:
         print(table([json.loads(line) for line in text if line.startswith("{")]))
         return
     try:
-        lines = measure(given, Told())
+        lines = measure(given, Lines())
     except NpdrawError as error:
         sys.exit(f"{error.message}\n{error.hint}".strip())
     print(f"\n{table(lines)}")

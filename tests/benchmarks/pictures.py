@@ -1,19 +1,24 @@
-"""The pictures of a model in the README: `python -m tests.benchmarks.pictures MODEL ...`.
+"""The pictures of models in the README: `python -m tests.benchmarks.pictures MODEL ...`.
 
-For each model, a name or a file: `docs/NAME-samples.png` (canvas and image of 50 prior drawings),
-`docs/NAME-reconstructions.png` (test image, canvas of one posterior drawing, decoded image) and
-`docs/NAME-bank.png` (the parts, most used first). Test images come from the data root.
+For each model, a name or a file, by its name without suffix: `docs/NAME-samples.png` (canvas and
+image of 50 prior drawings), `docs/NAME-reconstructions.png` (test image, canvas of one posterior
+drawing, decoded image) and `docs/NAME-bank.png` (the parts, most used first).
 """
 
+import argparse
 import sys
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
+from npdraw.cli.console import Lines
 from npdraw.cli.resolve import model as find
-from npdraw.datasets import Source, binarize, default_root, evenly_spaced, load
+from npdraw.datasets import default_root
+from npdraw.errors import NpdrawError
 from npdraw.files import write_atomic
 from npdraw.model.npdraw import NPDraw
+from npdraw.stages.images import binary_test_images, find_source
 from npdraw.stages.loading import read_model
 from npdraw.stages.noise import uniform
 from npdraw.stages.sheet import beside, draw, png, render, tile, to_uint8
@@ -22,7 +27,7 @@ SAMPLES, COLUMNS = 50, 10
 RECONSTRUCTED = 20
 
 
-def reconstructions(model: NPDraw, images: torch.Tensor) -> torch.Tensor:
+def reconstructions(model: NPDraw, images: Tensor) -> Tensor:
     """Return images in {0, 1} [N, C, H, W], their canvases and what is decoded, side by side."""
     with torch.no_grad():
         noise = uniform("pictures", 0, range(len(images)), (model.layout.steps, 3))
@@ -30,24 +35,33 @@ def reconstructions(model: NPDraw, images: torch.Tensor) -> torch.Tensor:
     return beside(beside(to_uint8(images), canvases), decoded)
 
 
+def pictures(path: Path, source: str | None, root: Path, folder: Path) -> None:
+    """Draw the pictures of the model at `path` into `folder`."""
+    model, config, artifact = read_model(path)
+    where = find_source(artifact.header, path, source)
+    images, _ = binary_test_images(where, root, config.parse, 0, RECONSTRUCTED, Lines())
+    sheets = {
+        "samples": (COLUMNS, beside(*render(model, draw(model.prior, list(range(SAMPLES)))))),
+        "reconstructions": (COLUMNS // 2, reconstructions(model, images.float())),
+        "bank": (COLUMNS, to_uint8(model.bank)),
+    }
+    for name, (columns, shown) in sheets.items():
+        text = f"{name} of the model {artifact.header.digest}"
+        write_atomic(folder / f"{path.stem}-{name}.png", [png(tile(shown, columns), text)])
+
+
 def main() -> None:
     """Draw the pictures of every model named."""
-    for given in sys.argv[1:]:
-        path = find(Path(given))
-        model, config, artifact = read_model(path)
-        data, side = artifact.header.dataset["name"], config.parse.image_size
-        test = load(Source(data), "test", root=default_root(), image_size=side).images
-        chosen = evenly_spaced(len(test), RECONSTRUCTED)
-        images = torch.from_numpy(binarize(test, 0)[chosen]).float()
-        sheets = {
-            "samples": beside(*render(model, draw(model.prior, list(range(SAMPLES))))),
-            "reconstructions": reconstructions(model, images),
-            "bank": to_uint8(model.bank),
-        }
-        columns = {"samples": COLUMNS, "reconstructions": COLUMNS // 2, "bank": COLUMNS}
-        for name, pictures in sheets.items():
-            out = Path("docs") / f"{data}-{name}.png"
-            write_atomic(out, [png(tile(pictures, columns[name]), given)])
+    parser = argparse.ArgumentParser(prog="tests.benchmarks.pictures", description=__doc__)
+    parser.add_argument("model", type=Path, nargs="+", help="name of a shipped model, or a file")
+    parser.add_argument("--data", help="images other than those of the model")
+    parser.add_argument("--out", type=Path, default=Path("docs"), help="folder")
+    given = parser.parse_args()
+    try:
+        for model in given.model:
+            pictures(find(model), given.data, default_root(), given.out)
+    except NpdrawError as error:
+        sys.exit(f"{error.message}\n{error.hint}".strip())
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from npdraw.model.latents import Latents, blank
 from npdraw.model.parsing import parse
 from npdraw.model.prior import Prior
 from npdraw.presets import preset
+from npdraw.stages.eval_nll import side_by_side
 from npdraw.stages.loading import layout_of
 from npdraw.stages.noise import uniform
 from npdraw.stages.runtime import Runtime
@@ -36,7 +37,7 @@ SAMPLES = 50
 """S of eval_nll."""
 
 BATCH = 100
-"""Images that eval_nll takes at once, as the command does."""
+"""Drawings that eval_nll takes at once, as the command does."""
 
 
 @dataclass(frozen=True)
@@ -176,10 +177,11 @@ def evaluation(bench: Preset, z: Latents) -> None:
             model.prior(soft)
 
     apart = BATCH / SAMPLES / seconds(passes)
+    side = side_by_side(SAMPLES, BATCH)
     measure(
         f"{bench.prefix}eval_nll",
-        BATCH,
-        evaluate_work(bench, BATCH, SAMPLES),
+        BATCH // side,
+        evaluate_work(bench, BATCH // side, SAMPLES, side),
         ceiling=bench.low,
         reference=("decoder and prior passes apart", apart),
     )

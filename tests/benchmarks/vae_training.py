@@ -26,7 +26,7 @@ from npdraw.stages.training import (
 from tests.benchmarks.vae import VAE
 
 WATCHED = 1000
-"""Validation images that decide which weights are best, as in train-decoder."""
+"""Validation images that decide which weights are best, at most."""
 
 LEAST_SAMPLES = 400
 """Posterior samples of which a validation is the mean: a few images are drawn several times."""
@@ -95,7 +95,7 @@ def train(
         now = time.perf_counter()
         done = min(1.0, max((now - began) / seconds, state.step / settings.steps))
         affordable = (now - judged_at) * JUDGING > cost
-        if done == 1 or affordable or is_due(state.step, 16):
+        if done == 1 or affordable or (state.step < 16 and is_due(state.step, 16)):
             with judged(state), runtime.autocast(device):
                 score = validate(model, held_out[:WATCHED], seed)
             remember_best(state, score)

@@ -141,8 +141,8 @@ def sample_work(bench: Bench, images: int = CHUNK) -> Work:
     return work
 
 
-def evaluate_work(bench: Bench, images: int, samples: int) -> Work:
-    """Evaluate the first `images` with S = `samples`."""
+def evaluate_work(bench: Bench, images: int, samples: int, side: int = 1) -> Work:
+    """Evaluate the first `images` with S = `samples`, `side` of them at once."""
     model = bench.model().eval()
     binary = bench.binary[:images]
     noise = torch.rand(images, samples, model.layout.steps, 3, device=bench.device)
@@ -150,6 +150,6 @@ def evaluate_work(bench: Bench, images: int, samples: int) -> Work:
     @torch.no_grad()
     def work() -> None:
         with bench.runtime.autocast(bench.device):
-            weigh(model, binary, noise, "importance")
+            weigh(model, binary, noise, "importance", side)
 
     return work

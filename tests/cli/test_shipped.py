@@ -53,7 +53,8 @@ def test_outputs_of_a_shipped_model_go_to_runs(folder: Path, shipped: Path) -> N
     for path in (file, Path(os.path.relpath(file)), folder / "runs/../lib/shipped" / file.name):
         assert resolve.folder(path, None) == Path("runs/mnist")
     # Only the files that are found by name: what else lies there is a file like any other.
-    assert resolve.folder(shipped / "other.safetensors", None) == shipped
+    for other in ("other.safetensors", "mnist.md"):
+        assert resolve.folder(shipped / other, None) == shipped
     (folder / "mine.safetensors").symlink_to(file)
     assert resolve.folder(Path("mine.safetensors"), None) == Path()
     with pytest.raises(UsageError, match="but mnist is named") as raised:

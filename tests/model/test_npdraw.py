@@ -241,12 +241,16 @@ def test_waking_learns_with_dropout_but_weighs_without(make_model):
     assert model.prior.training
 
 
-def test_waking_teaches_the_model_the_joint_and_the_encoder_the_proposal(make_model):
+@pytest.mark.parametrize("low", [False, True])
+def test_waking_teaches_the_model_the_joint_and_the_encoder_the_proposal(low, make_model):
+    """In bf16 too, where casts made without gradients may be kept for later (torch #112583)."""
     model = make_model(Layout(4, 4, 2, 2), "max", 1)
     images, uniform = binary_images(model.layout, 5), torch.rand(5, 3, 4, 3)
     for term, learns in (("joint", ("prior", "decoder")), ("proposal", ("encoder",))):
         model.zero_grad()
-        getattr(model.wake(images, uniform), term).sum().backward()
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            terms = model.wake(images, uniform)
+        getattr(terms, term).sum().backward()
         taught = {
             name.partition(".")[0]
             for name, parameter in model.named_parameters()

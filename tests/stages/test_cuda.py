@@ -1,6 +1,7 @@
 """Every stage on a GPU; skipped where there is none."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,8 @@ def test_resuming_on_a_gpu(stages: Any, made: Any, interrupt: Any, tmp_path: Pat
     assert result["resumed_from"] == 2
 
 
-def decoder_step(stages: Any, made: Any) -> Callable[[], Any]:
-    config = stages.config
+def decoder_step(stages: Any, made: Any, wake: float) -> Callable[[], Any]:
+    config = stages.configured(decoder={"wake": wake, "steps": 10}).config
     bank = read_parse(made.parse).tensors["bank"]
     model = new_model(config, bank).to(CUDA, memory_format=torch.channels_last)
     state = new_state(model, [(model, 1e-3)], 0.0)
@@ -69,7 +70,9 @@ def prior_step(stages: Any, made: Any) -> Callable[[], Any]:
     return lambda: prior_stage.train_step(state, prior, train, stages.config, 0, runtime)
 
 
-@pytest.mark.parametrize("make", [decoder_step, prior_step])
+@pytest.mark.parametrize(
+    "make", [partial(decoder_step, wake=0.0), partial(decoder_step, wake=1.0), prior_step]
+)
 def test_no_step_waits_for_the_gpu(make: Any, stages: Any, made: Any) -> None:
     step = make(stages, made)
     for _ in range(3):  # what is prepared once may wait

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from npdraw.artifacts import read_header
-from npdraw.datasets import Source, parse_source
+from npdraw.datasets import Source, mixed, parse_source
 from npdraw.errors import DataError, NpdrawError, UsageError
 from npdraw.stages.images import find_source, same_images, training_images
 
@@ -34,6 +35,18 @@ def test_the_last_images_are_for_validation(stages: Any) -> None:
     assert torch.equal(found.train, torch.from_numpy(images[: stages.train]))
     assert torch.equal(found.held_out, torch.from_numpy(images[stages.train :]))
     assert torch.equal(found.images, torch.from_numpy(images))
+
+
+def test_pictures_of_a_folder_are_mixed_before_some_are_held_out(
+    stages: Any, tmp_path: Path
+) -> None:
+    grey = np.arange(80, dtype=np.uint8)
+    for level in grey:
+        Image.fromarray(np.full((8, 8), level)).save(tmp_path / f"{level:02}.png")
+    source, config = parse_source(f"folder:{tmp_path}"), stages.config.parse
+    found = training_images(source, Path(), config, None, stages.Recorder())
+    levels = np.delete(grey, slice(9, None, 10))  # without the test images, every tenth
+    assert found.images[:, 0, 0, 0].tolist() == mixed(source, levels).tolist() != levels.tolist()
 
 
 def test_moved_images_join_the_training_split_only(stages: Any) -> None:

@@ -415,21 +415,25 @@ def test_the_schedules_are_followed(
     assert uniforms.shape == (8, settings.wake_samples + 1, 4, 3)
 
 
-def test_learning_rates_of_both_phases(
+def test_learning_rates_and_averages_of_both_phases(
     stages: Any, made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rates: list[float] = []
+    decays: list[float] = []
 
     def spy(state: Any, loss: Any, rate: float, decay: float, **watched: Any) -> Any:
         rates.append(rate)
+        decays.append(decay)
         return descend(state, loss, rate, decay, **watched)
 
     monkeypatch.setattr(objective, "descend", spy)
-    settings = {"steps": 10, "wake": 0.4, "wake_rate": 0.1, "warmup": 0.3}
+    settings = {"steps": 10, "wake": 0.4, "wake_rate": 0.1, "warmup": 0.3, "ema": 0.25}
     stages.configured(decoder=settings).train_decoder(made.parse, made.prior, tmp_path / "m")
     first = [learning_rate(step, 6, 0.3) for step in range(6)]
     second = [0.1 * learning_rate(step, 4, 0.3) for step in range(4)]
     assert rates == pytest.approx(first + second)
+    # The average of the first phase is soon forgotten: the average starts again.
+    assert decays == pytest.approx([0.25] * 6 + [1 / 11, 2 / 12, 3 / 13, 0.25])
 
 
 @pytest.mark.parametrize(
@@ -477,21 +481,21 @@ def test_seed_and_interval_of_saving(stages: Any, made: Any, tmp_path: Path) -> 
 def test_the_best_average_is_stored(
     stages: Any, made: Any, metrics: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scores = [5.0, 1.0, 3.0]
+    scores = [5.0, 1.0, 3.0, 2.0]
     seen: list[dict[str, torch.Tensor]] = []
 
     def validate(model: NPDraw, *_: Any) -> dict[str, float]:
         assert not model.training
         seen.append({name: value.clone() for name, value in model.state_dict().items()})
-        nats = scores[min(len(seen), len(scores)) - 1]
-        return dict.fromkeys(("nll", "elbo", "rate", "distortion", "canvas_mse"), nats)
+        nll = scores[min(len(seen), len(scores)) - 1]
+        others = dict.fromkeys(("elbo", "rate", "distortion", "canvas_mse"), -nll)
+        return {"nll": nll, **others}
 
     monkeypatch.setattr(stage, "validate", validate)
-    longer = stages.configured(decoder={"steps": 20})
+    longer = stages.configured(decoder={"steps": 20})  # judged at 10 and 20, and before waking
     result = longer.train_decoder(made.parse, made.prior, tmp_path / "m")
-    log = metrics(tmp_path / "m")
-    assert len(log) == 3
-    assert result["best_step"] == log[1]["step"]
+    assert [record["step"] for record in metrics(tmp_path / "m")] == [0, 10, 15, 20]
+    assert result["best_step"] == 10
     stored = tensors(tmp_path / "m")
     stored.pop("bank")
     assert same(stored, seen[1])
