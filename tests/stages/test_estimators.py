@@ -7,7 +7,6 @@ import math
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 
@@ -58,10 +57,10 @@ def nll(monkeypatch):
         header = SimpleNamespace(digest="coin")
         parse = SimpleNamespace(image_size=1, channels=1)
         read = (Coin(e), SimpleNamespace(parse=parse), SimpleNamespace(header=header))
-        data = SimpleNamespace(images=np.full((images, 1, 1, 1), 255, np.uint8), notes=())
+        ones = torch.ones(images, 1, 1, 1, dtype=torch.uint8)
         monkeypatch.setattr(stage, "read_model", lambda path: read)
         monkeypatch.setattr(stage, "find_source", lambda *_: None)
-        monkeypatch.setattr(stage, "load", lambda *_, **__: data)
+        monkeypatch.setattr(stage, "binary_test_images", lambda *_: (ones, list(range(images))))
         silent = SimpleNamespace(
             start=lambda *_, **__: None, update=lambda *_, **__: None, finish=lambda: None
         )
