@@ -192,8 +192,6 @@ class Config:
 SECTIONS = ("parse", "prior", "decoder")
 """The sections in the order of the stages that fix them."""
 
-_TYPES = {"parse": ParseConfig, "prior": PriorConfig, "decoder": DecoderConfig}
-
 
 def override(config: Config, changes: Mapping[str, Mapping[str, Any]], *, source: str) -> Config:
     """Return `config` with the settings in `changes` (section -> name -> value) replaced.

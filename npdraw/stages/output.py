@@ -170,9 +170,9 @@ def up_to_date(
     """
 
     def look() -> dict[str, Any] | None:
-        if begun(folder, identity):
+        if force or begun(folder, identity):  # forced, no checkpoint is looked at, be it damaged
             return None
-        header = finished(out, kind, identity, force=force)
+        header = finished(out, kind, identity, force=False)
         return None if header is None else repeated(folder, header, out)
 
     found: dict[str, Any] | None = by_first(group, look)
