@@ -137,7 +137,7 @@ def test_the_second_time_it_is_up_to_date_and_repeats_every_figure(stages: Any, 
 
 
 def test_force_trains_afresh_and_what_it_began_goes_on_without(
-    stages: Any, made: Any, interrupt: Any, tmp_path: Path
+    stages: Any, made: Any, interrupt: Any, flip: Any, tmp_path: Path
 ) -> None:
     out = tmp_path / "m"
     stages.train_decoder(made.parse, made.prior, out)
@@ -149,6 +149,10 @@ def test_force_trains_afresh_and_what_it_began_goes_on_without(
             mode.train_decoder(made.parse, made.prior, out, force=True, progress=interrupt(2))
         assert mode.train_decoder(made.parse, made.prior, out)["resumed_from"] == 2
         assert mode.train_decoder(made.parse, made.prior, out)["up_to_date"]
+    with pytest.raises(StoppedError):
+        stages.train_decoder(made.parse, made.prior, out, force=True, progress=interrupt(2))
+    flip(tmp_path / "m.run/checkpoint.safetensors", 20)
+    assert stages.train_decoder(made.parse, made.prior, out, force=True)["resumed_from"] == 0
 
 
 def test_other_settings_are_refused_unless_forced(
