@@ -13,7 +13,7 @@ help:
 	@echo "make lint       ruff and mypy        make format  ruff, in place"
 	@echo "make bench      speed of each stage  make scaling growth of time and memory with size"
 	@echo "make low-data   NP-DRAW and a VAE on few images of MNIST, in the same time"
-	@echo "make agreement  what the prior draws against what the encoder draws, MODEL=FILE"
+	@echo "make agreement  what the prior draws against what the encoder draws, MODEL=NAME"
 	@echo "make curve      likelihood against canvas error    make pictures  those of the README"
 	@echo "make clean      remove .venv"
 
@@ -58,7 +58,7 @@ curve: .venv/developer
 low-data: .venv/developer
 	@$(BIN)/python -m tests.benchmarks.low_data
 
-MODEL ?= runs/mnist/model.safetensors
+MODEL ?= mnist
 
 agreement: .venv/developer
 	@$(BIN)/python -m tests.benchmarks.agreement $(MODEL)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from npdraw.cli.console import Lines
+from npdraw.cli.resolve import model as find
 from npdraw.datasets import default_root
 from npdraw.errors import NpdrawError
 from npdraw.model.latents import Latents, concatenate
@@ -109,14 +110,14 @@ def agreement(
 def main() -> None:
     """Read the command line, and print."""
     parser = argparse.ArgumentParser(prog="tests.benchmarks.agreement", description=__doc__)
-    parser.add_argument("model", type=Path, help="a trained model")
+    parser.add_argument("model", type=Path, help="name of a shipped model, or a file")
     parser.add_argument("--data", help="images other than those of the model")
     parser.add_argument("--samples", type=int, default=SAMPLES, help="drawings of the prior")
     parser.add_argument("--seed", type=int, default=0, help="of the binarisation")
     given = parser.parse_args()
     try:
         found = agreement(
-            given.model,
+            find(given.model),
             source=given.data,
             root=default_root(),
             samples=given.samples,
