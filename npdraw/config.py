@@ -125,7 +125,9 @@ class DecoderConfig:
     parse_until: float = setting(
         0.15, "fraction of the relaxed steps in which it decays to the floor"
     )
-    canvas_weight: float = setting(2.0, "weight of the canvas's squared error in relaxed steps")
+    canvas_weight: float = setting(
+        2.0, "price of the canvas's squared error, in nats, in both phases"
+    )
     kl_weight: float = setting(1.0, "weight of the KL in relaxed steps; 1 makes their loss a bound")
     wake: float = setting(
         0.08, "last fraction of the steps, on hard samples in place of relaxed ones, 0..1"

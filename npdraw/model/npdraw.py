@@ -30,6 +30,14 @@ class Relaxation:
 
 
 @dataclass(frozen=True)
+class Waking:
+    """How one of several hard samples is chosen."""
+
+    canvas_weight: float
+    """Price of the canvas's squared error, nats a unit; 0 draws from the posterior, nearly."""
+
+
+@dataclass(frozen=True)
 class Terms:
     """Parts of the loss of a relaxed sample, each [N]."""
 
@@ -45,14 +53,14 @@ class Terms:
 
 @dataclass(frozen=True)
 class Wake:
-    """Log densities of a drawing from the posterior p(z | x), nearly, each [N], nats."""
+    """Log densities of the drawing that was chosen for each image, [N], nats."""
 
     joint: Tensor
     """log p(x, z)."""
     proposal: Tensor
     """log q(z | x)."""
     nll: Tensor
-    """-log of the mean weight of the samples that the drawing was chosen from; no gradient."""
+    """-log of the mean of p(x, z) / q(z | x) over the samples that were there; no gradient."""
 
 
 @dataclass(frozen=True)
@@ -115,15 +123,15 @@ class NPDraw(nn.Module):
         images: Tensor,
         parse: Latents | None,
         uniform: Tensor,
-        relaxation: Relaxation | None,
-    ) -> "Terms | Wake":
-        """Return what one step of training needs: `relaxed`, or `wake` without a `relaxation`.
+        how: Relaxation | Waking,
+    ) -> Terms | Wake:
+        """Return what one step of training needs: `relaxed` or `wake`.
 
         One entry for both, because a replica in a group of processes has only one.
         """
-        if relaxation is None:
-            return self.wake(images, uniform)
-        return self.relaxed(images, parse, uniform, relaxation)
+        if isinstance(how, Waking):
+            return self.wake(images, uniform, how)
+        return self.relaxed(images, parse, uniform, how)
 
     def relaxed(
         self, images: Tensor, parse: Latents | None, uniform: Tensor, relaxation: Relaxation
@@ -146,7 +154,7 @@ class NPDraw(nn.Module):
             canvas=error.flatten(1).sum(1),
         )
 
-    def wake(self, images: Tensor, uniform: Tensor) -> Wake:
+    def wake(self, images: Tensor, uniform: Tensor, how: Waking) -> Wake:
         """Return log densities of one drawing, nearly from p(z | x), for each image.
 
         Of S hard samples of q one is chosen with the chances of their weights p(x, z) / q(z | x)
@@ -154,6 +162,10 @@ class NPDraw(nn.Module):
         log p(x); raising its log q(z | x) makes q cover the posterior, where an ELBO lets it
         settle on a part. Both are what reweighted wake-sleep does (Bornschein and Bengio 2015,
         equations 5 and 9), with one drawing for the weighted mean over S.
+
+        With a `canvas_weight` c the chances are those of p(x, z) exp(-c E) / q(z | x), E the
+        canvas's squared error summed over pixels and channels: of the drawings that say what x is,
+        those are learned that also show it.
 
         Images [N, C, H, W] in {0, 1}; `uniform` [N, S + 1, T, 3] in [0, 1), the last row chooses.
         """
@@ -163,7 +175,8 @@ class NPDraw(nn.Module):
         drawn = [self.weigh(images, q, noise) for noise in uniform[:, :-1].unbind(1)]
         self.prior.train(learning)
         weights = torch.stack([w.log_weight for w in drawn], 1)
-        chosen = invert(weights, uniform[:, -1, 0, 0])
+        errors = torch.stack([w.canvas_error for w in drawn], 1) * images[0].numel()
+        chosen = invert(weights - how.canvas_weight * errors, uniform[:, -1, 0, 0])
         rows = torch.arange(len(images), device=images.device)
         z = concatenate([w.z for w in drawn])[chosen * len(images) + rows]
         log_likelihood = self.likelihood.log_prob(self.decoder(self.paint(z)), images)

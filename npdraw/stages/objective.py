@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from npdraw.config import Config, DecoderConfig
-from npdraw.model.npdraw import NPDraw, Relaxation
+from npdraw.model.npdraw import NPDraw, Relaxation, Waking
 from npdraw.model.parsing import parse as parse_images
 from npdraw.stages.distributed import batch_mean, rows
 from npdraw.stages.noise import batch, generator, seed_dropout
@@ -63,7 +63,7 @@ def train_step(
         decay = min(decay, (done + 1) / (done + 11))  # the average starts again with the phase
         uniforms = uniform_of(settings.wake_samples + 1, model.layout.steps, 3)
         with runtime.autocast(device):
-            wake = state.forward(images, None, uniforms, None)
+            wake = state.forward(images, None, uniforms, Waking(settings.canvas_weight))
         loss, figures = -wake.joint - wake.proposal, {"wake_nll": wake.nll}
     means = {name: batch_mean(state.group, value, size) for name, value in figures.items()}
     return descend(state, batch_mean(state.group, loss, size), rate, decay, **means)

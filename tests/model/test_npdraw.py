@@ -9,7 +9,7 @@ from torch import nn
 
 from npdraw.model.latents import Factors, Latents
 from npdraw.model.layout import Layout
-from npdraw.model.npdraw import NPDraw, Relaxation
+from npdraw.model.npdraw import NPDraw, Relaxation, Waking
 from npdraw.model.parsing import parse
 from npdraw.model.prior import Prior
 from npdraw.stages.eval_nll import log_mean_exp
@@ -191,16 +191,19 @@ def test_rounded_terms_are_those_of_hard_drawings_and_cold_ones_too(
     assert torch.allclose(terms.parse, -torch.stack(q.log_prob(drawn)).sum((0, 2)))
 
 
+@pytest.mark.parametrize("price", [0.0, 0.7])
 @setups
-def test_waking_chooses_a_sample_by_its_weight(layout, compositing, patch, make_model):
+def test_waking_chooses_a_sample_by_its_weight(layout, compositing, patch, price, make_model):
     model, images = make_model(layout, compositing, patch), binary_images(layout, 12)
     uniform = torch.rand(12, 4, layout.steps, 3)
     with torch.no_grad():
-        wake = model.wake(images, uniform)
+        wake = model.wake(images, uniform, Waking(price))
         q = model.encode(images)
         drawn = [model.weigh(images, q, uniform[:, s]) for s in range(3)]
         weights = torch.stack([w.log_weight for w in drawn], 1).exp()
         assert torch.allclose(wake.nll, -weights.mean(1).log(), atol=1e-5)
+        errors = torch.stack([w.canvas_error for w in drawn], 1) * images[0].numel()
+        weights = weights * (-price * errors).exp()
         for image, row in enumerate(weights / weights.sum(1, keepdim=True)):
             passed = float(uniform[image, 3, 0, 0])
             w = drawn[0 if passed < row[0] else 1 if passed < row[0] + row[1] else 2]
@@ -217,7 +220,8 @@ def test_waking_draws_from_the_posterior(layout, compositing, patch, enumerated)
     posterior = (log_joint - e.log_evidence).exp()
     with torch.no_grad():
         images = e.image.expand(trials, -1, -1, -1)
-        wake = e.model.wake(images, torch.rand(trials, samples + 1, layout.steps, 3))
+        uniform = torch.rand(trials, samples + 1, layout.steps, 3)
+        wake = e.model.wake(images, uniform, Waking(0.0))
     for found, values in ((wake.joint, log_joint), (wake.proposal, e.log_q)):
         mean = float(posterior @ values)
         error = float((posterior @ (values - mean).square() / trials).sqrt())
@@ -232,9 +236,9 @@ def test_waking_learns_with_dropout_but_weighs_without(make_model):
         if isinstance(module, nn.Dropout):
             module.p = 0.5
     model.eval()
-    plain = model.wake(images, uniform)
+    plain = model.wake(images, uniform, Waking(0.0))
     model.train()
-    dropping = model.wake(images, uniform)
+    dropping = model.wake(images, uniform, Waking(0.0))
     assert torch.equal(dropping.nll, plain.nll)
     assert torch.equal(dropping.proposal, plain.proposal)
     assert not torch.allclose(dropping.joint, plain.joint, atol=1e-3)
@@ -249,7 +253,7 @@ def test_waking_teaches_the_model_the_joint_and_the_encoder_the_proposal(low, ma
     for term, learns in (("joint", ("prior", "decoder")), ("proposal", ("encoder",))):
         model.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=low):
-            terms = model.wake(images, uniform)
+            terms = model.wake(images, uniform, Waking(0.0))
         getattr(terms, term).sum().backward()
         taught = {
             name.partition(".")[0]

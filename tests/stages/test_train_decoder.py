@@ -24,7 +24,7 @@ from npdraw.errors import (
     StoppedError,
     UsageError,
 )
-from npdraw.model.npdraw import NPDraw
+from npdraw.model.npdraw import NPDraw, Waking
 from npdraw.model.parsing import parse as parse_images
 from npdraw.stages import objective
 from npdraw.stages import train_decoder as stage
@@ -286,7 +286,7 @@ def test_the_bound_improves_on_a_small_problem(trained: Any, metrics: Any) -> No
 
 
 def seen_in_training(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    """Keep what `NPDraw.forward` is called with: images, parse, uniform, relaxation."""
+    """Keep what `NPDraw.forward` is called with: images, parse, uniform, relaxation or waking."""
     seen: list[tuple[Any, ...]] = []
     forward = NPDraw.forward
 
@@ -412,10 +412,11 @@ def test_the_schedules_are_followed(
     stages.train_decoder(made.parse, made.prior, tmp_path / "m")
     settings = stages.config.decoder
     expected = [objective.schedule(step, settings)[0] for step in range(3)]
-    *relaxed, (_, parse, uniforms, none) = seen
+    *relaxed, (_, parse, uniforms, waking) = seen
     assert [arguments[3].temperature for arguments in relaxed] == pytest.approx(expected)
     assert [arguments[3].hard_rows for arguments in relaxed] == [2, 2, 2]  # a quarter of 8
-    assert (parse, none) == (None, None)  # the last step of four is a waking one
+    # The last step of four is a waking one.
+    assert (parse, waking) == (None, Waking(settings.canvas_weight))
     assert uniforms.shape == (8, settings.wake_samples + 1, 4, 3)
 
 
