@@ -26,7 +26,7 @@ PRESETS: Mapping[str, Config] = {
         data="mnist",
         parse=ParseConfig(parts=100),
         prior=PriorConfig(dropout=0.1),
-        decoder=_LONG,
+        decoder=replace(_LONG, steps=15_000, deform=0.08, canvas_weight=1.0),
     ),
     "omniglot": Config(preset="omniglot", data="omniglot", parse=ParseConfig(parts=100, shift=1)),
     "omniglot-best": Config(
