@@ -131,13 +131,16 @@ class DecoderConfig:
         "over the relaxed steps",
     )
     canvas_weight: float = setting(
-        2.0, "price of the canvas's squared error, in nats, in both phases"
+        2.0, "price of the canvas's squared error, in nats, in relaxed steps"
     )
     kl_weight: float = setting(1.0, "weight of the KL in relaxed steps; 1 makes their loss a bound")
     wake: float = setting(
         0.08, "last fraction of the steps, on hard samples in place of relaxed ones, 0..1"
     )
     wake_samples: int = setting(8, "samples of the encoder that one such is chosen from")
+    wake_canvas_weight: float = setting(
+        0.0, "price of the canvas's squared error in that choice, nats"
+    )
     wake_rate: float = setting(0.25, "peak of these steps' learning rates, in those of the others")
 
     @property
@@ -163,7 +166,8 @@ class DecoderConfig:
             self.temperature > 0 and self.final_temperature > 0,
             "decoder.temperature and decoder.final_temperature must be positive",
         )
-        for name in ("parse_weight", "final_parse_weight", "canvas_weight", "kl_weight"):
+        weights = ("parse_weight", "final_parse_weight", "canvas_weight", "kl_weight")
+        for name in (*weights, "wake_canvas_weight"):
             _require(getattr(self, name) >= 0, f"decoder.{name} is negative")
         _require(0 <= self.hard_fraction <= 1, f"decoder.hard_fraction {self.hard_fraction}")
         _require(0 <= self.deform <= 0.5, f"decoder.deform {self.deform}, not in 0..0.5")

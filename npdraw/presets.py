@@ -26,7 +26,7 @@ PRESETS: Mapping[str, Config] = {
         data="mnist",
         parse=ParseConfig(parts=100),
         prior=PriorConfig(dropout=0.1),
-        decoder=replace(_LONG, steps=15_000, deform=0.08, canvas_weight=1.0),
+        decoder=replace(_LONG, steps=15_000, deform=0.05),
     ),
     "omniglot": Config(preset="omniglot", data="omniglot", parse=ParseConfig(parts=100, shift=1)),
     "omniglot-best": Config(
@@ -34,8 +34,8 @@ PRESETS: Mapping[str, Config] = {
         data="omniglot",
         parse=ParseConfig(parts=100, shift=1),
         prior=PriorConfig(dropout=0.1),
-        # Lines are thin: at half the price the canvas gets dots that only the decoder reads.
-        decoder=replace(_LONG, canvas_weight=4.0),
+        # Lines are thin: for less the canvas gets dots that only the decoder reads.
+        decoder=replace(_LONG, canvas_weight=4.0, wake_canvas_weight=4.0),
     ),
     # Model.md section 8: the sizes and schedules of the paper and its code. The prior has 4.3 M
     # parameters (there 4.5 M), encoder and decoder have 2.1 M (2.0 M), residual blocks at 7 x 7.

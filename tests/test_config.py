@@ -129,6 +129,7 @@ OUT_OF_RANGE = [
     (DecoderConfig, "kl_weight", [-1.0]),
     (DecoderConfig, "wake", [-0.1, 1.1]),
     (DecoderConfig, "wake_samples", [0]),
+    (DecoderConfig, "wake_canvas_weight", [-1.0]),
     (DecoderConfig, "wake_rate", [0.0, -1.0]),
     *[
         (kind, name, values)

@@ -80,7 +80,7 @@ def train_step(
         decay = min(decay, (done + 1) / (done + 11))  # the average starts again with the phase
         uniforms = uniform_of(settings.wake_samples + 1, model.layout.steps, 3)
         with runtime.autocast(device):
-            wake = state.forward(images, None, uniforms, Waking(settings.canvas_weight))
+            wake = state.forward(images, None, uniforms, Waking(settings.wake_canvas_weight))
         loss, figures = -wake.joint - wake.proposal, {"wake_nll": wake.nll}
     means = {name: batch_mean(state.group, value, size) for name, value in figures.items()}
     return descend(state, batch_mean(state.group, loss, size), rate, decay, **means)

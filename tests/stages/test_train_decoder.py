@@ -449,7 +449,7 @@ def test_the_schedules_are_followed(
     assert [arguments[3].temperature for arguments in relaxed] == pytest.approx(expected)
     assert [arguments[3].hard_rows for arguments in relaxed] == [2, 2, 2]  # a quarter of 8
     # The last step of four is a waking one.
-    assert (parse, waking) == (None, Waking(settings.canvas_weight))
+    assert (parse, waking) == (None, Waking(settings.wake_canvas_weight))
     assert uniforms.shape == (8, settings.wake_samples + 1, 4, 3)
 
 
@@ -497,6 +497,7 @@ def test_learning_rates_and_averages_of_both_phases(
         ("hard_fraction", 0.9),
         ("wake", 0.5),
         ("wake_samples", 2),
+        ("wake_canvas_weight", 2.0),
         ("wake_rate", 0.5),
     ],
 )
