@@ -26,7 +26,7 @@ PRESETS: Mapping[str, Config] = {
         data="mnist",
         parse=ParseConfig(parts=100),
         prior=PriorConfig(dropout=0.1),
-        decoder=replace(_LONG, steps=15_000, deform=0.05),
+        decoder=replace(_LONG, steps=10_000),
     ),
     "omniglot": Config(preset="omniglot", data="omniglot", parse=ParseConfig(parts=100, shift=1)),
     "omniglot-best": Config(
