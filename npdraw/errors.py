@@ -72,6 +72,19 @@ class StoppedError(NpdrawError):
         self.exit_code = 128 + signal_number
 
 
+class Terminated(BaseException):
+    """SIGTERM arrived while no stage was there to save; no `except Exception` may swallow it."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: Python's, or torch's on any device, which has no type on the CPU."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "DefaultCPUAllocator" in str(error)
+    )
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return a hint that suggests the known name nearest to `name` and lists them all."""
     names = sorted(known)

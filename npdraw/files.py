@@ -1,16 +1,18 @@
 """Writing files: completely or not at all."""
 
 import errno
+import fcntl
 import os
 import re
 import secrets
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from npdraw.errors import ResourceError, UsageError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FAILING = {errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.EREMOTEIO}
 _CANNOT_SYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}
 
 
@@ -18,7 +20,7 @@ def write_atomic(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
     """Write a file completely or not at all, with the usual mode and missing folders made.
 
     Raises:
-        ResourceError: the disk is full.
+        ResourceError: the disk is full or fails.
         UsageError: the file cannot be written for another reason, such as missing permission.
     """
     target = Path(os.path.realpath(path))  # a link stays a link
@@ -39,21 +41,51 @@ def write_atomic(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
                 os.fsync(file.fileno())
             os.replace(temporary, target)  # noqa: PTH105
         except BaseException:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):  # what went wrong first is what is told
+                temporary.unlink(missing_ok=True)
             raise
         _sync_folder(target.parent)
     except OSError as error:
-        if error.errno in _FULL:
-            raise ResourceError(
-                f"the disk is full: cannot write {path}: {error.strerror}",
-                hint="Free some space and run the same command again",
-            ) from error
+        if exhausted := disk_error(path, error):
+            raise exhausted from error
         no_folder = isinstance(error, FileExistsError | NotADirectoryError)
         reason = "it would lie below a file" if no_folder else error.strerror
         raise UsageError(
             f"cannot write {path}: {reason}",
             hint="Choose another place with --out.",
         ) from error
+
+
+def disk_error(path: Path, error: OSError) -> ResourceError | None:
+    """Return the error of a disk that is full or fails while `path` is written, None for others."""
+    if error.errno in _FULL:
+        return ResourceError(
+            f"the disk is full: cannot write {path}: {error.strerror}",
+            hint="Free some space and run the same command again",
+        )
+    if error.errno in _FAILING:
+        return ResourceError(
+            f"cannot write {path}: {error.strerror}", hint="Run the same command again"
+        )
+    return None
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold the lock that is the file `path`, which is made; its folder must be there.
+
+    The lock is the kernel's, so it is free again when the process is gone, however it went.
+
+    Raises:
+        BlockingIOError: another process holds it.
+        OSError: there can be no such file or lock.
+    """
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Its last holder may have removed it in this moment, and another one may be made.
+        if not (path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))):
+            raise BlockingIOError
+        yield
 
 
 class _NothingError(Exception):
@@ -74,9 +106,18 @@ def check_place(path: Path) -> None:
 def sweep_temporaries(path: Path) -> None:
     """Remove what interrupted writes of `path` left behind, but nothing of a running process."""
     target = Path(os.path.realpath(path))
-    pattern = re.compile(rf"\.{re.escape(target.name)}\.([1-9][0-9]*)-[0-9a-f]{{8}}\.tmp")
+    _sweep(target.parent, re.escape(target.name))
+
+
+def sweep_folder(folder: Path) -> None:
+    """Remove what interrupted writes of any file in `folder` left behind, as above."""
+    _sweep(folder, ".+")
+
+
+def _sweep(folder: Path, name: str) -> None:
+    pattern = re.compile(rf"\.{name}\.([1-9][0-9]*)-[0-9a-f]{{8}}\.tmp")
     with suppress(OSError):
-        for found in sorted(target.parent.iterdir()):
+        for found in sorted(folder.iterdir()):
             match = pattern.fullmatch(found.name)
             if match and (int(match[1]) == os.getpid() or not _alive(int(match[1]))):
                 found.unlink(missing_ok=True)

@@ -1,9 +1,17 @@
 """Pictures of any size, kind and file format as square uint8 arrays; only `datasets` uses it."""
 
+import logging
+import math
+import os
+import stat
 import warnings
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
@@ -11,12 +19,22 @@ from npdraw.errors import DataError
 
 Pixels = NDArray[np.uint8]
 
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # its exceptions say enough
+
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 """Files of a folder that are taken for pictures, whatever the case of the letters."""
 
 _MODES = {1: "L", 3: "RGB"}
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # of others, one starts Ghostscript
 _FEWEST = 4
 _NAMED = 3
+_MOST_SCANS = 100  # of a JPEG; encoders make 10
+_MOST_READ = 64 << 20
+
+_SMALL = 256 << 20  # bytes of an array, however well it is packed
+_DENSEST = 100  # unpacked bytes for each packed one: Omniglot at 105x105 has 63, zeros 1,030
+_SHOWN = 8
+_HOW_TO_SAVE = "save it with np.savez_compressed(FILE, train=..., test=...)"
 
 
 def fit(images: Pixels, image_size: int, channels: int) -> Pixels:
@@ -54,10 +72,7 @@ def read_folder(
     """
     if not folder.is_dir():
         raise DataError(f"there is no folder {folder}", hint="folder:PATH takes a folder of images")
-    found = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES]
-    paths = sorted(
-        (p for p in found if p.is_file()), key=lambda p: p.relative_to(folder).as_posix()
-    )
+    paths = sorted(_walk(folder), key=lambda path: path.relative_to(folder).as_posix())
     pictures, skipped = [], []
     for path in paths:
         try:
@@ -83,23 +98,61 @@ def read_folder(
     return np.stack(pictures)[test if split == "test" else ~test], tuple(notes)
 
 
+def _walk(folder: Path) -> Iterator[Path]:
+    """Yield what is named as a picture in `folder` and below, and folders that cannot be listed.
+
+    Links to folders are not followed: they may lead in circles.
+    """
+    waiting = [folder]
+    while waiting:
+        at = waiting.pop()
+        try:
+            with os.scandir(at) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(at / entry.name)
+                    elif Path(entry.name).suffix.lower() in SUFFIXES:
+                        yield at / entry.name
+        except OSError:
+            yield at
+
+
 def _read_picture(path: Path) -> Image.Image:
     """Return the first frame upright, with 8 bits a channel and without transparency."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(path) as opened:
-            picture = ImageOps.exif_transpose(opened)
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+            raise ValueError("it is no regular file, or a folder that cannot be listed")
+        with Image.open(path, formats=_FORMATS) as picture:
+            most = (Image.MAX_IMAGE_PIXELS or 0) // 2  # it is decoded in several copies
+            if picture.format == "WEBP" and picture.width * picture.height > most:
+                raise ValueError(f"it has more than {most:,} pixels, the most of WebP")
+            if picture.format in ("JPEG", "MPO") and _scans(path) > _MOST_SCANS:
+                raise ValueError(f"it is built up in more than {_MOST_SCANS} steps")
+            ImageOps.exif_transpose(picture, in_place=True)
             picture.load()
         if picture.mode == "F":
             raise ValueError("its pixels are floating-point numbers")
         if picture.mode.startswith("I"):  # 16 bits a pixel, also where Pillow says 32
-            deep = np.asarray(picture).astype(np.int64).clip(0, 65535)
-            return Image.fromarray(((deep + 128) // 257).astype(np.uint8))
+            deep = picture if picture.mode == "I" else picture.convert("I")
+            return deep.point(lambda value: value / 257 + 0.5).convert("L")  # cuts, and clips
         if picture.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info:
-            black = Image.new("RGBA", picture.size, (0, 0, 0, 255))
-            return Image.alpha_composite(black, picture.convert("RGBA")).convert("RGB")
+            light = picture if picture.mode == "RGBA" else picture.convert("RGBA")
+            black = Image.new("RGB", picture.size)
+            black.paste(light, mask=light)
+            return black
         return picture if picture.mode == "L" else picture.convert("RGB")
+
+
+def _scans(path: Path) -> int:
+    """Return how often a JPEG goes over its pixels, beyond once for every 8 KiB.
+
+    The mark of it is there by chance too, in what cameras append: once in 64 KiB.
+    """
+    with path.open("rb") as file:
+        content = file.read(_MOST_READ)
+    return content.count(b"\xff\xda") - (len(content) >> 13)
 
 
 def read_npz(path: Path, split: str) -> Pixels:
@@ -110,28 +163,60 @@ def read_npz(path: Path, split: str) -> Pixels:
     Raises:
         DataError: the file is missing or damaged, or an array is missing, empty or of another kind.
     """
+    if not path.is_file():  # a pipe would be waited for
+        problem = f"{path} is no regular file" if path.exists() else f"there is no file {path}"
+        raise DataError(problem, hint="npz:FILE takes a NumPy archive")
     try:
-        with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            arrays = sorted(archive.files)
-            images = np.asarray(archive[split]) if {"train", "test"} <= set(arrays) else None
-    except FileNotFoundError as error:
-        raise DataError(
-            f"there is no file {path}", hint="npz:FILE takes a NumPy archive"
-        ) from error
-    except MemoryError:
+        with warnings.catch_warnings(action="ignore"), zipfile.ZipFile(path) as archive:
+            return _read_array(path, archive, split)
+    except (DataError, MemoryError):
         raise
     except Exception as error:  # zipfile, zlib and NumPy raise almost anything for a damaged file
-        raise DataError(f"{path} is damaged or no .npz file: {error}") from error
-    if images is None:
+        raise DataError(f"{path} is damaged or no .npz file: {error}", hint=_HOW_TO_SAVE) from error
+
+
+def _read_array(path: Path, archive: zipfile.ZipFile, split: str) -> Pixels:
+    """Read an array after a look at its header: little must not become much, nor be waited for."""
+    names = sorted(archive.namelist())
+    if [name for name in names if name in ("test.npy", "train.npy")] != ["test.npy", "train.npy"]:
+        shown = [name.removesuffix(".npy") for name in names[:_SHOWN]]
+        shown += ["..."] * (len(names) > _SHOWN)
         raise DataError(
-            f"{path} holds the arrays {arrays}, not train and test",
-            hint="save it with np.savez_compressed(FILE, train=..., test=...)",
+            f"{path} holds the arrays {shown}, not train and test",
+            hint=_HOW_TO_SAVE,
         )
-    colour_or_grey = images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)
-    if images.dtype != np.uint8 or not colour_or_grey or 0 in images.shape:
+    member = archive.getinfo(f"{split}.npy")
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError("it is packed in another way than NumPy does")  # without limits to memory
+    packed = min(member.compress_size, path.stat().st_size)
+    if member.file_size > max(_SMALL, _DENSEST * packed):
         raise DataError(
-            f"array {split!r} in {path} is {images.dtype} {list(images.shape)}",
-            hint="expected uint8 [N, H, W] or [N, H, W, 3]",
+            f"array {split!r} in {path} would unpack {packed:,} bytes to {member.file_size:,}",
+            hint="if that is right, save it with np.savez(FILE, train=..., test=...): not packed",
         )
-    return images
+    with archive.open(member.filename) as file:
+        shape, dtype = _read_header(file)
+        colour_or_grey = len(shape) == 3 or (len(shape) == 4 and shape[3] == 3)
+        if dtype != np.uint8 or not colour_or_grey or 0 in shape:
+            raise DataError(
+                f"array {split!r} in {path} is {dtype} {list(shape)}",
+                hint="expected uint8 [N, H, W] or [N, H, W, 3]",
+            )
+        if math.prod(shape) != member.file_size - file.tell():
+            raise ValueError(
+                f"array {split!r} has other than the {math.prod(shape):,} bytes it states"
+            )
+        file.seek(0)
+        images: Pixels = npy.read_array(file, allow_pickle=False)
+        return images
+
+
+def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Return shape and type of the array that begins here."""
+    first = npy.read_magic(file) == (1, 0)  # the later ones differ in letters that uint8 has not
+    try:
+        read = npy.read_array_header_1_0 if first else npy.read_array_header_2_0
+        shape, _, dtype = read(file)
+    except MemoryError as error:  # Python's parser, of the header
+        raise ValueError("the header of an array is damaged") from error
+    return shape, dtype

@@ -6,16 +6,17 @@ half-written, so MNIST is read from its checked `.gz` files; only `datasets` use
 
 import gzip
 import hashlib
+import os
 import shlex
-import zipfile
+import warnings
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from npdraw import downloads
 from npdraw.errors import DataError
 
 
@@ -111,6 +112,10 @@ def read_mnist(root: Path, split: str) -> NDArray[np.uint8]:
 def _read_checked(root: Path, file: File) -> bytes:
     path = root / file.path
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise DataError(f"{path} is no regular file")
+        if path.stat().st_size > downloads.MOST:
+            raise damaged("mnist", root, path, f"it has more than {downloads.MOST:,} bytes")
         content = path.read_bytes()
     except FileNotFoundError as error:
         raise missing("mnist", root) from error
@@ -135,7 +140,8 @@ def read_omniglot(root: Path, split: str) -> NDArray[np.uint8]:
     """
     if not present("omniglot", root):
         raise missing("omniglot", root)
-    found = {p.name: p for part in OMNIGLOT for p in _pictures(root, part).glob("*/*/*.png")}
+    drawings = (p for part in OMNIGLOT for p in _pictures(root, part).glob("*/*/*.png"))
+    found = {p.name: p for p in drawings if p.is_file()}
     names = [
         f"{character:04}_{drawer:02}.png"
         for character in range(1, OMNIGLOT_CHARACTERS + 1)
@@ -160,7 +166,9 @@ def _pictures(root: Path, part: str) -> Path:
 
 def _read_drawing(root: Path, path: Path) -> NDArray[np.uint8]:
     try:
-        with Image.open(path) as opened:
+        with warnings.catch_warnings(action="error"), Image.open(path, formats=["PNG"]) as opened:
+            if opened.size != (105, 105):
+                raise ValueError(f"it has {opened.width} x {opened.height} pixels, not 105 x 105")
             paper = np.asarray(opened.convert("L"))
     except Exception as error:  # Pillow's readers raise almost anything for a damaged file
         raise damaged("omniglot", root, path, str(error)) from error
@@ -173,29 +181,33 @@ def download(name: str, root: Path) -> None:
 
     Raises:
         DataError: there is no network, the folder cannot be written, or a checksum is wrong.
+        ResourceError: the disk is full.
+        BusyError: another process downloads to the same folder.
     """
-    from torch.hub import download_url_to_file  # noqa: PLC0415  (torch takes a second to import)
+    files = (MNIST if name == "mnist" else OMNIGLOT).values()
+    folder = (root / next(iter(files)).path).parent
+    if not os.access(folder, os.W_OK) and all(_sound(root / file.path, file) for file in files):
+        return  # a folder that is shared and complete
+    with downloads.alone(folder):
+        for file in files:
+            path = root / file.path
+            downloads.sweep(path)
+            if not _intact(path, file):
+                downloads.fetch(file.url, path, file.algorithm, file.checksum)
+            if not _sound(path, file):
+                downloads.unpack(path, path.with_suffix(""))
 
-    for file in (MNIST if name == "mnist" else OMNIGLOT).values():
-        path = root / file.path
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if not _intact(path, file):
-                download_url_to_file(file.url, str(path), progress=False)
-            if not _intact(path, file):
-                raise damaged(name, root, path, f"its {file.algorithm} is not {file.checksum}")
-            if path.suffix == ".zip":
-                with zipfile.ZipFile(path) as archive:
-                    archive.extractall(path.parent)
-        except (OSError, HTTPException, zipfile.BadZipFile) as error:
-            raise DataError(
-                f"cannot download {file.url} to {path}: {error}",
-                hint=f"check the network, or copy the file to {path} yourself",
-            ) from error
+
+def _sound(path: Path, file: File) -> bool:
+    """Return whether a file is as published and, if it is an archive, so is what it holds."""
+    if path.suffix != ".zip":
+        return _intact(path, file)
+    return _intact(path, file) and downloads.unpacked(path, path.with_suffix(""))
 
 
 def _intact(path: Path, file: File) -> bool:
     if not path.is_file():
         return False
-    found = hashlib.new(file.algorithm, path.read_bytes(), usedforsecurity=False)
+    with path.open("rb") as opened:
+        found = hashlib.file_digest(opened, file.algorithm)
     return found.hexdigest() == file.checksum

@@ -1,7 +1,14 @@
+import io
+import os
+import struct
+import zipfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from npdraw import images
 from npdraw.errors import DataError
 from npdraw.images import fit, read_folder, read_npz
 
@@ -104,6 +111,67 @@ def test_a_picture_of_enormous_size_is_skipped(tmp_path, monkeypatch):
     assert "'bomb.png'" in values(tmp_path)[1][0]
 
 
+def test_a_webp_is_skipped_at_half_the_size_of_others(tmp_path, monkeypatch):
+    for value in range(4):
+        save(tmp_path, f"{value}.png", value)
+    for name in ("x.webp", "y.png"):
+        save(tmp_path, name, 4, size=(200, 200))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 79_999)
+    assert values(tmp_path)[1] == ("skipped 1 of 6 files that cannot be read: 'x.webp'",)
+    with pytest.raises(DataError, match="more than 39,999 pixels"):
+        values(tmp_path, strict=True)
+
+
+def test_a_jpeg_that_is_built_up_without_end_is_skipped(tmp_path):
+    for value in range(4):
+        save(tmp_path, f"{value}.png", value)
+    content = save(tmp_path, "x.jpg", 4, progressive=True).read_bytes()
+    at = content.rindex(b"\xff\xda")
+    endless = content[:at] + content[at:-2] * 200 + content[-2:]
+    (tmp_path / "x.jpg").write_bytes(content + np.random.default_rng(0).bytes(20_000_000))
+    assert values(tmp_path)[1] == ()
+    (tmp_path / "x.jpg").write_bytes(endless)
+    with pytest.raises(DataError, match="more than 100 steps"):
+        values(tmp_path, strict=True)
+
+
+def test_what_is_no_file_is_skipped_and_named(tmp_path):
+    for value in range(4):
+        save(tmp_path, f"{value}.png", value)
+    (tmp_path / "circle").symlink_to(tmp_path)
+    (tmp_path / "gone.png").symlink_to("nowhere")
+    (tmp_path / "self.png").symlink_to("self.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    assert values(tmp_path) == (
+        [0, 1, 2],
+        ("skipped 3 of 7 files that cannot be read: 'gone.png', 'pipe.png', 'self.png'",),
+    )
+
+
+def test_a_folder_that_cannot_be_listed_is_counted_and_named(tmp_path, monkeypatch):
+    for value in range(4):
+        save(tmp_path, f"{value}.png", value)
+    save(tmp_path, "closed/x.png")
+    usual = os.scandir
+
+    def scandir(path):
+        if path.name == "closed":
+            raise PermissionError(13, "Permission denied")
+        return usual(path)
+
+    monkeypatch.setattr("os.scandir", scandir)
+    assert values(tmp_path)[1] == ("skipped 1 of 5 files that cannot be read: 'closed'",)
+    with pytest.raises(DataError, match=r"cannot read .*closed: .* cannot be listed"):
+        values(tmp_path, strict=True)
+
+
+def test_a_picture_of_another_format_is_skipped_whatever_its_name(tmp_path):
+    for value in range(4):
+        save(tmp_path, f"{value}.png", value)
+    Image.new("RGB", (8, 8)).save(tmp_path / "x.png", "PPM")  # as is EPS, read by Ghostscript
+    assert "'x.png'" in values(tmp_path)[1][0]
+
+
 def test_too_few_pictures_and_no_folder_are_named(tmp_path):
     for value in range(3):
         save(tmp_path, f"{value}.png", value)
@@ -146,6 +214,14 @@ def test_16_bits_are_scaled_to_8(tmp_path):
     assert image[0, 0] == 255 and image[1, 1] == 90
 
 
+def test_every_depth_is_scaled_rounded_and_cut(tmp_path):
+    every = np.arange(65536).reshape(256, 256)
+    for kind, deep in [("png", every.astype(np.uint16)), ("tif", (every - 99).astype(np.int32))]:
+        Image.fromarray(deep).save(tmp_path / f"x.{kind}")
+        image = last(tmp_path, image_size=256)[0]
+        assert np.array_equal(image, (deep.astype(int).clip(0) + 128) // 257)
+
+
 def test_floating_point_pixels_are_not_guessed_at(tmp_path):
     for value in range(4):
         save(tmp_path, f"{value}.png", value)
@@ -182,7 +258,7 @@ def test_an_npz_gives_back_its_arrays(tmp_path, shape):
         (np.zeros((3, 8), np.uint8), r"uint8 \[3, 8\]"),
         (np.zeros((3, 1, 8, 8), np.uint8), r"uint8 \[3, 1, 8, 8\]"),
         (np.zeros((0, 8, 8), np.uint8), r"uint8 \[0, 8, 8\]"),
-        (np.array([{}]), "damaged or no .npz file"),  # would need pickle
+        (np.array([{}]), r"object \[1\]"),  # would need pickle
     ],
 )
 def test_an_npz_with_other_arrays_is_refused(tmp_path, train, words):
@@ -219,5 +295,121 @@ def test_a_missing_npz_and_another_kind_of_file_are_named(tmp_path):
     with pytest.raises(DataError, match=r"there is no file .*x\.npz"):
         read_npz(tmp_path / "x.npz", "train")
     np.save(tmp_path / "x.npy", ramp(2, 8, 8))
-    with pytest.raises(DataError, match=r"no \.npz file"):
+    with pytest.raises(DataError, match=r"no \.npz file") as error:
         read_npz(tmp_path / "x.npy", "train")
+    assert "np.savez_compressed" in error.value.hint
+    for name, make in [("pipe.npz", os.mkfifo), ("folder.npz", Path.mkdir)]:
+        make(tmp_path / name)
+        with pytest.raises(DataError, match=rf"{name} is no regular file"):
+            read_npz(tmp_path / name, "train")
+
+
+def npy(array, shape=None, **header):
+    """Return an array as in a file, with another shape or other entries in its header."""
+    file = io.BytesIO()
+    stated = {"descr": "|u1", "fortran_order": False, "shape": shape or array.shape} | header
+    np.lib.format.write_array_header_1_0(file, stated)
+    return file.getvalue() + array.tobytes()
+
+
+def pack(path, *members, method=zipfile.ZIP_DEFLATED):
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, content in members:
+            archive.writestr(name, content)
+    return path
+
+
+IMAGES = ramp(4, 8, 8)
+GOOD = npy(IMAGES)
+TEST = ("test.npy", GOOD)
+
+
+@pytest.mark.parametrize(
+    ("train", "words"),
+    [
+        (npy(IMAGES, (10**6, 1000, 1000)), "other than the 1,000,000,000,000 bytes it states"),
+        (npy(IMAGES, (10**30, 8, 8)), "bytes it states"),
+        (npy(IMAGES, (4, 8, 7)), "other than the 224 bytes"),
+        (npy(IMAGES, (-4, -8, 8)), "damaged"),
+        (npy(IMAGES, descr="|O"), "is object"),
+        (npy(IMAGES, descr="<f8"), "is float64"),
+        (b"\x93NUMPY\1\0" + struct.pack("<H", 9000) + b"-" * 9000, "the header of an array is"),
+        (b"\x93NUMPY\1\0" + struct.pack("<H", 60000) + b" " * 60000, "damaged"),
+        (b"\x93NUMPY\7\0" + GOOD[8:], "damaged"),
+        (b"", "damaged"),
+    ],
+)
+def test_an_npz_is_not_believed_what_its_header_states(tmp_path, train, words):
+    path = pack(tmp_path / "x.npz", ("train.npy", train), TEST)
+    with pytest.raises(DataError, match=words):
+        read_npz(path, "train")
+
+
+def test_an_npz_with_a_later_header_is_read(tmp_path):
+    file = io.BytesIO()
+    np.lib.format.write_array(file, np.asfortranarray(IMAGES), version=(2, 0))
+    path = pack(tmp_path / "x.npz", ("train.npy", file.getvalue()), TEST, ("more.npy", b""))
+    assert np.array_equal(read_npz(path, "train"), IMAGES)
+
+
+def test_an_npz_that_unpacks_to_far_more_than_it_is_is_not_read(tmp_path, monkeypatch):
+    zeros = np.zeros((200, 32, 32), np.uint8)
+    path = pack(tmp_path / "x.npz", ("train.npy", npy(zeros)), TEST)
+    assert np.array_equal(read_npz(path, "train"), zeros)  # small, however dense
+    monkeypatch.setattr(images, "_SMALL", 100_000)
+    with pytest.raises(DataError, match=r"would unpack [0-9,]+ bytes to 204,928") as error:
+        read_npz(path, "train")
+    assert "np.savez(" in error.value.hint
+    pack(path, ("train.npy", npy(zeros)), TEST, method=zipfile.ZIP_STORED)
+    assert np.array_equal(read_npz(path, "train"), zeros)
+    noise = np.random.default_rng(0).integers(0, 256, zeros.shape, dtype=np.uint8)
+    pack(path, ("train.npy", npy(noise)), TEST)
+    assert np.array_equal(read_npz(path, "train"), noise)
+
+
+def test_an_npz_may_lie_about_its_packed_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(images, "_SMALL", 100_000)
+    zeros = npy(np.zeros((200, 32, 32), np.uint8))
+    path = pack(tmp_path / "x.npz", ("train.npy", zeros), TEST)
+    with zipfile.ZipFile(path) as archive:
+        size = archive.getinfo("train.npy").compress_size
+    content = path.read_bytes()
+    stated = struct.pack("<II", size, len(zeros))
+    assert content.count(stated) == 2
+    path.write_bytes(content.replace(stated, struct.pack("<II", 10**9, len(zeros))))
+    with pytest.raises(DataError, match="would unpack"):
+        read_npz(path, "train")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_an_npz_packed_in_another_way_is_refused(tmp_path, method):
+    path = pack(tmp_path / "x.npz", ("train.npy", GOOD), TEST, method=method)
+    with pytest.raises(DataError, match="packed in another way"):
+        read_npz(path, "train")
+
+
+def test_an_encrypted_npz_is_refused(tmp_path):
+    path = pack(tmp_path / "x.npz", ("train.npy", GOOD), TEST)
+    content = bytearray(path.read_bytes())
+    for mark, flags in [(b"PK\1\2", 8), (b"PK\3\4", 6)]:
+        content[content.index(mark) + flags] |= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"'train\.npy' is encrypted"):
+        read_npz(path, "train")
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize(
+    "names",
+    [["train.npy", "train.npy"], ["a/train.npy"], ["../train.npy"], ["/train.npy"], ["train"]],
+)
+def test_an_npz_with_other_names_than_its_arrays_is_refused(tmp_path, names):
+    path = pack(tmp_path / "x.npz", *[(name, GOOD) for name in names], TEST)
+    with pytest.raises(DataError, match=r"holds the arrays \[.*'test'.*\], not train and test"):
+        read_npz(path, "train")
+
+
+def test_many_arrays_are_not_all_named(tmp_path):
+    path = pack(tmp_path / "x.npz", *[(f"{n:03}.npy", GOOD) for n in range(200)])
+    with pytest.raises(DataError, match=r"'006', '007', '\.\.\.'\], not train"):
+        read_npz(path, "train")

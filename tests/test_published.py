@@ -1,5 +1,6 @@
 import gzip
 import hashlib
+import os
 import zipfile
 from dataclasses import replace
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from npdraw import published
+from npdraw import downloads, published
 from npdraw.errors import DataError
 
 ORDER = [(character, drawer) for character in (1, 2, 3) for drawer in (1, 2)]
@@ -68,6 +69,18 @@ def test_a_damaged_mnist_file_is_named_with_what_mends_it(mnist, key):
             published.read_mnist(root, "train")
 
 
+def test_what_cannot_be_a_file_of_mnist_is_not_read(mnist, monkeypatch):
+    root, _ = mnist
+    path = root / published.MNIST["train"].path
+    monkeypatch.setattr(downloads, "MOST", path.stat().st_size - 1)
+    with pytest.raises(DataError, match=r"idx3-ubyte\.gz is damaged: it has more than"):
+        published.read_mnist(root, "train")
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(DataError, match="no regular file"):
+        published.read_mnist(root, "train")
+
+
 def test_missing_data_name_the_command_and_the_variable(tmp_path):
     root = tmp_path / "my data"
     for read, name in [(published.read_mnist, "mnist"), (published.read_omniglot, "omniglot")]:
@@ -115,12 +128,15 @@ def test_omniglot_is_in_order_of_characters_and_drawers_with_ink_255(omniglot):
 def test_a_missing_and_a_damaged_drawing_are_named(omniglot):
     path = next(omniglot.rglob("0002_01.png"))
     content = path.read_bytes()
-    for broken in (b"", content[: len(content) // 2]):
+    wide = path.with_name("wide.png")
+    Image.new("1", (106, 105)).save(wide)
+    for broken in (b"", content[: len(content) // 2], wide.read_bytes()):
         path.write_bytes(broken)
         with pytest.raises(DataError, match=r"0002_01\.png is damaged"):
             for split in ("train", "test"):
                 published.read_omniglot(omniglot, split)
     path.unlink()
+    os.mkfifo(path)  # opening it would wait for ever
     with pytest.raises(DataError, match=r"1 of 6 Omniglot drawings are missing .* 0002_01\.png"):
         published.read_omniglot(omniglot, "train")
 
@@ -176,5 +192,16 @@ def test_a_download_with_another_checksum_is_refused(mnist, tmp_path, monkeypatc
     file = published.MNIST["train"]
     wrong = replace(file, url=(source / file.path).as_uri(), checksum="0" * 64)
     monkeypatch.setattr(published, "MNIST", {"train": wrong})
-    with pytest.raises(DataError, match="its sha256 is not 0000"):
+    with pytest.raises(DataError, match="bytes came, and their sha256 is not 0000"):
         published.download("mnist", tmp_path / "fresh")
+    assert not (tmp_path / "fresh" / file.path).exists()
+
+
+def test_a_complete_folder_that_cannot_be_written_is_enough(mnist, monkeypatch):
+    root, _ = mnist
+    monkeypatch.setattr("os.access", lambda *_: False)
+    published.download("mnist", root)
+    assert not list(root.rglob(downloads.LOCK))
+    (root / published.MNIST["train"].path).unlink()
+    with pytest.raises(DataError, match="cannot download"):
+        published.download("mnist", root)
