@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from npdraw.errors import ArtifactError
 from npdraw.files import check_place, sweep_temporaries, write_atomic
@@ -22,6 +22,7 @@ from npdraw.header import (
     check_digest,
     damaged,
     digest_of,
+    is_digest,
     layout,
     opened,
     parse_metadata,
@@ -35,13 +36,18 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Artifact",
+    "Expected",
     "Header",
+    "check_count",
     "check_input",
     "check_place",
-    "check_shapes",
+    "check_tensors",
+    "check_values",
+    "is_digest",
     "read_artifact",
     "read_header",
     "sweep_temporaries",
+    "unfit",
     "write_artifact",
     "write_atomic",
 ]
@@ -149,6 +155,7 @@ def check_input(artifact: Artifact, name: str, other: Artifact) -> None:
     """
     trained_on, given = artifact.header.inputs.get(name), other.header.digest
     if trained_on == given:
+        _check_agree(artifact, other)
         return
     what = "part bank" if name == "parse" else name
     was = f"{what} {trained_on[:6]}{_parts(artifact)}" if trained_on else f"no {what}"
@@ -160,9 +167,23 @@ def check_input(artifact: Artifact, name: str, other: Artifact) -> None:
     )
 
 
+def _check_agree(artifact: Artifact, other: Artifact) -> None:
+    """Raise `ArtifactError` unless bank and data set are those of `other`, as the digest says."""
+    import torch  # noqa: PLC0415
+
+    mine, its = artifact.tensors.get("bank"), other.tensors.get("bank")
+    if mine is not None and its is not None and not torch.equal(mine, its):
+        problem = "part bank"
+    elif artifact.header.dataset != other.header.dataset:
+        problem = "data set"
+    else:
+        return
+    raise damaged(artifact.path, artifact.header.kind, f"its {problem} is not that of {other.path}")
+
+
 def _parts(artifact: Artifact) -> str:
     parse = artifact.header.config.get("parse")
-    return f" (K={parse['parts']})" if parse else ""
+    return f" (K={parse['parts']})" if parse and "parts" in parse else ""
 
 
 def _not_finite(path: Path, problem: str) -> ArtifactError:
@@ -179,25 +200,61 @@ def _view(tensor: "torch.Tensor") -> memoryview:
     return tensor.reshape(-1).view(torch.uint8).numpy().data
 
 
-def check_shapes(artifact: Artifact, expected: Mapping[str, Sequence[int]]) -> None:
-    """Check that an artifact holds the tensors of `expected`, in these shapes, and no others.
+class Expected(NamedTuple):
+    """What a tensor must be: its shape, and any of these types, as torch names them."""
+
+    shape: Sequence[int]
+    dtypes: Sequence[str] = ("float32",)
+
+
+def check_tensors(artifact: Artifact, expected: Mapping[str, Expected]) -> None:
+    """Check that an artifact holds the tensors of `expected`, and no others.
 
     Raises:
-        ArtifactError: names the first that is missing, unexpected or of another shape.
+        ArtifactError: names the first that is missing, unexpected or of another shape or type.
     """
-    found = {name: tensor.shape for name, tensor in artifact.tensors.items()}
-    for name in sorted(found.keys() | expected.keys()):
-        if name not in found:
-            problem = f"it has no tensor {name}, expected one of shape {list(expected[name])}"
+    tensors = artifact.tensors
+    for name in sorted(tensors.keys() | expected.keys()):
+        shape = list(tensors[name].shape) if name in tensors else []
+        if name not in tensors:
+            problem = f"it has no tensor {name}, expected one of shape {list(expected[name].shape)}"
         elif name not in expected:
-            problem = f"it has a tensor {name} of shape {list(found[name])}, expected none"
-        elif list(found[name]) != list(expected[name]):
-            problem = (
-                f"its tensor {name} has shape {list(found[name])}, expected {list(expected[name])}"
-            )
+            problem = f"it has a tensor {name} of shape {shape}, expected none"
+        elif shape != list(expected[name].shape):
+            problem = f"its tensor {name} has shape {shape}, expected {list(expected[name].shape)}"
+        elif (dtype := _named(tensors[name])) not in expected[name].dtypes:
+            wanted = " or ".join(expected[name].dtypes)
+            problem = f"its tensor {name} is {dtype}, expected {wanted}"
         else:
             continue
-        raise ArtifactError(
-            f"{artifact.path} does not fit its settings: {problem}",
-            hint="It was written by another npdraw; make it again with --force",
-        )
+        raise unfit(artifact, problem)
+
+
+def _named(tensor: "torch.Tensor") -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def check_values(artifact: Artifact, name: str, low: float, high: float) -> None:
+    """Raise `ArtifactError` unless all values of a tensor are in low..high."""
+    tensor = artifact.tensors[name]
+    least, most = (float(value) for value in tensor.aminmax()) if tensor.numel() else (low, high)
+    if least < low or most > high:
+        problem = f"its tensor {name} has values in {least:g}..{most:g}, expected {low:g}..{high:g}"
+        raise unfit(artifact, problem)
+
+
+def check_count(artifact: Artifact, name: str, high: int) -> int:
+    """Return the metric `name`; `ArtifactError` unless it is an integer in 0..high."""
+    found = artifact.header.metrics.get(name)
+    if type(found) is not int or not 0 <= found <= high:
+        shown = "missing" if found is None else found
+        raise unfit(artifact, f"its metric {name} is {shown}, expected an integer in 0..{high}")
+    return found
+
+
+def unfit(artifact: Artifact, problem: str) -> ArtifactError:
+    """Return the error for content that is not what the artifact's kind and settings ask for."""
+    return ArtifactError(
+        f"{artifact.path} does not fit its settings: {problem}",
+        hint="It was written by another npdraw; make it again with --force",
+    )

@@ -4,7 +4,6 @@ Settings are resolved as defaults < preset < TOML file < command line. A later s
 settings of the earlier ones from the artifact it reads. Nothing here imports torch.
 """
 
-import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -22,6 +21,32 @@ def _require(condition: bool, message: str) -> None:
         raise UsageError(
             f"impossible settings: {message}", hint="Change it in the --config file or by its flag."
         )
+
+
+def _within(low: float, high: float, **named: float) -> None:
+    """Require numbers in low..high; what is `section__name` here is `section.name` to people."""
+    for name, value in named.items():
+        shown = name.replace("__", ".")
+        _require(low <= value <= high, f"{shown} {value}, not in {low}..{high}")
+
+
+# Bounds that no sensible setting comes near: what an artifact asks for is built in moments, or its
+# tensors would have to be there.
+_WIDEST = 65_536
+"""Channels of a layer."""
+
+_DEEPEST = 128
+"""Layers or blocks in a row."""
+
+_MOST_CELLS = 4_096
+"""Cells of a layout: the prior attends from each to each."""
+
+_MOST_STEPS = 1_000_000_000
+"""Training steps."""
+
+
+_LARGEST = 1e300
+"""Settings that are no integers; not a number and infinity are beyond it too."""
 
 
 def setting(default: Any, meaning: str) -> Any:
@@ -47,27 +72,33 @@ class ParseConfig:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        _require(4 <= self.image_size <= 256, f"image_size {self.image_size}, not in 4..256")
+        _within(4, 256, image_size=self.image_size)
         _require(self.channels == 1, f"channels {self.channels}; grey images have 1")
         within = f"not in 1..{self.image_size}, the side of the image"
         _require(1 <= self.part_size <= self.image_size, f"part_size {self.part_size}, {within}")
         _require(1 <= self.stride <= self.image_size, f"stride {self.stride}, {within}")
-        _require(self.jitter >= 1, f"jitter {self.jitter}; it starts at 1")
+        _within(1, 64, jitter=self.jitter)  # placements, its square, are stored in 16 bits
         _require(
             self.part_size + self.jitter - 1 <= 2 * self.stride,
             f"the window part_size + jitter - 1 = {self.part_size + self.jitter - 1} is more than "
             f"twice the stride {self.stride}",
         )
         _require(self.part_size + self.jitter > self.stride, "stride leaves gaps between cells")
-        _require(1 <= self.parts <= 4096, f"parts {self.parts}, not in 1..4096")
+        cells = (-(-self.image_size // self.stride)) ** 2
+        _require(
+            cells <= _MOST_CELLS,
+            f"image_size {self.image_size} and stride {self.stride} make {cells} cells, more than "
+            f"{_MOST_CELLS}",
+        )
+        _within(1, 4096, parts=self.parts)
         _require(self.snap in ("mean", "medoid"), f"snap {self.snap!r}, not mean or medoid")
         _require(
             self.compositing in ("max", "over"),
             f"compositing {self.compositing!r}, not max or over",
         )
         _require(self.threshold >= 0, f"threshold {self.threshold} is negative")
-        _require(0 <= self.shift <= 4, f"shift {self.shift}, not in 0..4")
-        _require(self.sweeps >= 1, f"sweeps {self.sweeps}; at least 1")
+        _within(0, 4, shift=self.shift)
+        _within(1, 1000, sweeps=self.sweeps)
 
 
 @dataclass(frozen=True)
@@ -89,11 +120,9 @@ class PriorConfig:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        _require(self.width >= 1 and self.depth >= 1, "prior.width and prior.depth start at 1")
-        _require(
-            self.heads >= 1 and self.head_width >= 1, "prior.heads and prior.head_width start at 1"
-        )
-        _require(self.mlp_width >= 1, f"prior.mlp_width {self.mlp_width}")
+        _within(1, _WIDEST, prior__width=self.width, prior__mlp_width=self.mlp_width)
+        _within(1, _DEEPEST, prior__depth=self.depth)
+        _within(1, 1024, prior__heads=self.heads, prior__head_width=self.head_width)
         _require(0 <= self.dropout < 1, f"prior.dropout {self.dropout}, not in [0, 1)")
         _check_training("prior", self)
 
@@ -148,14 +177,14 @@ class DecoderConfig:
         _require(
             self.prior in ("joint", "frozen"), f"decoder.prior {self.prior!r}, not joint or frozen"
         )
-        _require(self.encoder_channels >= 1, f"decoder.encoder_channels {self.encoder_channels}")
-        _require(self.encoder_depth >= 0, f"decoder.encoder_depth {self.encoder_depth}")
-        _require(
-            len(self.decoder_channels) >= 1 and min(self.decoder_channels) >= 1,
-            f"decoder.decoder_channels {self.decoder_channels}",
-        )
-        _require(self.decoder_depth >= 0, f"decoder.decoder_depth {self.decoder_depth}")
-        _require(self.decoder_patch >= 1, f"decoder.decoder_patch {self.decoder_patch}")
+        _within(1, _WIDEST, decoder__encoder_channels=self.encoder_channels)
+        _within(0, _DEEPEST, decoder__encoder_depth=self.encoder_depth)
+        sizes = len(self.decoder_channels)
+        _require(1 <= sizes <= 8, f"decoder.decoder_channels has {sizes} entries, not 1..8")
+        for channels in self.decoder_channels:
+            _within(1, _WIDEST, decoder__decoder_channels=channels)
+        _within(0, 16, decoder__decoder_depth=self.decoder_depth)  # twice at each of 8 sizes
+        _within(1, 256 >> (sizes - 1), decoder__decoder_patch=self.decoder_patch)
         _require(self.encoder_learning_rate > 0, "decoder.encoder_learning_rate must be positive")
         _require(
             self.temperature > 0 and self.final_temperature > 0,
@@ -167,17 +196,14 @@ class DecoderConfig:
         _require(0 <= self.hard_fraction <= 1, f"decoder.hard_fraction {self.hard_fraction}")
         _require(0 <= self.parse_until <= 1, f"decoder.parse_until {self.parse_until}")
         _require(0 <= self.wake <= 1, f"decoder.wake {self.wake}, not in 0..1")
-        _require(self.wake_samples >= 1, f"decoder.wake_samples {self.wake_samples}; at least 1")
+        _within(1, 4096, decoder__wake_samples=self.wake_samples)
         _require(self.wake_rate > 0, f"decoder.wake_rate {self.wake_rate} must be positive")
         _check_training("decoder", self)
 
 
 def _check_training(section: str, config: PriorConfig | DecoderConfig) -> None:
-    _require(config.steps >= 1, f"{section}.steps {config.steps}; at least 1")
-    _require(
-        1 <= config.batch_size <= 16_384,
-        f"{section}.batch_size {config.batch_size}, not in 1..16384",
-    )
+    _within(1, _MOST_STEPS, **{f"{section}__steps": config.steps})
+    _within(1, 16_384, **{f"{section}__batch_size": config.batch_size})
     _require(config.learning_rate > 0, f"{section}.learning_rate must be positive")
     _require(config.weight_decay >= 0, f"{section}.weight_decay is negative")
     _require(0 <= config.warmup < 1, f"{section}.warmup {config.warmup}, not in [0, 1)")
@@ -233,7 +259,7 @@ def _typed(name: str, value: Any, current: Any, source: str) -> Any:
         value = tuple(value)
         fits = all(type(item) is int for item in value)
     elif isinstance(current, float):
-        fits = type(value) in (int, float) and math.isfinite(value)
+        fits = type(value) in (int, float) and -_LARGEST < value < _LARGEST
         value = float(value) if fits else value
     else:
         fits = type(value) is type(current)

@@ -13,8 +13,9 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from io import BufferedReader
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,8 +42,13 @@ DTYPES: Mapping[str, tuple[str, int]] = {
 }
 """safetensors' name -> torch's name and bytes an element, in the order safetensors stores them."""
 
-_MAX_HEADER = 16 << 20  # bytes; ours have some thousand
+# What a header may ask for before anything is known of it: some 150 MB and a second or two at most.
+_MAX_HEADER = 10 << 20  # bytes; ours have some thousand, the seeds of many samples 7 million
+_MAX_GROUPS = 1 << 16  # lists and objects, of which each tensor has three
 _MAX_ELEMENTS = 1 << 48  # counting sides of 0 as 1, so that torch's strides cannot overflow
+_MAX_AXES = 8
+_MAX_TEXT = 256  # characters of a name or value
+_MAX_DEPTH = 5  # of the metadata
 _BLOCK = 1 << 20  # bytes hashed at a time
 
 
@@ -137,6 +143,8 @@ def read_head(
         raise damaged(path, kind, f"it ends inside its header, after {size} bytes")
     raw = file.read(length)
     try:
+        if raw.count(b"[") + raw.count(b"{") > _MAX_GROUPS:
+            raise OddHeaderError("its header has too many entries")
         tensors = json.loads(raw.decode("ascii"), object_pairs_hook=_no_duplicates)
         text = tensors.pop("__metadata__")["npdraw"]
         values = json.loads(text, object_pairs_hook=_no_duplicates)
@@ -157,8 +165,8 @@ def read_head(
 
 
 def _check_kind(path: Path, kind: str | None, found: Any, schema: Any) -> None:
-    if found not in SCHEMAS or type(schema) is not int:
-        raise OddHeaderError(f"its kind {found!r} is unknown")
+    if found not in SCHEMAS or type(schema) is not int or not 0 <= schema < 1 << 16:
+        raise OddHeaderError(f"its kind {found!r:.40} is unknown, or has no schema")
     if kind is not None and found != kind:
         raise ArtifactError(
             f"{path} is a {found}, expected a {kind}",
@@ -176,20 +184,40 @@ def _check_kind(path: Path, kind: str | None, found: Any, schema: Any) -> None:
 def parse_metadata(values: dict[str, Any]) -> Header:
     """Return `values` as a `Header`; TypeError or OddHeaderError if it is none."""
     header = Header(**values)
+    _check_plain(values, _MAX_DEPTH)
     if not (
         all(
             type(field) is dict
             for field in (header.config, header.dataset, header.inputs, header.metrics)
         )
         and type(header.seed) is int
+        and header.seed >= 0
         and all(type(value) in (int, float) for value in header.metrics.values())
-        and all(_is_digest(value) for value in (header.digest, *header.inputs.values()))
+        and all(is_digest(value) for value in (header.digest, *header.inputs.values()))
     ):
         raise OddHeaderError("a field of its header has another type")
     return header
 
 
-def _is_digest(value: Any) -> bool:
+def _check_plain(value: Any, depth: int) -> None:
+    """Raise OddHeaderError for what cannot be told in a line or does not fit a machine's number."""
+    parts: Iterable[Any] = ()
+    if isinstance(value, Mapping):
+        parts = chain(value, value.values())
+    elif isinstance(value, list | tuple):
+        parts = value
+    if (
+        depth == 0
+        or (type(value) is int and not -(1 << 63) <= value < 1 << 63)
+        or (type(value) is str and not (len(value) <= _MAX_TEXT and value.isprintable()))
+    ):
+        raise OddHeaderError("its header has a value that is too large, too long or too deep")
+    for part in parts:
+        _check_plain(part, depth - 1)
+
+
+def is_digest(value: Any) -> bool:
+    """Whether `value` is a SHA-256 as we write it."""
     return type(value) is str and len(value) == 64 and set(value) <= set("0123456789abcdef")
 
 
@@ -209,12 +237,18 @@ def layout(specs: Iterable[tuple[str, str, Sequence[int]]]) -> list[Entry]:
     start = 0
     order = list(DTYPES)
     for name, dtype, shape in sorted(specs, key=lambda spec: (order.index(spec[1]), spec[0])):
-        if not (name.isascii() and name.isprintable()) or name in ("", "__metadata__"):
-            raise OddHeaderError(f"a tensor has the name {name!r}")
-        if any(type(side) is not int or side < 0 for side in shape) or (
-            math.prod(max(side, 1) for side in shape) > _MAX_ELEMENTS
+        if (
+            not (name.isascii() and name.isprintable())
+            or len(name) > _MAX_TEXT
+            or name in ("", "__metadata__")
         ):
-            raise OddHeaderError(f"tensor {name} has the shape {shape}")
+            raise OddHeaderError(f"a tensor has the name {name!r:.40}")
+        if (
+            len(shape) > _MAX_AXES
+            or any(type(side) is not int or not 0 <= side <= _MAX_ELEMENTS for side in shape)
+            or math.prod(max(side, 1) for side in shape) > _MAX_ELEMENTS
+        ):
+            raise OddHeaderError(f"tensor {name} has the shape {shape!r:.40}")
         end = start + math.prod(shape) * DTYPES[dtype][1]
         entries.append(Entry(name, dtype, tuple(shape), start, end))
         start = end
@@ -266,7 +300,7 @@ def check_digest(
     read: Callable[[Entry], Iterable[bytes | memoryview]],
 ) -> None:
     """Raise `ArtifactError` unless the digest in `header` is that of its fields and tensors."""
-    unsigned = asdict(header)
+    unsigned = dict(vars(header))
     if unsigned.pop("digest") != digest_of(unsigned, entries, read):
         raise damaged(path, header.kind, "its bytes do not match its digest")
 

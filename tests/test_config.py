@@ -98,25 +98,25 @@ OUT_OF_RANGE = [
     (ParseConfig, "channels", [0, 3]),
     (ParseConfig, "part_size", [0, 29]),
     (ParseConfig, "stride", [0, 29, 6]),
-    (ParseConfig, "jitter", [0, 7]),
+    (ParseConfig, "jitter", [0, 7, 65]),
     (ParseConfig, "parts", [0, 4097]),
     (ParseConfig, "snap", ["median"]),
     (ParseConfig, "compositing", ["min"]),
     (ParseConfig, "threshold", [-0.1]),
-    (ParseConfig, "sweeps", [0]),
+    (ParseConfig, "sweeps", [0, 1001]),
     (ParseConfig, "shift", [-1, 5]),
-    (PriorConfig, "width", [0]),
-    (PriorConfig, "depth", [0]),
-    (PriorConfig, "heads", [0]),
-    (PriorConfig, "head_width", [0]),
-    (PriorConfig, "mlp_width", [0]),
+    (PriorConfig, "width", [0, 65_537]),
+    (PriorConfig, "depth", [0, 129]),
+    (PriorConfig, "heads", [0, 1025]),
+    (PriorConfig, "head_width", [0, 1025]),
+    (PriorConfig, "mlp_width", [0, 65_537]),
     (PriorConfig, "dropout", [-0.1, 1.0]),
     (DecoderConfig, "prior", ["both"]),
-    (DecoderConfig, "encoder_channels", [0]),
-    (DecoderConfig, "encoder_depth", [-1]),
-    (DecoderConfig, "decoder_channels", [(), (8, 0)]),
-    (DecoderConfig, "decoder_depth", [-1]),
-    (DecoderConfig, "decoder_patch", [0]),
+    (DecoderConfig, "encoder_channels", [0, 65_537]),
+    (DecoderConfig, "encoder_depth", [-1, 129]),
+    (DecoderConfig, "decoder_channels", [(), (8, 0), (65_537,), (8,) * 9]),
+    (DecoderConfig, "decoder_depth", [-1, 17]),
+    (DecoderConfig, "decoder_patch", [0, 129]),
     (DecoderConfig, "encoder_learning_rate", [0.0]),
     (DecoderConfig, "temperature", [0.0]),
     (DecoderConfig, "final_temperature", [0.0]),
@@ -127,15 +127,15 @@ OUT_OF_RANGE = [
     (DecoderConfig, "canvas_weight", [-1.0]),
     (DecoderConfig, "kl_weight", [-1.0]),
     (DecoderConfig, "wake", [-0.1, 1.1]),
-    (DecoderConfig, "wake_samples", [0]),
+    (DecoderConfig, "wake_samples", [0, 4097]),
     (DecoderConfig, "wake_canvas_weight", [-1.0]),
     (DecoderConfig, "wake_rate", [0.0, -1.0]),
     *[
         (kind, name, values)
         for kind in (PriorConfig, DecoderConfig)
         for name, values in (
-            ("steps", [0]),
-            ("batch_size", [0]),
+            ("steps", [0, 1_000_000_001]),
+            ("batch_size", [0, 16_385]),
             ("learning_rate", [0.0, float("nan")]),
             ("weight_decay", [-0.1]),
             ("warmup", [-0.1, 1.0]),
@@ -153,6 +153,18 @@ def test_a_value_out_of_range_is_an_error_that_names_the_setting(
         with pytest.raises(UsageError, match="impossible settings") as caught:
             kind(**{name: value})
         assert name in caught.value.message
+
+
+def test_a_grid_has_a_largest_number_of_cells() -> None:
+    assert ParseConfig(image_size=256, stride=4).stride == 4
+    with pytest.raises(UsageError, match="image_size 256 and stride 3 make 7396 cells, more than"):
+        ParseConfig(image_size=256, stride=3)
+
+
+def test_squares_of_the_decoder_are_no_larger_than_images() -> None:
+    assert DecoderConfig(decoder_channels=(8,) * 4, decoder_patch=32)
+    with pytest.raises(UsageError, match=r"decoder\.decoder_patch 33, not in 1\.\.32"):
+        DecoderConfig(decoder_channels=(8,) * 4, decoder_patch=33)
 
 
 def test_every_setting_has_a_range() -> None:
@@ -242,7 +254,7 @@ def test_a_file_that_cannot_be_read_is_named(
     assert "\n" not in caught.value.message
 
 
-@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan"), 10**400])
 def test_a_setting_is_finite(value: float) -> None:
     with pytest.raises(UsageError, match=r"decoder\.canvas_weight in here"):
         override(preset("glyphs"), {"decoder": {"canvas_weight": value}}, source="here")

@@ -1,15 +1,23 @@
 """Checkpoints: a training put on disk, and taken up again where it was (interface.md, rule 7)."""
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from npdraw.artifacts import read_artifact, write_artifact
-from npdraw.errors import ArtifactError
+from npdraw.artifacts import (
+    Artifact,
+    Expected,
+    check_count,
+    check_tensors,
+    check_values,
+    read_artifact,
+    write_artifact,
+)
+from npdraw.config import SECTIONS
 from npdraw.stages.distributed import by_first
+from npdraw.stages.muon import Muon
 from npdraw.stages.output import CHECKPOINT, Identity, clear, resumable
 from npdraw.stages.training import State
 
@@ -43,32 +51,68 @@ def _write(path: Path, state: State, identity: Identity) -> None:
 
 
 def load_checkpoint(path: Path, state: State) -> None:
-    """Put a fresh training where the checkpoint was written."""
+    """Put a fresh training where the checkpoint was written.
+
+    Raises:
+        ArtifactError: it is damaged, or not of such a training; the training is as it was.
+    """
     artifact = read_artifact(path, kind="checkpoint")
-    sections: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in artifact.tensors.items():
-        section, _, rest = name.partition("/")
-        sections.setdefault(section, {})[rest] = tensor
-    try:
-        state.model.load_state_dict(sections["weights"])
-        _copy(sections["average"], state.average)
-        _copy(sections["best"], state.best)
-    except (KeyError, RuntimeError) as error:
-        raise ArtifactError(
-            f"{path} does not fit its settings", hint="--force starts the training afresh."
-        ) from error
-    names = {parameter: name for name, parameter in state.model.named_parameters()}
+    step = check_count(artifact, "step", _steps(artifact))
+    best_step = check_count(artifact, "best_step", step)
+    moments = _moments(state, step)
+    weights = {name: Expected(value.shape) for name, value in state.model.state_dict().items()}
+    expected = {
+        f"{section}/{name}": value
+        for section in ("weights", "average", "best")
+        for name, value in weights.items()
+    }
+    for kept in moments.values():
+        expected |= dict(kept.values())
+    check_tensors(artifact, expected)
+    tensors = artifact.tensors
+    for kept in moments.values():
+        for key, (name, _) in kept.items():
+            if key == "step":
+                check_values(artifact, name, 1, step)
+            elif key == "exp_avg_sq":  # of which a root is taken
+                check_values(artifact, name, 0, math.inf)
+    state.model.load_state_dict({name: tensors[f"weights/{name}"] for name in weights})
+    for section, target in (("average", state.average), ("best", state.best)):
+        for name, value in target.items():
+            value.copy_(tensors[f"{section}/{name}"])
     for optimizer in state.optimizers:
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 optimizer.state[parameter] = {
-                    key.removesuffix(f"/{names[parameter]}"): _beside(value, parameter)
-                    for key, value in sections.get("optimizer", {}).items()
-                    if key.partition("/")[2] == names[parameter]
+                    key: _beside(tensors[name], parameter)
+                    for key, (name, _) in moments[parameter].items()
                 }
-    metrics = artifact.header.metrics
-    state.step, state.best_step = int(metrics["step"]), int(metrics["best_step"])
-    state.best_score = metrics.get("best_score", math.inf)
+    state.step, state.best_step = step, best_step
+    state.best_score = artifact.header.metrics.get("best_score", math.inf)
+
+
+def _steps(artifact: Artifact) -> int:
+    """Return the steps of the training that the checkpoint is of: those of its last section."""
+    config = artifact.header.config
+    return int(next(config[name]["steps"] for name in reversed(SECTIONS) if name in config))
+
+
+Moments = dict[nn.Parameter, dict[str, tuple[str, Expected]]]
+"""What is kept of a parameter by its optimiser: key -> name in the file, and what must be there."""
+
+
+def _moments(state: State, step: int) -> Moments:
+    """Return what a checkpoint of this step must hold: every weight has had its gradient."""
+    names = {parameter: name for name, parameter in state.model.named_parameters()}
+    moments: Moments = {}
+    for optimizer in state.optimizers:
+        for parameter in (p for group in optimizer.param_groups for p in group["params"]):
+            like = Expected(parameter.shape)
+            adam = {"step": Expected(()), "exp_avg": like, "exp_avg_sq": like}
+            keys = {"momentum": like} if isinstance(optimizer, Muon) else adam
+            kept = {key: (f"optimizer/{key}/{names[parameter]}", keys[key]) for key in keys}
+            moments[parameter] = kept if step > 0 else {}
+    return moments
 
 
 def _beside(value: Tensor, parameter: Tensor) -> Tensor:
@@ -76,11 +120,6 @@ def _beside(value: Tensor, parameter: Tensor) -> Tensor:
     if value.shape != parameter.shape:
         return value.to(parameter.device)
     return torch.empty_like(parameter).copy_(value)
-
-
-def _copy(source: Mapping[str, Tensor], target: dict[str, Tensor]) -> None:
-    for name, value in target.items():
-        value.copy_(source[name])
 
 
 def resume(state: State, out: Path, folder: Path, identity: Identity, *, force: bool) -> int:

@@ -1,20 +1,38 @@
 """Between artifacts and models: which tensors an artifact holds, and the model they make."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
-from npdraw.artifacts import Artifact, check_shapes, read_artifact
+from npdraw.artifacts import (
+    Artifact,
+    Expected,
+    check_tensors,
+    check_values,
+    is_digest,
+    read_artifact,
+    unfit,
+)
 from npdraw.config import SECTIONS, Config, ParseConfig, override
+from npdraw.datasets import PATHS, SETS
 from npdraw.errors import ArtifactError, NpdrawError, UsageError
 from npdraw.model.latents import Latents
 from npdraw.model.layout import Layout
 from npdraw.model.npdraw import NPDraw
 from npdraw.model.prior import Prior
 from npdraw.presets import from_dict
+from npdraw.stages.images import moves
+
+M = TypeVar("M", bound=nn.Module)
+
+STORED = ("float32", "bfloat16")
+"""How weights may be stored; a bank is always float32."""
 
 
 def layout_of(config: ParseConfig) -> Layout:
@@ -24,15 +42,50 @@ def layout_of(config: ParseConfig) -> Layout:
 
 
 def stored_config(artifact: Artifact) -> Config:
-    """Return the settings an artifact was made with; later sections come from its preset."""
+    """Return the settings an artifact was made with; later sections come from its preset.
+
+    Raises:
+        ArtifactError: this npdraw does not know them, or its record of the images is not sound.
+    """
     header = artifact.header
     try:
-        return from_dict(header.config, data=header.dataset["name"], source=str(artifact.path))
+        name = str(header.dataset.get("name"))
+        config = from_dict(header.config, data=name, source=str(artifact.path))
     except (NpdrawError, KeyError, TypeError, ValueError) as error:
         raise ArtifactError(
-            f"{artifact.path} holds settings that this npdraw does not know: {error}",
+            f"{artifact.path} holds settings that this npdraw does not know: {error!s:.300}",
             hint="It was written by another npdraw; make it again with --force.",
         ) from error
+    _check_record(artifact, config.parse)
+    return config
+
+
+def _check_record(artifact: Artifact, config: ParseConfig) -> None:
+    """Check what `images.training_images` recorded of the images."""
+    shape = [config.channels, config.image_size, config.image_size]
+    sound: dict[str, tuple[Callable[[Any], bool], str]] = {
+        "name": (lambda name: name in (*SETS, *PATHS), f"one of {', '.join((*SETS, *PATHS))}"),
+        "train": (
+            lambda count: _is_count(count) and count % moves(config) == 0,
+            "a number of images" + (f", {moves(config)} of each" if config.shift else ""),
+        ),
+        "validation": (_is_count, "a number of images"),
+        "image_shape": (lambda found: repr(found) == repr(shape), str(shape)),  # True == 1.0 == 1
+        "binarized": (lambda found: found is True, "true"),
+        "digest": (is_digest, "64 hexadecimal digits"),
+    }
+    record = artifact.header.dataset
+    for name in (*sound, *record):
+        if name not in sound:
+            raise unfit(artifact, f"its data set has {name}, expected none")
+        fits, wanted = sound[name]
+        if name not in record or not fits(record[name]):
+            shown = f"{record[name]!r:.80}" if name in record else "missing"
+            raise unfit(artifact, f"{name} of its data set is {shown}, expected {wanted}")
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 1 <= value <= 1 << 40
 
 
 def later_config(
@@ -60,14 +113,18 @@ def read_parse(path: Path) -> Artifact:
     config = stored_config(artifact).parse
     dataset, layout = artifact.header.dataset, layout_of(config)
     drawings = [dataset["train"] + dataset["validation"], layout.steps]
-    shapes = {
-        "bank": [config.parts, config.channels, config.part_size, config.part_size],
-        "usage": [config.parts],
-        "whether": drawings,
-        "where": drawings,
-        "what": drawings,
+    expected = {
+        "bank": Expected(_bank_shape(config)),
+        "usage": Expected([config.parts], ["int64"]),
+        "whether": Expected(drawings, ["bool"]),
+        "where": Expected(drawings, ["int16"]),
+        "what": Expected(drawings, ["int16"]),
     }
-    check_shapes(artifact, shapes)
+    check_tensors(artifact, expected)
+    check_values(artifact, "bank", 0, 1)
+    check_values(artifact, "usage", 0, math.prod(drawings))
+    check_values(artifact, "where", 0, layout.placements - 1)
+    check_values(artifact, "what", 0, config.parts - 1)
     return artifact
 
 
@@ -126,19 +183,12 @@ def new_model(config: Config, bank: Tensor) -> NPDraw:
 
 def read_prior(path: Path) -> tuple[Prior, Config, Artifact]:
     """Read a trained prior."""
-    artifact = read_artifact(path, kind="prior")
-    config = stored_config(artifact)
-    prior = new_prior(config, _bank(artifact, config))
-    _fill(prior, artifact)
-    return prior, config, artifact
+    return _read(path, "prior", new_prior)
 
 
 def read_model(path: Path) -> tuple[NPDraw, Config, Artifact]:
     """Read a trained model."""
-    artifact = read_artifact(path, kind="model")
-    config = stored_config(artifact)
-    model = new_model(config, _bank(artifact, config))
-    _fill(model, artifact)
+    model, config, artifact = _read(path, "model", new_model)
     return model.eval(), config, artifact
 
 
@@ -147,26 +197,39 @@ def weights_of(model: nn.Module, bank: Tensor) -> dict[str, Tensor]:
     return {"bank": bank, **model.state_dict()}
 
 
-def _bank(artifact: Artifact, config: Config) -> Tensor:
-    parse = config.parse
-    shape = [parse.parts, parse.channels, parse.part_size, parse.part_size]
-    bank = artifact.tensors.get("bank")
-    if bank is None or list(bank.shape) != shape:
-        found = "none" if bank is None else list(bank.shape)
-        raise ArtifactError(
-            f"{artifact.path} does not fit its settings: its bank has shape {found}, expected "
-            f"{shape}",
-            hint="It was written by another npdraw; make it again with --force.",
-        )
-    return bank
+def _bank_shape(config: ParseConfig) -> list[int]:
+    return [config.parts, config.channels, config.part_size, config.part_size]
 
 
-def _fill(model: nn.Module, artifact: Artifact) -> None:
-    """Load weights; every one must be there, in its shape, and no other.
+def _read(
+    path: Path, kind: str, build: Callable[[Config, Tensor], M]
+) -> tuple[M, Config, Artifact]:
+    """Read what `build` builds; every weight must be there, in its shape, and no other.
 
     They are copied into fp32, also from the bf16 of an exported model.
     """
-    state = model.state_dict()
-    bank = artifact.tensors["bank"]
-    check_shapes(artifact, {"bank": bank.shape, **{name: w.shape for name, w in state.items()}})
-    model.load_state_dict({name: artifact.tensors[name] for name in state})
+    artifact = read_artifact(path, kind=kind)
+    config = stored_config(artifact)
+    with _Weightless():  # nothing takes memory before the file is known to hold as much
+        bank = torch.empty(_bank_shape(config.parse))
+        wanted = build(config, bank).state_dict()
+    expected = {name: Expected(weight.shape, STORED) for name, weight in wanted.items()}
+    check_tensors(artifact, {"bank": Expected(bank.shape), **expected})
+    check_values(artifact, "bank", 0, 1)
+    model = build(config, artifact.tensors["bank"])
+    model.load_state_dict({name: artifact.tensors[name] for name in expected})
+    return model, config, artifact
+
+
+class _Weightless(TorchFunctionMode):
+    """Within it new weights have shapes and no memory; what is computed from numbers has both."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.randn:  # the one of weightless tensors imports half a thousand modules
+            func = torch.empty
+        if func in (torch.empty, torch.zeros, torch.ones):
+            kwargs = {**kwargs, "device": "meta"}
+        return func(*args, **kwargs)

@@ -10,7 +10,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from npdraw.artifacts import check_shapes, read_artifact, write_artifact
+from npdraw.artifacts import (
+    Expected,
+    check_count,
+    check_tensors,
+    read_artifact,
+    unfit,
+    write_artifact,
+)
 from npdraw.stages.distributed import by_first
 from npdraw.stages.group import Group
 from npdraw.stages.output import CHECKPOINT, Identity, clear, resumable
@@ -86,7 +93,10 @@ class Partial:
 
     def _load(self, path: Path) -> None:
         artifact = read_artifact(path, kind="checkpoint")
-        images = int(artifact.header.metrics["images"])
-        check_shapes(artifact, {"figures": (images, self.figures.shape[1])})
+        images = check_count(artifact, "images", len(self.figures))
+        check_tensors(artifact, {"figures": Expected((images, self.figures.shape[1]), ["int64"])})
+        seconds = artifact.header.metrics.get("seconds", -1.0)
+        if seconds < 0:
+            raise unfit(artifact, "its metric seconds is missing or negative")
         self.add(artifact.tensors["figures"].view(torch.float64))
-        self._began -= artifact.header.metrics["seconds"]
+        self._began -= seconds

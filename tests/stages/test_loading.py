@@ -1,6 +1,9 @@
 """Between artifacts and models: strict about names, shapes and settings."""
 
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,11 +16,14 @@ from npdraw.artifacts import read_artifact, write_artifact
 from npdraw.config import as_dict
 from npdraw.errors import ArtifactError, UsageError
 from npdraw.model.latents import Latents
+from npdraw.stages import loading
 from npdraw.stages.loading import (
     drawing_tensors,
     drawings_of,
     later_config,
     layout_of,
+    new_model,
+    new_prior,
     read_model,
     read_parse,
     read_prior,
@@ -126,6 +132,161 @@ def test_settings_that_nobody_knows_are_an_artifact_error(made: Any, tmp_path: P
         rewrite(made.prior, out, lambda tensors: None, config=wrong)
         with pytest.raises(ArtifactError, match="settings that this npdraw does not know"):
             read_prior(out)
+
+
+HUGE = {
+    "width": 65_536,
+    "depth": 128,
+    "heads": 1024,
+    "head_width": 1024,
+    "mlp_width": 65_536,
+}
+
+
+@pytest.mark.parametrize("kind", ["prior", "model"])
+def test_settings_of_a_huge_model_are_compared_before_it_is_built(
+    kind: str, made: Any, tmp_path: Path
+) -> None:
+    """A layer of it would have 800 GB."""
+    config = read_artifact(getattr(made, kind), kind=kind).header.config
+    config["prior"] = config["prior"] | HUGE
+    if kind == "model":
+        channels = {"encoder_channels": 65_536, "decoder_channels": [65_536] * 8}
+        config["decoder"] = config["decoder"] | channels | {"decoder_patch": 2}
+    rewrite(getattr(made, kind), tmp_path / "x", lambda tensors: None, config=config)
+    began = time.process_time()
+    with pytest.raises(ArtifactError, match="does not fit its settings"):
+        READERS[kind](tmp_path / "x")
+    assert time.process_time() - began < 2
+
+
+@pytest.mark.parametrize("build", [new_prior, new_model])
+def test_weightless_models_have_the_shapes_of_real_ones(build: Any, stages: Any) -> None:
+    bank = torch.rand(8, 1, 4, 4)
+    real = build(stages.config, bank).state_dict()
+    with loading._Weightless():
+        empty = build(stages.config, torch.empty(8, 1, 4, 4)).state_dict()
+    assert {name: weight.shape for name, weight in empty.items()} == {
+        name: weight.shape for name, weight in real.items()
+    }
+    assert {weight.device.type for weight in empty.values()} == {"meta"}
+    assert not torch.empty(1).is_meta
+
+
+def test_reading_a_model_imports_no_kernels_of_weightless_tensors(made: Any) -> None:
+    code = f"""
+import sys
+from pathlib import Path
+from npdraw.stages.loading import read_model
+before = set(sys.modules)
+read_model(Path({str(made.model)!r}))
+print(len(set(sys.modules) - before))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 20
+
+
+@pytest.mark.parametrize("kind", READERS)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[(name, None) for name in ("name", "train", "validation", "binarized", "digest")],
+        *[("name", value) for value in ("mnits", "", 5, ["npz"], {})],
+        *[("train", value) for value in (0, -1, 2**41, 1.5, True, "40")],
+        *[("validation", value) for value in (0, -1, 2**41, 1.5, True, "20", [])],
+        *[
+            ("image_shape", value)
+            for value in ([8, 8], [1, 8, 7], "1x8x8", [True, 8, 8], [1.0, 8, 8])
+        ],
+        *[("binarized", value) for value in (False, 1, "yes")],
+        *[("digest", value) for value in ("", "0" * 63, "G" * 64, 7)],
+        ("surplus", 1),
+    ],
+)
+def test_an_odd_record_of_the_images_is_refused(
+    kind: str, name: str, value: Any, made: Any, tmp_path: Path
+) -> None:
+    source = getattr(made, kind)
+    dataset = {**read_artifact(source, kind=kind).header.dataset, name: value}
+    if value is None:
+        del dataset[name]
+    rewrite(source, tmp_path / "x", lambda tensors: None, dataset=dataset)
+    with pytest.raises(
+        ArtifactError, match=f"{name} of its data set|data set has {name}"
+    ) as caught:
+        READERS[kind](tmp_path / "x")
+    assert str(tmp_path / "x") in caught.value.message
+
+
+def test_moved_copies_are_counted_whole(stages: Any, tmp_path: Path) -> None:
+    shifting = stages.configured(parse={"shift": 1})
+    shifting.parse(tmp_path / "parse")
+    dataset = read_parse(tmp_path / "parse").header.dataset
+    assert dataset["train"] == 9 * 40
+    rewrite(tmp_path / "parse", tmp_path / "x", lambda _: None, dataset={**dataset, "train": 359})
+    with pytest.raises(ArtifactError, match=r"train of its data set is 359, expected .* 9 of each"):
+        read_parse(tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "wanted"),
+    [
+        ("bank", torch.bfloat16, "float32"),
+        ("usage", torch.float32, "int64"),
+        ("whether", torch.uint8, "bool"),
+        ("where", torch.int64, "int16"),
+        ("what", torch.float32, "int16"),
+    ],
+)
+def test_a_parse_holds_no_other_types(
+    name: str, dtype: torch.dtype, wanted: str, made: Any, tmp_path: Path
+) -> None:
+    rewrite(made.parse, tmp_path / "x", lambda t: t.update({name: t[name].to(dtype)}))
+    with pytest.raises(ArtifactError, match=f"its tensor {name} is .*, expected {wanted}"):
+        read_parse(tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype"), [("prior", torch.int64), ("model", torch.uint8), ("model", torch.bool)]
+)
+def test_weights_are_floats_and_a_bank_is_not_rounded(
+    kind: str, dtype: torch.dtype, made: Any, tmp_path: Path
+) -> None:
+    source, out, name = getattr(made, kind), tmp_path / "x", A_TENSOR[kind]
+    rewrite(source, out, lambda t: t.update({name: t[name].bfloat16()}))
+    assert READERS[kind](out)[0].state_dict()[name].dtype == torch.float32
+    for tensor, other in ((name, dtype), ("bank", torch.bfloat16)):
+        rewrite(source, out, lambda t: t.update({tensor: t[tensor].to(other)}))  # noqa: B023
+        with pytest.raises(ArtifactError, match=f"its tensor {tensor} is .*, expected float32"):
+            READERS[kind](out)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("bank", (-0.1, 1.1)), ("where", (-1, 4)), ("what", (-1, 8)), ("usage", (-1, 241))],
+)
+def test_values_are_in_their_ranges(
+    name: str, values: tuple[float, ...], made: Any, tmp_path: Path
+) -> None:
+    readers = [made.parse, made.prior, made.model] if name == "bank" else [made.parse]
+    for source in readers:
+        for value in values:
+
+            def put(tensors: dict[str, Tensor], value: float = value) -> None:
+                tensors[name].view(-1)[3] = value
+
+            rewrite(source, tmp_path / "x", put)
+            with pytest.raises(ArtifactError, match=f"its tensor {name} has values in"):
+                READERS[source.stem](tmp_path / "x")
+
+
+def test_a_message_about_settings_is_short(made: Any, tmp_path: Path) -> None:
+    config = read_artifact(made.parse, kind="parse").header.config
+    config["parse"] = {**config["parse"], "parts": list(range(10_000))}
+    rewrite(made.parse, tmp_path / "x", lambda tensors: None, config=config)
+    with pytest.raises(ArtifactError, match=r"parse\.parts") as caught:
+        read_parse(tmp_path / "x")
+    assert len(caught.value.message) < 600
 
 
 def test_stored_settings_come_back(stages: Any, made: Any) -> None:

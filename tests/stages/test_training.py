@@ -1,6 +1,8 @@
 """The mechanics of training: schedule, step, average, best, checkpoint, stopping."""
 
 import math
+import re
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from npdraw.artifacts import read_artifact
+from npdraw.artifacts import read_artifact, write_artifact
 from npdraw.errors import ArtifactError, DivergedError, UsageError
 from npdraw.stages.checkpoint import load_checkpoint, resume, save_checkpoint
 from npdraw.stages.output import Identity
@@ -25,7 +27,7 @@ from npdraw.stages.training import (
     settle,
 )
 
-IDENTITY = Identity({"preset": "glyphs"}, {"name": "npz"}, {}, 0)
+IDENTITY = Identity({"preset": "glyphs", "prior": {"steps": 9}}, {"name": "npz"}, {}, 0)
 
 
 class Body(nn.Module):
@@ -316,6 +318,76 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="does not fit its settings") as caught:
         load_checkpoint(tmp_path / "c", training(width=3))
     assert "--force" in caught.value.hint
+
+
+def forged(path: Path, change: Callable[[dict[str, Tensor], dict[str, float]], object]) -> None:
+    """Write a checkpoint of step 3 anew, changed, its digest right."""
+    state = training()
+    steps(state, 3)
+    remember_best(state, 0.5)
+    save_checkpoint(path, state, IDENTITY)
+    artifact = read_artifact(path, kind="checkpoint")
+    header, tensors, metrics = (
+        artifact.header,
+        dict(artifact.tensors),
+        dict(artifact.header.metrics),
+    )
+    change(tensors, metrics)
+    write_artifact(
+        path,
+        "checkpoint",
+        tensors,
+        config=header.config,
+        dataset=header.dataset,
+        inputs=header.inputs,
+        seed=header.seed,
+        metrics=metrics,
+    )
+
+
+MOMENT, STEP = "optimizer/exp_avg_sq/body.embedding", "optimizer/step/body.embedding"
+MOMENTUM = "optimizer/momentum/linear.weight"
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda t, m: m.pop("step"), "metric step is missing"),
+        (lambda t, m: m.update(step=10), "metric step is 10, expected an integer in 0..9"),
+        (lambda t, m: m.update(step=-1), "metric step is -1"),
+        (lambda t, m: m.update(step=3.5), "metric step is 3.5"),
+        (lambda t, m: m.update(best_step=4), "metric best_step is 4, expected an integer in 0..3"),
+        (lambda t, m: m.pop("best_step"), "metric best_step is missing"),
+        (lambda t, m: m.update(step=0, best_step=0), "it has a tensor optimizer/exp_avg/"),
+        (lambda t, m: t.pop("weights/linear.bias"), "no tensor weights/linear.bias"),
+        (lambda t, m: t.pop("average/linear.bias"), "no tensor average/linear.bias"),
+        (lambda t, m: t.pop("best/linear.bias"), "no tensor best/linear.bias"),
+        (lambda t, m: t.pop(MOMENT), f"no tensor {MOMENT}"),
+        (lambda t, m: t.pop(MOMENTUM), f"no tensor {MOMENTUM}"),
+        (lambda t, m: t.update(surplus=torch.zeros(1)), "a tensor surplus"),
+        (lambda t, m: t.update({"optimizer/x": torch.zeros(1)}), "a tensor optimizer/x"),
+        (lambda t, m: t.update({MOMENT: t[MOMENT].flatten()}), f"tensor {MOMENT} has shape [12]"),
+        (lambda t, m: t.update({MOMENTUM: t[MOMENTUM].bfloat16()}), f"{MOMENTUM} is bfloat16"),
+        (lambda t, m: t.update({MOMENT: -1 - t[MOMENT]}), f"{MOMENT} has values in"),
+        (lambda t, m: t.update({STEP: t[STEP] + 1}), f"{STEP} has values in 4..4, expected 1..3"),
+        (lambda t, m: t.update({STEP: t[STEP] * 0}), f"{STEP} has values in 0..0, expected 1..3"),
+    ],
+)
+def test_a_checkpoint_of_no_training_is_refused_and_changes_nothing(
+    tmp_path: Path,
+    change: Callable[[dict[str, Tensor], dict[str, float]], object],
+    problem: str,
+) -> None:
+    forged(tmp_path / "c", lambda tensors, metrics: None)
+    load_checkpoint(tmp_path / "c", training())
+    forged(tmp_path / "c", change)
+    state = training()
+    with pytest.raises(ArtifactError, match=re.escape(problem)) as caught:
+        load_checkpoint(tmp_path / "c", state)
+    assert str(tmp_path / "c") in caught.value.message
+    assert (state.step, copied(state).keys()) == (0, copied(training()).keys())
+    assert equal(copied(state), copied(training()))
+    assert not any(optimizer.state for optimizer in state.optimizers)
 
 
 def test_resume_goes_on_or_clears(tmp_path: Path) -> None:
