@@ -1,6 +1,55 @@
-"""`python -m npdraw`."""
+"""The start of the command line: `npdraw`, and `python -m npdraw`.
 
-from npdraw.cli import main
+Signals are looked after before anything else, because imports take longer than some commands: an
+exception in the middle of one may come out as another, or nowhere.
+"""
+
+import json
+import os
+import shlex
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
+
+from npdraw.errors import Terminated
+
+_SHOW_CURSOR = "\x1b[?25h"
+
+
+def main() -> NoReturn:
+    """Run the command that the process was started with and exit with its code."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+
+    from npdraw.cli import main as run  # noqa: PLC0415
+
+    run()
+
+
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    """Raise what ends the command in order; in the middle of an import, end it here."""
+    if not _importing(frame):
+        raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+    if os.environ.get("RANK", "0") != "0":
+        os._exit(128 + number)  # of several processes the first one tells
+    again = f"To start again: npdraw {shlex.join(sys.argv[1:])}"
+    shown = _SHOW_CURSOR if sys.stderr.isatty() else ""
+    os.write(2, f"{shown}Error: stopped\nHint: {again}\n".encode(errors="backslashreplace"))
+    if "--json" in sys.argv:
+        error = {"code": "stopped", "message": "stopped", "hint": again}
+        told = {"ok": False, "command": sys.argv[1], "error": error}
+        os.write(1, json.dumps(told).encode() + b"\n")
+    os._exit(128 + number)
+
+
+def _importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
+
 
 if __name__ == "__main__":
     main()

@@ -28,11 +28,12 @@ LAYERS = {
     "model": {"npdraw", "config", "errors", "model"},  # knows no paths
     "stages": BASE | {"artifacts", "datasets", "model", "stages"},
     "cli": BASE | {"artifacts", "datasets", "model", "stages", "cli"},
-    "__main__": {"cli"},
+    "__main__": {"cli", "errors"},
 }
 # Modules beside datasets.py that are not named above are its own: nobody else may import them.
 OWN = {path.stem for path in PACKAGE.glob("*.py")} - LAYERS.keys() - {"__init__", "datasets"}
 LAYERS |= {"datasets": BASE | OWN} | dict.fromkeys(OWN, BASE)
+LAYERS["published"] = BASE | {"downloads"}
 
 LIGHT = [PACKAGE / f"{name}.py" for name in ("__init__", "__main__", "config", "errors", "files")]
 LIGHT += [
@@ -42,7 +43,7 @@ LIGHT += [
     *sorted((PACKAGE / "cli").rglob("*.py")),
 ]
 LIGHT += [PACKAGE / "stages" / "__init__.py", PACKAGE / "stages" / "group.py"]
-LIGHT += [PACKAGE / "stages" / "shipped.py"]
+LIGHT += [PACKAGE / "stages" / "lock.py", PACKAGE / "stages" / "shipped.py"]
 
 
 def layer(path: Path) -> str:
@@ -133,7 +134,7 @@ def test_the_rule_sees_every_spelling(layer_name: str, statement: str) -> None:
 def test_the_sets_drawings_are_imported_by_datasets_only() -> None:
     for path in FILES:
         if layer(path) != "datasets":
-            assert not layers_used(parse(path)) & OWN, path
+            assert not layers_used(parse(path)) & (OWN - LAYERS[layer(path)]), path
 
 
 @pytest.mark.parametrize("path", LIGHT, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -158,7 +159,7 @@ COMMANDS += ["export", "info", "data"]
 def test_help_and_version_do_not_import_torch(arguments: list[str]) -> None:
     code = f"""
 import sys
-from npdraw.cli import main
+from npdraw.__main__ import main
 sys.argv = ["npdraw", *{arguments!r}]
 try:
     main()

@@ -13,7 +13,6 @@ from contextlib import redirect_stdout, suppress
 from inspect import cleandoc
 from io import TextIOWrapper
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -29,6 +28,7 @@ from npdraw.cli.run import run
 from npdraw.cli.sample import sample
 from npdraw.cli.train_decoder import train_decoder
 from npdraw.cli.train_prior import train_prior
+from npdraw.errors import Terminated
 from npdraw.stages.group import environment
 
 
@@ -82,12 +82,13 @@ app.add_typer(data_app, name="data", help=_help(data), rich_help_panel=OTHER)
 
 def main() -> NoReturn:
     """Run the command that the process was started with and exit with its code."""
-    signal.signal(signal.SIGTERM, _terminate)
     for stream in (sys.stdout, sys.stderr):
         # Names of files may hold bytes, and terminals may lack signs: show them, do not fail.
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     code = execute(sys.argv[1:])
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the result is told; nothing is left to stop
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -99,10 +100,6 @@ def main() -> NoReturn:
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
-
-
-def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise failures.Terminated
 
 
 def execute(arguments: Sequence[str]) -> int:
@@ -133,7 +130,7 @@ def _execute(arguments: Sequence[str]) -> int:
     except SystemExit as stop:
         # Typer ends like this when nobody reads its output any more, and after completing names.
         return 0 if isinstance(stop.__context__, BrokenPipeError) else int(stop.code or 0)
-    except (Exception, failures.Terminated) as raised:
+    except (Exception, Terminated) as raised:
         caught = raised
     if os.environ.get("NPDRAW_DEBUG"):
         traceback.print_exception(caught)

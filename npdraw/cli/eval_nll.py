@@ -1,6 +1,7 @@
 """`npdraw eval-nll`."""
 
 from npdraw.cli import console, options, resolve
+from npdraw.stages.lock import alone
 
 
 def eval_nll(
@@ -34,22 +35,23 @@ def eval_nll(
     folder = resolve.folder(model, preset, find=data)
     model = resolve.artifact("model", model, folder)
 
-    from npdraw.datasets import default_root
-    from npdraw.stages.eval_nll import eval_nll as stage
-    from npdraw.stages.runtime import Runtime
+    with alone(out, model):
+        from npdraw.datasets import default_root
+        from npdraw.stages.eval_nll import eval_nll as stage
+        from npdraw.stages.runtime import Runtime
 
-    with console.progress(quiet=quiet) as progress:
-        result = stage(
-            model,
-            source=data,
-            root=data_root or default_root(),
-            samples=samples,
-            images=images,
-            estimator=estimator,
-            seed=seed,
-            batch_size=batch_size,
-            out=out,
-            runtime=Runtime(device=device, precision=precision, threads=threads, force=force),
-            progress=progress,
-        )
+        with console.progress(quiet=quiet) as progress:
+            result = stage(
+                model,
+                source=data,
+                root=data_root or default_root(),
+                samples=samples,
+                images=images,
+                estimator=estimator,
+                seed=seed,
+                batch_size=batch_size,
+                out=out,
+                runtime=Runtime(device=device, precision=precision, threads=threads, force=force),
+                progress=progress,
+            )
     console.show("eval-nll", result, as_json=as_json)

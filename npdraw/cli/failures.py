@@ -8,8 +8,14 @@ from collections.abc import Sequence
 
 import typer
 
-from npdraw.cli.options import BATCH_SIZE
-from npdraw.errors import NpdrawError, ResourceError, StoppedError, UsageError
+from npdraw.errors import (
+    NpdrawError,
+    ResourceError,
+    StoppedError,
+    Terminated,
+    UsageError,
+    is_out_of_memory,
+)
 from npdraw.stages.group import environment
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -21,7 +27,15 @@ FORBIDDEN = (
     errno.ENOTDIR,
     errno.ENAMETOOLONG,
 )
-
+FAILING = (
+    errno.EIO,
+    errno.ENOMEM,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ESTALE,
+    errno.EREMOTEIO,
+)
+"""What machines may answer to any call on a file: nobody's mistake."""
 
 GRACE = 10.0
 """Seconds in which torchrun's first process may tell an error that the others have met too."""
@@ -40,10 +54,6 @@ class LostError(NpdrawError):
     """Another of torchrun's processes has gone, so that this one cannot go on."""
 
     code = "lost"
-
-
-class Terminated(BaseException):
-    """SIGTERM arrived while no stage was there to save; no `except Exception` may swallow it."""
 
 
 def explain(error: BaseException, command: str, arguments: Sequence[str]) -> NpdrawError:
@@ -160,25 +170,18 @@ def _resources(error: BaseException, arguments: Sequence[str]) -> NpdrawError | 
         return UsageError(
             f"cannot use {error.filename}: {error.strerror}", hint="Choose another path"
         )
-    if (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or "DefaultCPUAllocator" in str(error)
-    ):
+    if isinstance(error, OSError) and error.errno in FAILING:
+        where = f" {error.filename}" if error.filename else ""
+        return ResourceError(
+            f"cannot read or write{where}: {error.strerror}", hint=_again("try again", arguments)
+        )
+    if is_out_of_memory(error):
         return ResourceError("out of memory", hint=_less_memory(arguments))
     return None
 
 
 def _less_memory(arguments: Sequence[str]) -> str:
-    command = arguments[0] if arguments else ""
-    if command == "parse":
+    """What helps a command that is not in a batch; one that is has told its size."""
+    if arguments[:1] == ["parse"]:
         return "Lower --limit or --parts"
-    if command == "run":
-        return "Lower batch_size of the sections prior and decoder in --config"
-    for flag, value in zip(arguments, [*arguments[1:], ""], strict=True):
-        if flag == "--batch-size":
-            return f"Lower --batch-size (now {value})"
-        if flag.startswith("--batch-size="):
-            return f"Lower --batch-size (now {flag.partition('=')[2]})"
-    now = f" (now {BATCH_SIZE})" if command in ("eval-nll", "sample") else ""
-    return f"Lower --batch-size{now}"
+    return "Close other programs, or take a smaller model"

@@ -3,6 +3,7 @@
 from typing import Any
 
 from npdraw.cli import console, options, resolve
+from npdraw.stages.lock import alone
 
 
 def parse(
@@ -50,27 +51,30 @@ def parse(
             "snap": snap,
         },
     )
+    kept = resolve.limit(limit)
+    out = out or resolve.RUNS / preset / "parse.safetensors"
 
-    from npdraw.datasets import default_root, parse_limit
-    from npdraw.stages.parse import parse as stage
-    from npdraw.stages.runtime import Runtime
+    with alone(out, dry_run=dry_run):
+        from npdraw.datasets import default_root
+        from npdraw.stages.parse import parse as stage
+        from npdraw.stages.runtime import Runtime
 
-    with console.progress(quiet=quiet) as progress:
-        result: dict[str, Any] = stage(
-            settings,
-            source=data,
-            root=data_root or default_root(),
-            limit=parse_limit(limit) if limit is not None else None,
-            seed=seed,
-            strict=strict,
-            out=out or resolve.RUNS / preset / "parse.safetensors",
-            runtime=Runtime(
-                device=device,
-                precision=precision,
-                threads=threads,
-                force=force,
-                dry_run=dry_run,
-            ),
-            progress=progress,
-        )
+        with console.progress(quiet=quiet) as progress:
+            result: dict[str, Any] = stage(
+                settings,
+                source=data,
+                root=data_root or default_root(),
+                limit=kept,
+                seed=seed,
+                strict=strict,
+                out=out,
+                runtime=Runtime(
+                    device=device,
+                    precision=precision,
+                    threads=threads,
+                    force=force,
+                    dry_run=dry_run,
+                ),
+                progress=progress,
+            )
     console.show("parse", result, as_json=as_json)

@@ -56,6 +56,15 @@ def config(preset_name: str, data: str, file: Path | None, **flags: Mapping[str,
     return override(row, changes(None, **flags), source="the command line")
 
 
+def limit(text: str | None) -> int | float | None:
+    """Return the number or fraction of images that `--limit` names, None for all."""
+    if text is None:
+        return None
+    from npdraw.datasets import parse_limit
+
+    return parse_limit(text)
+
+
 def model(given: Path | None) -> Path | None:
     """Return the file that MODEL stands for: the one of that path, else a shipped model's.
 

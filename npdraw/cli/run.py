@@ -2,6 +2,7 @@
 
 from npdraw.cli import console, options, resolve
 from npdraw.config import SAVE_EVERY
+from npdraw.stages.lock import alone
 
 
 def run(
@@ -44,30 +45,33 @@ def run(
         prior={"steps": steps},
         decoder={"steps": steps, "prior": prior},
     )
+    kept = resolve.limit(limit)
+    out = out or resolve.RUNS / preset
 
-    from npdraw.datasets import default_root, parse_limit
-    from npdraw.stages.run import run as stage
-    from npdraw.stages.runtime import Runtime
+    with alone(out / "model.safetensors", dry_run=dry_run):  # for all stages
+        from npdraw.datasets import default_root
+        from npdraw.stages.run import run as stage
+        from npdraw.stages.runtime import Runtime
 
-    with console.progress(quiet=quiet) as progress:
-        result = stage(
-            settings,
-            source=data,
-            root=data_root or default_root(),
-            limit=parse_limit(limit) if limit is not None else None,
-            seed=seed,
-            strict=strict,
-            samples=samples,
-            images=images,
-            out=out or resolve.RUNS / preset,
-            runtime=Runtime(
-                device=device,
-                precision=precision,
-                threads=threads,
-                save_every=save_every,
-                force=force,
-                dry_run=dry_run,
-            ),
-            progress=progress,
-        )
+        with console.progress(quiet=quiet) as progress:
+            result = stage(
+                settings,
+                source=data,
+                root=data_root or default_root(),
+                limit=kept,
+                seed=seed,
+                strict=strict,
+                samples=samples,
+                images=images,
+                out=out,
+                runtime=Runtime(
+                    device=device,
+                    precision=precision,
+                    threads=threads,
+                    save_every=save_every,
+                    force=force,
+                    dry_run=dry_run,
+                ),
+                progress=progress,
+            )
     console.show("run", result, as_json=as_json)

@@ -2,6 +2,7 @@
 
 from npdraw.cli import console, options, resolve
 from npdraw.config import SAVE_EVERY
+from npdraw.stages.lock import alone
 
 
 def train_decoder(
@@ -39,28 +40,30 @@ def train_decoder(
     changes = resolve.changes(
         config, decoder={"prior": prior_mode, "steps": steps, "batch_size": batch_size}
     )
+    out = out or folder / "model.safetensors"
 
-    from npdraw.datasets import default_root
-    from npdraw.stages.runtime import Runtime
-    from npdraw.stages.train_decoder import train_decoder as stage
+    with alone(out, parse_path, prior_path, dry_run=dry_run):
+        from npdraw.datasets import default_root
+        from npdraw.stages.runtime import Runtime
+        from npdraw.stages.train_decoder import train_decoder as stage
 
-    with console.progress(quiet=quiet) as progress:
-        result = stage(
-            parse_path,
-            prior_path,
-            changes=changes,
-            source=data,
-            root=data_root or default_root(),
-            out=out or folder / "model.safetensors",
-            seed=seed,
-            runtime=Runtime(
-                device=device,
-                precision=precision,
-                threads=threads,
-                save_every=save_every,
-                force=force,
-                dry_run=dry_run,
-            ),
-            progress=progress,
-        )
+        with console.progress(quiet=quiet) as progress:
+            result = stage(
+                parse_path,
+                prior_path,
+                changes=changes,
+                source=data,
+                root=data_root or default_root(),
+                out=out,
+                seed=seed,
+                runtime=Runtime(
+                    device=device,
+                    precision=precision,
+                    threads=threads,
+                    save_every=save_every,
+                    force=force,
+                    dry_run=dry_run,
+                ),
+                progress=progress,
+            )
     console.show("train-decoder", result, as_json=as_json)

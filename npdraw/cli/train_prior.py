@@ -2,6 +2,7 @@
 
 from npdraw.cli import console, options, resolve
 from npdraw.config import SAVE_EVERY
+from npdraw.stages.lock import alone
 
 
 def train_prior(
@@ -33,24 +34,26 @@ def train_prior(
     folder = resolve.folder(parse, preset, data)
     parse = resolve.artifact("parse", parse, folder)
     changes = resolve.changes(config, prior={"steps": steps, "batch_size": batch_size})
+    out = out or folder / "prior.safetensors"
 
-    from npdraw.stages.runtime import Runtime
-    from npdraw.stages.train_prior import train_prior as stage
+    with alone(out, parse, dry_run=dry_run):
+        from npdraw.stages.runtime import Runtime
+        from npdraw.stages.train_prior import train_prior as stage
 
-    with console.progress(quiet=quiet) as progress:
-        result = stage(
-            parse,
-            changes=changes,
-            out=out or folder / "prior.safetensors",
-            seed=seed,
-            runtime=Runtime(
-                device=device,
-                precision=precision,
-                threads=threads,
-                save_every=save_every,
-                force=force,
-                dry_run=dry_run,
-            ),
-            progress=progress,
-        )
+        with console.progress(quiet=quiet) as progress:
+            result = stage(
+                parse,
+                changes=changes,
+                out=out,
+                seed=seed,
+                runtime=Runtime(
+                    device=device,
+                    precision=precision,
+                    threads=threads,
+                    save_every=save_every,
+                    force=force,
+                    dry_run=dry_run,
+                ),
+                progress=progress,
+            )
     console.show("train-prior", result, as_json=as_json)

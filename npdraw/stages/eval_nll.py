@@ -22,7 +22,7 @@ from npdraw.stages.noise import uniform
 from npdraw.stages.output import Identity, begun, clear, locked, read_json, write_json
 from npdraw.stages.partial import Partial
 from npdraw.stages.progress import Progress
-from npdraw.stages.runtime import Runtime, send
+from npdraw.stages.runtime import Runtime, batches, send
 from npdraw.stages.stop import Stop
 
 FIGURES = 4
@@ -102,7 +102,8 @@ def eval_nll(
                 return weigh(model, x, noise, estimator, side_by_side(samples, batch_size)).cpu()
 
         chunk = batch_size // side_by_side(samples, batch_size)
-        fill(partial, figures_of, chunk, group, stop, progress)
+        with batches(batch_size):
+            fill(partial, figures_of, chunk, group, stop, progress)
 
         def write() -> dict[str, Any]:
             result = _result(partial.figures, binary[0].numel(), settings)

@@ -8,8 +8,10 @@ from torch import Tensor
 
 from npdraw.artifacts import read_artifact, write_artifact
 from npdraw.errors import UsageError
+from npdraw.files import sweep_temporaries
 from npdraw.stages.loading import read_model
-from npdraw.stages.output import Identity, check_output, finished
+from npdraw.stages.lock import check_output
+from npdraw.stages.output import Identity, finished
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 """How weights may be stored; whatever it is, `read_model` makes fp32 of them."""
@@ -29,6 +31,7 @@ def export(model_path: Path, *, dtype: str, out: Path, force: bool) -> dict[str,
         ArtifactError: `model_path` is no sound model, or something else is at `out`, unforced.
     """
     check_output(out, (model_path,))
+    sweep_temporaries(out)
     _, _, artifact = read_model(model_path)
     header = artifact.header
     tensors = {name: _stored(name, tensor, dtype) for name, tensor in artifact.tensors.items()}

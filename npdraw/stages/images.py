@@ -24,7 +24,8 @@ from npdraw.datasets import (
     validation_size,
 )
 from npdraw.errors import DataError, UsageError
-from npdraw.stages.output import read_json, run_folder
+from npdraw.stages.lock import run_folder
+from npdraw.stages.output import read_json
 from npdraw.stages.progress import Progress
 
 

@@ -1,23 +1,24 @@
-"""The output of a stage and the folder `OUT.run/` beside it: lock, settings, log, what is done.
+"""The output of a stage and the folder `OUT.run/` beside it: settings, log, what is done.
 
 The same command again goes on or reports that its output is up to date; output that is there with
 other settings is refused unless forced (interface.md, rule 7).
 """
 
-import fcntl
 import json
+import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from npdraw.artifacts import Header, read_header, sweep_temporaries, write_atomic
-from npdraw.errors import ArtifactError, BusyError, UsageError
+from npdraw.artifacts import Header, read_header, write_atomic
+from npdraw.errors import ArtifactError, UsageError
 from npdraw.stages.distributed import by_first
 from npdraw.stages.group import ALONE, Group
+from npdraw.stages.lock import lock, run_folder
 
 CHECKPOINT = "checkpoint.safetensors"
 """In the run folder: what is done so far."""
@@ -60,57 +61,15 @@ def _short(value: Any) -> str:
     return text[:6] if len(text) == 64 else text  # a digest
 
 
-def run_folder(out: Path) -> Path:
-    """Return the folder that keeps what belongs to `out` but is not its content."""
-    return out.with_name(out.name + ".run")
-
-
-def check_output(out: Path, inputs: Sequence[Path]) -> None:
-    """Raise `UsageError` if `out` cannot be a file to write, or is one of the inputs."""
-    if not out.name:
-        raise UsageError("--out names no file", hint="Name a file with --out.")
-    if out.exists() and not out.is_file():
-        what = "a folder" if out.is_dir() else "not a regular file"
-        raise UsageError(f"cannot write {out}: it is {what}", hint="Name a file with --out.")
-    if any(out.exists() and path.exists() and out.samefile(path) for path in inputs):
-        raise UsageError(
-            f"{out} is an input of this command and would be lost",
-            hint="Choose another --out.",
-        )
-
-
 @contextmanager
 def locked(out: Path, *inputs: Path, group: Group = ALONE) -> Iterator[Path]:
-    """Hold the lock of an output and yield its run folder; `BusyError` if another process has it.
+    """Hold the lock of an output and yield its run folder; in a group the first process holds it.
 
-    `inputs` are files that must not be written over. The lock is the kernel's, so it is free again
-    when the process is gone, however it went. In a group the first process holds it for all.
+    Errors and `inputs` as `lock`.
     """
-    with ExitStack() as held:
-        by_first(group, lambda: str(held.enter_context(_lock(out, inputs))))
+    with ExitStack() as stack:
+        by_first(group, lambda: str(stack.enter_context(lock(out, inputs))))
         yield run_folder(out)
-
-
-@contextmanager
-def _lock(out: Path, inputs: Sequence[Path]) -> Iterator[Path]:
-    check_output(out, inputs)
-    folder = run_folder(out)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / "lock").open("w")
-    except OSError as error:
-        raise UsageError(
-            f"cannot write {folder}: {error.strerror}", hint="Choose another place with --out."
-        ) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise BusyError(
-                f"another npdraw is working on {out}", hint="Wait for it, or choose another --out."
-            ) from error
-        sweep_temporaries(out)
-        yield folder
 
 
 def finished(out: Path, kind: str, identity: Identity, *, force: bool) -> Header | None:
@@ -136,9 +95,9 @@ def begun(folder: Path, identity: Identity) -> bool:
     So what was begun with `force` goes on without it, whatever its output still is.
     """
     checkpoint = folder / CHECKPOINT
-    if not checkpoint.exists() or (folder / _RESULT).exists():
+    if not _is_there(checkpoint) or (folder / _RESULT).exists():
         return False
-    return not identity.differences(read_header(checkpoint, kind="checkpoint"))
+    return not identity.differences(read_header(checkpoint, kind="checkpoint", verify=True))
 
 
 def resumable(checkpoint: Path, out: Path, identity: Identity, *, force: bool) -> bool:
@@ -146,10 +105,15 @@ def resumable(checkpoint: Path, out: Path, identity: Identity, *, force: bool) -
 
     Forced, the run starts afresh: no checkpoint is looked at, be it damaged.
     """
-    if force or not checkpoint.exists():
+    if force or not _is_there(checkpoint):
         return False
-    _check_same(out, read_header(checkpoint, kind="checkpoint"), identity)
+    _check_same(out, read_header(checkpoint, kind="checkpoint", verify=True), identity)
     return True
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is anything of this name, be it a link that leads nowhere."""
+    return path.exists() or path.is_symlink()
 
 
 def _check_same(out: Path, header: Header, identity: Identity) -> None:
@@ -230,15 +194,15 @@ class MetricsLog:
 
     def _cut(self, step: int) -> None:
         path = self.path
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        lines = path.read_bytes().splitlines() if path.exists() else []
         kept: list[dict[str, Any]] = []
-        for line in lines:
+        for line in lines if step else []:  # step 0 is judged, and told, again
             try:
                 record = json.loads(line)
-            except ValueError:
+                if record["step"] > step:
+                    break
+            except (ValueError, TypeError, KeyError):
                 break  # the line that a kill cut short; nothing follows it
-            if record["step"] > step:
-                break
             kept.append(record)
         write_atomic(path, [json.dumps(record).encode() + b"\n" for record in kept])
         self._began -= kept[-1]["seconds"] if kept else 0.0
@@ -255,3 +219,5 @@ class MetricsLog:
         record = {"step": step, "seconds": round(self.seconds, 3), **figures}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
+            file.flush()
+            os.fsync(file.fileno())  # before a checkpoint that goes on from here

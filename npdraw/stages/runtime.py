@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from npdraw.config import SAVE_EVERY
-from npdraw.errors import UsageError
+from npdraw.errors import ResourceError, UsageError, is_out_of_memory
 from npdraw.stages.group import environment
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
@@ -71,6 +71,23 @@ class Runtime:
         lower = self.dtype(device) != torch.float32
         with torch.autocast(device.type, torch.bfloat16, enabled=lower):
             yield
+
+
+@contextmanager
+def batches(size: int) -> Iterator[None]:
+    """Within the block `size` images go through the model at once, which memory may not hold.
+
+    Raises:
+        ResourceError: it did not; names the size.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ResourceError(
+            "out of memory", hint=f"Lower --batch-size (now {size}), or batch_size in --config."
+        ) from error
 
 
 def keep_memory() -> None:

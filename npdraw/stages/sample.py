@@ -13,11 +13,13 @@ from torch import Tensor
 
 from npdraw.artifacts import check_place, write_artifact, write_atomic
 from npdraw.errors import UsageError
+from npdraw.files import sweep_folder, sweep_temporaries
 from npdraw.model.latents import concatenate
 from npdraw.stages.loading import drawing_tensors, read_model
-from npdraw.stages.output import Identity, check_output, finished
+from npdraw.stages.lock import check_output
+from npdraw.stages.output import Identity, finished
 from npdraw.stages.progress import Progress
-from npdraw.stages.runtime import Runtime
+from npdraw.stages.runtime import Runtime, batches
 from npdraw.stages.sheet import MARK, PORTION, beside, draw, png, render, tile
 
 DRAWINGS = "drawings.safetensors"
@@ -73,7 +75,7 @@ def sample(
     drawings, pictures = [], []
     progress.start("sample", len(seeds))
     for start in range(0, len(seeds), PORTION):
-        with torch.no_grad(), runtime.autocast(device):
+        with torch.no_grad(), runtime.autocast(device), batches(batch_size):
             z = draw(model.prior, seeds[start : start + PORTION], temperature)
             canvases, images = render(model, z, batch_size)
         drawings.append(z)
@@ -119,6 +121,7 @@ def _has_sheet(out: Path, text: str, *, force: bool) -> bool:
     Another sheet may be replaced, but never a picture that npdraw did not make.
     """
     check_output(out, ())
+    sweep_temporaries(out)
     if out.suffix.lower() != ".png":
         raise UsageError(f"{out} is not the name of a PNG", hint="Name a .png with --out.")
     if force or not out.is_file():
@@ -136,6 +139,7 @@ def _check_folder(out: Path, identity: Identity, force: bool) -> None:
     """A folder may be written again by the same command; anything else in it is left alone."""
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is not a folder", hint="Choose another --out, or use --grid.")
+    sweep_folder(out)
     if not out.exists() or force:
         return
     if (out / DRAWINGS).exists():

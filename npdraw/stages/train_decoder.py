@@ -32,7 +32,7 @@ from npdraw.stages.noise import generator, uniform
 from npdraw.stages.objective import train_step
 from npdraw.stages.output import CHECKPOINT, Identity, MetricsLog, locked, up_to_date, write_json
 from npdraw.stages.progress import Progress
-from npdraw.stages.runtime import Runtime, send
+from npdraw.stages.runtime import Runtime, batches, send
 from npdraw.stages.sheet import SHEET, draw, render, write_sheet
 from npdraw.stages.stop import Stop
 from npdraw.stages.training import (
@@ -118,7 +118,8 @@ def train_decoder(
         def save() -> None:
             save_checkpoint(folder / CHECKPOINT, state, identity)
 
-        fit(state, model, train, held_out, config, seed, log, save, stop, runtime, progress)
+        with batches(settings.batch_size):
+            fit(state, model, train, held_out, config, seed, log, save, stop, runtime, progress)
         model.load_state_dict(state.best)
         model.eval()
         with runtime.autocast(device):

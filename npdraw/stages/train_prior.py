@@ -25,7 +25,7 @@ from npdraw.stages.loading import (
 from npdraw.stages.noise import batch, generator, seed_dropout
 from npdraw.stages.output import CHECKPOINT, Identity, MetricsLog, locked, up_to_date, write_json
 from npdraw.stages.progress import Progress
-from npdraw.stages.runtime import Runtime, send
+from npdraw.stages.runtime import Runtime, batches, send
 from npdraw.stages.sheet import SHEET, draw, to_uint8, write_sheet
 from npdraw.stages.stop import Stop
 from npdraw.stages.training import (
@@ -94,7 +94,8 @@ def train_prior(
             save_checkpoint(folder / CHECKPOINT, state, identity)
 
         train = drawings[: parse.header.dataset["train"]]
-        fit(state, prior, train, held_out, config, seed, log, save, stop, runtime, progress)
+        with batches(settings.batch_size):
+            fit(state, prior, train, held_out, config, seed, log, save, stop, runtime, progress)
         prior.load_state_dict(state.best)
         prior.eval()
         with runtime.autocast(device):

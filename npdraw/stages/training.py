@@ -165,12 +165,14 @@ def descend(
 
 
 def settle(state: State) -> None:
-    """Wait for the figures of the last step; `DivergedError` as `descend`.
+    """Wait for the figures of the last step, and look at the weights; `DivergedError` as `descend`.
 
     Call it before the weights are judged, saved or left.
     """
     _judge(state, state.on_the_way)
     state.on_the_way = None
+    if not all(torch.isfinite(weights).all() for weights in state.followed):
+        raise _diverged("a weight is not finite", state.step)
 
 
 def _sent(step: int, names: tuple[str, ...], values: Tensor) -> OnTheWay:
@@ -194,10 +196,13 @@ def _judge(state: State, sent: OnTheWay | None) -> None:
 
 def _check(value: float, what: str, step: int) -> None:
     if not math.isfinite(value):
-        raise DivergedError(
-            f"the {what} is {value} at step {step}",
-            hint="Lower the learning rate and start afresh with --force.",
-        )
+        raise _diverged(f"the {what} is {value}", step)
+
+
+def _diverged(what: str, step: int) -> DivergedError:
+    return DivergedError(
+        f"{what} at step {step}", hint="Lower the learning rate and start afresh with --force."
+    )
 
 
 @contextmanager

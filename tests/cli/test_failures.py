@@ -20,6 +20,7 @@ from npdraw.errors import (
     NpdrawError,
     ResourceError,
     StoppedError,
+    Terminated,
     UsageError,
 )
 
@@ -54,7 +55,7 @@ def raising(error: BaseException) -> Any:
         (StoppedError("m"), 130, "stopped"),
         (StoppedError("m", signal_number=15), 143, "stopped"),
         (KeyboardInterrupt(), 130, "stopped"),
-        (failures.Terminated(), 143, "stopped"),
+        (Terminated(), 143, "stopped"),
     ],
 )
 def test_every_exception_has_its_exit_code_and_one_line(
@@ -194,15 +195,19 @@ def test_an_evaluation_that_kept_nothing_says_how_to_keep_it() -> None:
         assert failures.explain(KeyboardInterrupt(), arguments[0], arguments).hint == hint
 
 
-def test_out_of_memory_names_the_batch_size() -> None:
+def test_out_of_memory_outside_of_batches() -> None:
     for arguments, hint in (
-        (["sample", "--batch-size", "64"], "Lower --batch-size (now 64)"),
-        (["sample", "--batch-size=64"], "Lower --batch-size (now 64)"),
-        (["sample"], "Lower --batch-size (now 100)"),
-        (["train-prior"], "Lower --batch-size"),
         (["parse"], "Lower --limit or --parts"),
+        (["sample"], "Close other programs, or take a smaller model"),
     ):
         assert failures.explain(MemoryError(), arguments[0], arguments).hint == hint
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE, errno.ESTALE])
+def test_what_a_machine_fails_at_is_no_bug(number: int) -> None:
+    error = failures.explain(OSError(number, "it broke", "x"), "parse", ["parse", "--force"])
+    assert (error.exit_code, error.message) == (5, "cannot read or write x: it broke")
+    assert error.hint == "To try again: npdraw parse --force"
 
 
 def test_debug_shows_the_traceback_of_every_error(
@@ -232,7 +237,7 @@ def test_messages_are_not_read_as_markup_and_take_one_line(
 WAITING = """
 import sys, time
 from types import SimpleNamespace
-from npdraw.cli import main
+from npdraw.__main__ import main
 def parse(*_, **__):
     print("ready", file=sys.stderr, flush=True)
     time.sleep(60)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from npdraw.cli import console, execute, failures
-from npdraw.errors import ResourceError, StoppedError, UsageError
+from npdraw.errors import ResourceError, StoppedError, Terminated, UsageError
 from npdraw.stages.group import ElsewhereError
 
 Become = Callable[..., None]
@@ -62,7 +62,7 @@ def test_results_and_progress_come_from_the_first(
     [
         StoppedError("m", signal_number=15),
         ElsewhereError("m", exit_code=7),
-        failures.Terminated(),
+        Terminated(),
         RuntimeError("[/gloo/transport/tcp/pair.cc:1] Connection closed by peer"),
     ],
     ids=lambda error: type(error).__name__,
@@ -77,7 +77,7 @@ def test_what_others_know_is_told_by_the_first(
     fake_stage("parse", raising(error))
     become(1)
     code = execute(["parse", "--json"])
-    assert code == getattr(error, "exit_code", 143 if type(error) is failures.Terminated else 1)
+    assert code == getattr(error, "exit_code", 143 if type(error) is Terminated else 1)
     assert capsys.readouterr() == ("", "")
     become(0)
     assert execute(["parse", "--json"]) == code
@@ -109,7 +109,7 @@ def test_a_process_that_lost_another_says_so(become: Become) -> None:
     assert "another process" in told.message
     assert "memory" in told.hint
     assert "To go on: torchrun --nproc-per-node 2 -m npdraw parse" in told.hint
-    terminated = failures.explain(failures.Terminated(), "parse", ["parse"])
+    terminated = failures.explain(Terminated(), "parse", ["parse"])
     assert "or another process of this group has ended" in terminated.message
     assert terminated.hint == told.hint
     assert terminated.exit_code == 143

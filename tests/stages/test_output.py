@@ -218,7 +218,7 @@ def test_a_log_is_cut_back_to_where_the_run_goes_on(tmp_path: Path) -> None:
     assert [json.loads(line)["step"] for line in lines] == [0, 10, 20, 30]
     assert json.loads(lines[2])["nats"] == 10.0
 
-    for step, left in ((25, 3), (20, 3), (19, 2), (0, 1), (30, 4)):
+    for step, left in ((25, 3), (20, 3), (19, 2), (1, 1), (0, 0), (30, 4)):
         path.write_text("".join(lines))
         MetricsLog(path, step=step).append(99, nats=1.0)
         kept = path.read_text().splitlines(keepends=True)
