@@ -5,11 +5,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help install demo test test-slow lint format bench scaling curve low-data agreement pictures clean
+.PHONY: help install demo test test-slow test-faults lint format bench scaling curve low-data agreement pictures clean
 
 help:
 	@echo "make demo       set up, run the pipeline on the embedded glyphs into runs/demo"
 	@echo "make test       set up, run the tests (test-slow: the long ones)"
+	@echo "make test-faults  kills, full disks, damaged files and the like, FAULTS=25 times as many"
 	@echo "make lint       ruff and mypy        make format  ruff, in place"
 	@echo "make bench      speed of each stage  make scaling growth of time and memory with size"
 	@echo "make low-data   NP-DRAW and a VAE on few images of MNIST, in the same time"
@@ -36,6 +37,11 @@ test: .venv/developer
 
 test-slow: .venv/developer
 	$(BIN)/python -m pytest -m slow
+
+FAULTS ?= 25
+
+test-faults: .venv/developer
+	NPDRAW_FAULTS=$(FAULTS) $(BIN)/python -m pytest -m "slow or not slow" tests/faults
 
 lint: .venv/developer
 	$(BIN)/ruff format --check .

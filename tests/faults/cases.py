@@ -1,0 +1,207 @@
+"""npdraw's command line, run hundreds of times in processes of its own, a tenth of a second each.
+
+A server imports torch once; each case is a fork of it, with its own folder, environment and faults,
+and ends as a process does: by itself, by a signal or by the test's hand.
+"""
+
+import io
+import json
+import os
+import resource
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from npdraw.__main__ import main
+
+Fault = tuple[Callable[..., None], tuple[Any, ...]]
+"""A function of a module and its arguments, called in the process before the command."""
+
+PRELOADED = [
+    "tests.faults.cases",
+    "npdraw.cli",
+    "npdraw.stages.run",
+    "npdraw.stages.export",
+    "torch._dynamo",  # what building an optimiser imports
+    "npdraw.stages.shipped",
+    *(f"PIL.{kind}ImagePlugin" for kind in ("Png", "Jpeg", "Gif", "Bmp", "Ppm")),
+    *("pydantic.main", "pydantic.json_schema", "pydantic.type_adapter"),  # by typer, if there
+]
+
+HANGS = 120.0
+"""Seconds after which a case is told to hang, unless a test says otherwise."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a case left: exit code, negative for a signal; both outputs; seconds; megabytes."""
+
+    arguments: Sequence[str]
+    code: int
+    out: str
+    err: str
+    seconds: float
+    more_mb: float
+    """How much the largest resident memory was above that of the process when it began."""
+
+    @property
+    def shown(self) -> str:
+        """Everything, for the message of an assertion."""
+        return f"npdraw {' '.join(self.arguments)}: {self.code}\n{self.out}\n{self.err}"
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """The object on stdout."""
+        value: dict[str, Any] = json.loads(self.out)
+        return value
+
+
+@dataclass
+class Running:
+    """A case under way."""
+
+    arguments: Sequence[str]
+    process: BaseProcess
+    spool: Path
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def pid(self) -> int:
+        """The number of its process."""
+        assert self.process.pid is not None
+        return self.process.pid
+
+    @property
+    def ready(self) -> bool:
+        """Whether it is npdraw by now, and no longer a copy of the server."""
+        return (self.spool / "usage").exists()
+
+    def send(self, number: int) -> None:
+        """Send a signal, unless it has ended already."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    def text(self, stream: str) -> str:
+        """What it wrote to `out` or `err` so far."""
+        path = self.spool / stream
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def wait(self, timeout: float = HANGS) -> Ended:
+        """Wait for its end; one that hangs is killed, and the test fails."""
+        self.process.join(timeout)
+        seconds = time.monotonic() - self.began
+        if self.process.exitcode is None:
+            self.send(signal.SIGKILL)
+            raise AssertionError(f"{self.arguments} hangs after {timeout} s: {self.text('err')}")
+        usage = self.spool / "usage"
+        more_mb = float(usage.read_text() or 0) if usage.exists() else 0.0
+        code = self.process.exitcode
+        self.process.close()
+        return Ended(self.arguments, code, self.text("out"), self.text("err"), seconds, more_mb)
+
+
+class Cases:
+    """The server and where its cases write; one for all tests of a session."""
+
+    def __init__(self, spool: Path) -> None:
+        self._context = get_context("forkserver")
+        self._context.set_forkserver_preload(PRELOADED)
+        self._spool, self._count = spool, 0
+
+    def start(
+        self,
+        *arguments: str | Path,
+        folder: Path,
+        environment: Mapping[str, str] | None = None,
+        faults: Sequence[Fault] = (),
+    ) -> Running:
+        """Start `npdraw ARGUMENTS` in `folder`, after `faults`; returns at once."""
+        self._count += 1
+        spool = self._spool / str(self._count)
+        spool.mkdir()
+        words = [os.fspath(argument) for argument in arguments]
+        own = {"OMP_NUM_THREADS": "1", "NO_COLOR": "1", **(environment or {})}
+        # The server keeps the environment of its start, so that of the case is set in the case.
+        process = self._context.Process(target=_case, args=(words, folder, own, faults, spool))
+        process.start()
+        return Running(words, process, spool)
+
+    def run(
+        self,
+        *arguments: str | Path,
+        folder: Path,
+        environment: Mapping[str, str] | None = None,
+        faults: Sequence[Fault] = (),
+        timeout: float = HANGS,
+    ) -> Ended:
+        """Start a case and wait for its end."""
+        running = self.start(*arguments, folder=folder, environment=environment, faults=faults)
+        return running.wait(timeout)
+
+
+def _case(
+    words: list[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    faults: Sequence[Fault],
+    spool: Path,
+) -> None:
+    """Become the command line, as if started from a shell."""
+    os.setsid()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.update(environment)
+    os.chdir(folder)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    for number, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(spool / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), number)
+    sys.stdout = io.TextIOWrapper(open(1, "wb", closefd=False))  # noqa: SIM115
+    sys.stderr = io.TextIOWrapper(open(2, "wb", closefd=False), line_buffering=True)  # noqa: SIM115
+    before = _resident_mb()
+    sys.argv = ["npdraw", *words]
+    code = 1
+    hold_signals()
+    usage = os.open(spool / "usage", os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        for function, given in faults:
+            function(*given)
+        main()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    with suppress(ValueError, OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os.pwrite(usage, f"{max(0.0, peak - before):.1f}".encode(), 0)
+    os._exit(code)
+
+
+def hold_signals() -> None:
+    """Hold INT and TERM back until npdraw listens: Python's own start is not what is tested."""
+    listen = signal.signal
+
+    def listen_and_let(number: int, handler: Any) -> Any:
+        former = listen(number, handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
+        return former
+
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])
+    signal.signal = listen_and_let
+
+
+def _resident_mb() -> float:
+    """Megabytes in memory now: where the largest of the process begins to count."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

@@ -1,0 +1,38 @@
+"""Long trainings stay flat: neither memory nor open files grow."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from npdraw.stages import train_prior
+from tests.faults.conftest import SCALE, Chain
+
+STEPS = 5000 if SCALE > 1 else 200
+
+
+def sampled(path: str, every: int) -> None:
+    """Write resident megabytes and open files at every so manieth step."""
+    descend, count = train_prior.descend, [0]
+
+    def watched(*given: object, **more: object) -> object:
+        count[0] += 1
+        if count[0] % every == 0:
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            files = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+            with Path(path).open("a") as file:
+                file.write(f"{pages * os.sysconf('SC_PAGE_SIZE') / 2**20} {files}\n")
+        return descend(*given, **more)  # type: ignore[arg-type]
+
+    train_prior.descend = watched  # type: ignore[assignment]
+
+
+def test_memory_and_files_of_a_long_training_stay_as_they_are(chain: Chain, tmp_path: Path) -> None:
+    folder, report = chain.copy(tmp_path / "w", "parse.safetensors"), tmp_path / "report"
+    words = ("train-prior", "parse.safetensors", "--steps", str(STEPS), "--config", "tiny.toml")
+    faults = [(sampled, (str(report), STEPS // 100))]
+    chain.run(*words, "--out", "x", folder=folder, faults=faults, timeout=600)
+    memory, files = np.loadtxt(report)[20:].T  # from a fifth on: until then caches fill
+    steps = np.arange(len(memory)) * (STEPS // 100)
+    assert np.polyfit(steps, memory, 1)[0] * 1000 <= 1.0 + (SCALE == 1) * 4, memory
+    assert len(set(files)) == 1

@@ -1,0 +1,165 @@
+"""NaN, infinity and too little memory: told with the step or the batch size, nothing bad saved."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from npdraw.artifacts import read_artifact
+from npdraw.model.npdraw import NPDraw
+from npdraw.model.prior import Prior
+from npdraw.stages import objective, train_prior
+from tests.faults.conftest import SCALE, Chain
+
+STEP = 3
+"""The step at which a number goes bad; a checkpoint is saved at every step before."""
+
+PRIOR = ("train-prior", "parse.safetensors")
+DECODER = ("train-decoder", "parse.safetensors", "prior.safetensors")
+LATE = ("--steps", "6", "--save-every", "1", "--config", "tiny.toml", "--out", "x")
+
+
+def bad_loss(command: str, value: float) -> None:
+    """Make the loss of one step `value`."""
+    module = objective if command == "train-decoder" else train_prior
+    descend = module.descend
+    count = [0]
+
+    def spoiled(state: Any, loss: Tensor, *given: Any, **more: Any) -> Any:
+        count[0] += 1
+        return descend(state, loss * value if count[0] == STEP + 1 else loss, *given, **more)
+
+    module.descend = spoiled  # type: ignore[assignment]
+
+
+def bad_gradient(command: str, value: float) -> None:
+    """Make one number of the gradient `value`, of a finite loss."""
+    step = [0]
+    kind = NPDraw if command == "train-decoder" else Prior
+
+    class Spoil(torch.autograd.Function):
+        @staticmethod
+        def forward(_context: Any, given: Tensor) -> Tensor:
+            return given.clone()
+
+        @staticmethod
+        def backward(_context: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+            bad = gradient.clone()
+            bad.view(-1)[0] = value
+            return bad
+
+    module = objective if command == "train-decoder" else train_prior
+    descend = module.descend
+
+    def spoiled(state: Any, loss: Tensor, *given: Any, **more: Any) -> Any:
+        step[0] += 1
+        assert isinstance(state.model, kind)
+        return descend(state, Spoil.apply(loss) if step[0] == STEP + 1 else loss, *given, **more)
+
+    module.descend = spoiled  # type: ignore[assignment]
+
+
+def bad_weight(command: str, value: float) -> None:
+    """Make a weight `value` before a step: the input of everything that follows."""
+    module = objective if command == "train-decoder" else train_prior
+    descend = module.descend
+    count = [0]
+
+    def spoiled(state: Any, *given: Any, **more: Any) -> Any:
+        count[0] += 1
+        figures = descend(state, *given, **more)
+        if count[0] == STEP:
+            with torch.no_grad():
+                state.trained[0].view(-1)[0] = value
+        return figures
+
+    module.descend = spoiled  # type: ignore[assignment]
+
+
+@pytest.fixture(scope="module")
+def whole(chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What each training writes if nothing goes bad."""
+    folder = chain.copy(tmp_path_factory.mktemp("whole"), *Chain.NAMES)
+    for command in (PRIOR, DECODER):
+        chain.run(*command, *LATE[:-1], command[0], folder=folder)
+    return {command[0]: (folder / command[0]).read_bytes() for command in (PRIOR, DECODER)}
+
+
+ALL = [
+    (s, v) for s in (bad_loss, bad_gradient, bad_weight) for v in (math.nan, math.inf, -math.inf)
+]
+SOME = ALL if SCALE > 1 else ALL[::4]
+
+
+@pytest.mark.parametrize(("spoil", "value"), SOME)
+@pytest.mark.parametrize("command", [PRIOR, DECODER], ids=["prior", "decoder"])
+def test_a_number_that_is_none_stops_the_training(
+    command: tuple[str, ...],
+    spoil: Callable[[str, float], None],
+    value: float,
+    chain: Chain,
+    whole: dict[str, bytes],
+    tmp_path: Path,
+) -> None:
+    folder = chain.copy(tmp_path, *Chain.NAMES)
+    words = (*command, *LATE)
+    ended = chain.cases.run(*words, "--json", folder=folder, faults=[(spoil, (command[0], value))])
+    assert ended.code == 6, ended.shown
+    error = ended.json["error"]
+    assert error["code"] == "diverged"
+    assert error["message"].endswith(f"at step {STEP}")
+    assert "Traceback" not in ended.err
+    assert not (folder / "x").exists()
+    # What was saved before is sound, and leads to what it would have led to.
+    checkpoint = read_artifact(folder / "x.run/checkpoint.safetensors", kind="checkpoint")
+    assert checkpoint.header.metrics["step"] <= STEP
+    assert all(torch.isfinite(tensor).all() for tensor in checkpoint.tensors.values())
+    chain.run(*words, folder=folder)
+    assert (folder / "x").read_bytes() == whole[command[0]]
+
+
+def no_memory(after_calls: int, kind: str) -> None:
+    """Let memory run out in a call of a convolution or, in the prior, of a layer."""
+    error = {
+        "cpu": RuntimeError("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't ..."),
+        "cuda": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"),
+        "python": MemoryError(),
+    }[kind]
+    call = torch.nn.Linear.forward
+    count = [0]
+
+    def failing(self: Any, given: Tensor) -> Tensor:
+        count[0] += 1
+        if count[0] > after_calls:
+            raise error
+        return call(self, given)
+
+    torch.nn.Linear.forward = failing  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda", "python"] if SCALE > 1 else ["cpu"])
+@pytest.mark.parametrize(
+    ("command", "size"),
+    [
+        ((*PRIOR, *LATE), 8),
+        ((*DECODER, *LATE), 8),
+        (("eval-nll", "model.safetensors", "--batch-size", "37", "--out", "x"), 37),
+        (("sample", "model.safetensors", "--batch-size", "5", "--grid", "--out", "x.png"), 5),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_too_little_memory_names_the_batch(
+    command: tuple[str, ...], size: int, kind: str, chain: Chain, tmp_path: Path
+) -> None:
+    folder = chain.copy(tmp_path, *Chain.NAMES)
+    ended = chain.cases.run(*command, "--json", folder=folder, faults=[(no_memory, (3, kind))])
+    assert ended.code == 5, ended.shown
+    error = ended.json["error"]
+    assert error["message"] == "out of memory"
+    assert error["hint"].startswith(f"Lower --batch-size (now {size})")
+    assert "Traceback" not in ended.err
+    chain.run(*command, folder=folder)

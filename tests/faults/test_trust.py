@@ -1,0 +1,99 @@
+"""The suite can be trusted: without a safeguard it fails, each time; in any order it passes.
+
+Each case copies the package and the tests, takes one safeguard out and runs the tests that watch
+over it: some must fail.
+"""
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+WITHOUT = {
+    "sync of the file": (
+        "npdraw/files.py",
+        "                os.fsync(file.fileno())\n",
+        "",
+        "tests/faults/test_saves.py",
+    ),
+    "sync of the folder": (
+        "npdraw/files.py",
+        "        _sync_folder(target.parent)\n",
+        "",
+        "tests/faults/test_saves.py",
+    ),
+    "rename": (
+        "npdraw/files.py",
+        "os.replace(temporary, target)",
+        "target.write_bytes(temporary.read_bytes()); temporary.unlink()",
+        "tests/faults/test_saves.py",
+    ),
+    "digest": (
+        "npdraw/header.py",
+        'if unsigned.pop("digest") != digest_of(unsigned, entries, read):',
+        'if unsigned.pop("digest") == "":',
+        "tests/faults/test_malformed.py",
+    ),
+    "generator state": (
+        "npdraw/stages/noise.py",
+        "    return torch.Generator(device).manual_seed(int(state) % 2**63)\n",
+        "    found = torch.Generator(device)\n    found.seed()\n    return found\n",
+        "tests/faults/test_trainings.py",
+    ),
+    "lock": (
+        "npdraw/files.py",
+        "        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+        "",
+        "tests/faults/test_trainings.py",
+    ),
+    "finiteness": (
+        "npdraw/stages/training.py",
+        "    if not math.isfinite(value):\n",
+        "    if False:\n",
+        "tests/faults/test_numbers.py",
+    ),
+    "cut of the log": (
+        "npdraw/stages/output.py",
+        '                if record["step"] > step:\n                    break\n',
+        "",
+        "tests/faults/test_trainings.py",
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WITHOUT)
+def test_without_a_safeguard_a_test_fails(name: str, tmp_path: Path) -> None:
+    file, line, other, watching = WITHOUT[name]
+    for folder in ("npdraw", "tests"):
+        shutil.copytree(
+            ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    source = (tmp_path / file).read_text(encoding="utf-8")
+    assert source.count(line) == 1, f"{file} has changed: name its line again"
+    (tmp_path / file).write_text(source.replace(line, other), encoding="utf-8")
+    assert _pytest(tmp_path, watching) == 1
+
+
+ORDERS = 20
+
+
+@pytest.mark.slow
+def test_no_order_makes_the_suite_fail() -> None:
+    for _ in range(ORDERS):
+        order = str(random.randrange(2**32))
+        assert _pytest(ROOT, "tests/faults", NPDRAW_ORDER=order) == 0, order
+
+
+def _pytest(folder: Path, tests: str, **environment: str) -> int:
+    """Run tests of the package in `folder`; returns pytest's exit code."""
+    own = {**os.environ, "PYTHONPATH": os.fspath(folder), **environment}
+    words = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", tests]
+    return subprocess.run(words, cwd=folder, env=own, check=False, capture_output=True).returncode
