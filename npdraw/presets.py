@@ -16,8 +16,8 @@ PRESETS: Mapping[str, Config] = {
     "glyphs": Config(
         preset="glyphs",
         data="glyphs",
-        prior=PriorConfig(width=96, depth=3, mlp_width=384, steps=300),
-        decoder=DecoderConfig(encoder_channels=96, decoder_channels=(48, 96), steps=350, ema=0.99),
+        prior=PriorConfig(width=64, depth=3, mlp_width=256, steps=200),
+        decoder=DecoderConfig(encoder_channels=64, decoder_channels=(32, 64), steps=230, ema=0.99),
     ),
     "glyphs-best": Config(preset="glyphs-best", data="glyphs"),
     "mnist": Config(preset="mnist", data="mnist"),
