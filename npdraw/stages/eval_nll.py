@@ -11,7 +11,7 @@ from torch import Tensor
 
 from npdraw.artifacts import read_header
 from npdraw.datasets import digest
-from npdraw.errors import ArtifactError, UsageError
+from npdraw.errors import ArtifactError, DivergedError, UsageError
 from npdraw.model.latents import Factors
 from npdraw.model.npdraw import NPDraw
 from npdraw.stages.distributed import by_first, chunks, filled, joined
@@ -57,6 +57,7 @@ def eval_nll(
     loses little: the same call goes on, to the result that it would have had.
 
     Raises:
+        DivergedError: the model computes what is no number.
         StoppedError: a signal came; with `out` what was done is saved.
         UsageError, BusyError, ArtifactError: see `output.locked` and `output.resumable`.
     """
@@ -99,7 +100,13 @@ def eval_nll(
             index = chosen[part]
             noise = send(uniform("eval", seed, index, (samples, model.layout.steps, 3)), device)
             with torch.no_grad(), runtime.autocast(device):
-                return weigh(model, x, noise, estimator, side_by_side(samples, batch_size)).cpu()
+                found = weigh(model, x, noise, estimator, side_by_side(samples, batch_size)).cpu()
+            if found.isnan().any():  # infinite it may be: of what the model cannot draw
+                raise DivergedError(
+                    f"the likelihood that {model_path} gives to a test image is NaN",
+                    hint="Its weights are of no use: train it again.",
+                )
+            return found
 
         chunk = batch_size // side_by_side(samples, batch_size)
         with batches(batch_size):

@@ -8,6 +8,7 @@ from PIL import Image, PngImagePlugin
 from torch import Tensor
 
 from npdraw.artifacts import write_atomic
+from npdraw.errors import DivergedError
 from npdraw.model.latents import Latents, concatenate
 from npdraw.model.npdraw import NPDraw
 from npdraw.model.prior import Prior
@@ -33,12 +34,16 @@ MARK = "npdraw"
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Map [0, 1] to 0..255; `ValueError` for what is not finite or outside, which would be hidden.
+    """Map [0, 1] to 0..255, with a tolerance of 1e-4 for rounding in bf16.
 
-    A tolerance of 1e-4 allows for rounding in bf16.
+    Raises:
+        DivergedError: a value is not finite: weights may be, and still compute such.
+        ValueError: a value is outside, which would be hidden.
     """
     if not torch.isfinite(images).all():
-        raise ValueError("the image has values that are not finite")
+        raise DivergedError(
+            "the model draws what is not finite", hint="Its weights are of no use: train it again."
+        )
     low, high = float(images.min()), float(images.max())
     if low < -1e-4 or high > 1 + 1e-4:
         raise ValueError(f"the image has values in [{low:.4g}, {high:.4g}], expected [0, 1]")

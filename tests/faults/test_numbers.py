@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from npdraw.artifacts import read_artifact
+from npdraw.artifacts import read_artifact, write_artifact
 from npdraw.model.npdraw import NPDraw
 from npdraw.model.prior import Prior
 from npdraw.stages import objective, train_prior
@@ -120,6 +120,41 @@ def test_a_number_that_is_none_stops_the_training(
     assert all(torch.isfinite(tensor).all() for tensor in checkpoint.tensors.values())
     chain.run(*words, folder=folder)
     assert (folder / "x").read_bytes() == whole[command[0]]
+
+
+def overflowing(path: str, times: float) -> None:
+    """Write a model again with finite weights so large that what it computes is not."""
+    model = read_artifact(Path(path), kind="model")
+    header, tensors = model.header, model.tensors
+    for name in tensors.keys() - {"bank"}:
+        if tensors[name].is_floating_point():
+            tensors[name] = (tensors[name] * times).clamp(-3e38, 3e38)
+    write_artifact(
+        Path(path),
+        "model",
+        tensors,
+        config=header.config,
+        dataset=header.dataset,
+        inputs=header.inputs,
+        seed=header.seed,
+        metrics={},
+    )
+
+
+@pytest.mark.parametrize("times", [1e10, 1e30])
+def test_a_model_that_computes_what_is_no_number_says_so(
+    times: float, chain: Chain, tmp_path: Path
+) -> None:
+    folder = chain.copy(tmp_path, *Chain.NAMES)
+    overflowing(str(folder / "model.safetensors"), times)
+    for words in (
+        ("sample", "model.safetensors", "--seeds", "0-3", "--grid", "--out", "x.png"),
+        ("eval-nll", "model.safetensors", "--samples", "2", "--out", "x"),
+    ):
+        ended = chain.cases.run(*words, folder=folder)
+        assert ended.code == 6, ended.shown
+        assert "Traceback" not in ended.err
+        assert not (folder / words[-1]).exists()
 
 
 def no_memory(after_calls: int, kind: str) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from npdraw.errors import DivergedError
 from npdraw.stages import sheet
 from npdraw.stages.loading import read_model
 from npdraw.stages.sheet import BORDER, GREY, LEGIBLE, MARK, beside, draw, png, tile, to_uint8
@@ -20,12 +21,16 @@ def test_grey_levels_are_the_nearest() -> None:
     assert torch.equal(to_uint8(levels / 255), levels)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1.01, -0.01, 255.0])
-def test_what_is_no_grey_level_is_refused(value: float) -> None:
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [(float(text), DivergedError) for text in ("nan", "inf", "-inf")]
+    + [(value, ValueError) for value in (1.01, -0.01, 255.0)],
+)
+def test_what_is_no_grey_level_is_refused(value: float, error: type[Exception]) -> None:
     image = torch.full((1, 1, 3, 3), 0.5)
     to_uint8(image)
     image[0, 0, 1, 1] = value
-    with pytest.raises(ValueError, match=r"not finite|expected \[0, 1\]"):
+    with pytest.raises(error, match=r"not finite|expected \[0, 1\]"):
         to_uint8(image)
 
 
