@@ -24,13 +24,23 @@ def main() -> NoReturn:
 
     from npdraw.cli import main as run  # noqa: PLC0415
 
-    run()
+    try:
+        run()
+    except KeyboardInterrupt:  # between two lines that would have caught it
+        _leave(signal.SIGINT)
+    except Terminated:
+        _leave(signal.SIGTERM)
 
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
     """Raise what ends the command in order; in the middle of an import, end it here."""
-    if not _importing(frame):
-        raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+    if _importing(frame):
+        _leave(number)
+    raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+
+
+def _leave(number: int) -> NoReturn:
+    """Tell that the command was stopped, as the command line does, and end the process."""
     if os.environ.get("RANK", "0") != "0":
         os._exit(128 + number)  # of several processes the first one tells
     again = f"To start again: npdraw {shlex.join(sys.argv[1:])}"

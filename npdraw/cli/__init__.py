@@ -130,7 +130,7 @@ def _execute(arguments: Sequence[str]) -> int:
     except SystemExit as stop:
         # Typer ends like this when nobody reads its output any more, and after completing names.
         return 0 if isinstance(stop.__context__, BrokenPipeError) else int(stop.code or 0)
-    except (Exception, Terminated) as raised:
+    except (Exception, KeyboardInterrupt, Terminated) as raised:
         caught = raised
     if os.environ.get("NPDRAW_DEBUG"):
         traceback.print_exception(caught)
