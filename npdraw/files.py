@@ -32,8 +32,8 @@ def write_atomic(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
             raise UsageError(f"cannot write {path}: it is {what}", hint="Name a file with --out.")
         target.parent.mkdir(parents=True, exist_ok=True)
         # The kernel applies the umask: reading it would need a change that threads could see.
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        try:
+        try:  # a signal may come right after the file is there
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
             with open(descriptor, "wb") as file:  # noqa: PTH123
                 for chunk in chunks:
                     file.write(chunk)
