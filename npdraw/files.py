@@ -4,7 +4,6 @@ import errno
 import fcntl
 import os
 import re
-import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,7 +23,7 @@ def write_atomic(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
         UsageError: the file cannot be written for another reason, such as missing permission.
     """
     target = Path(os.path.realpath(path))  # a link stays a link
-    temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
     try:
         # Replacing a device such as /dev/null would break the machine.
         if target.exists() and not target.is_file():
