@@ -1,4 +1,4 @@
-"""npdraw's command line, run hundreds of times in processes of its own, a tenth of a second each.
+"""npdraw's command line, run hundreds of times in processes of its own, without an import each.
 
 A server imports torch once; each case is a fork of it, with its own folder, environment and faults,
 and ends as a process does: by itself, by a signal or by the test's hand.
