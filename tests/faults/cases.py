@@ -33,7 +33,7 @@ PRELOADED = [
     "torch._dynamo",  # what building an optimiser imports
     "npdraw.stages.shipped",
     *(f"PIL.{kind}ImagePlugin" for kind in ("Png", "Jpeg", "Gif", "Bmp", "Ppm")),
-    *("pydantic.main", "pydantic.json_schema", "pydantic.type_adapter"),  # by typer, if there
+    "typer._adapters",  # what every command imports, where there is such a module
 ]
 
 HANGS = 120.0

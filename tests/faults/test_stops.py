@@ -24,15 +24,15 @@ TINY = ("--config", "tiny.toml")
 
 LONG = {
     "parse": ("parse", "--data", "npz:bars.npz", *TINY, "--out", "x"),
-    "train-prior": ("train-prior", "parse.safetensors", *TINY, "--steps", "40", "--out", "x"),
+    "train-prior": ("train-prior", "parse.safetensors", *TINY, "--steps", "20", "--out", "x"),
     "train-decoder": (
-        *("train-decoder", "parse.safetensors", "prior.safetensors", *TINY, "--steps", "20"),
+        *("train-decoder", "parse.safetensors", "prior.safetensors", *TINY, "--steps", "12"),
         *("--out", "x"),
     ),
-    "eval-nll": ("eval-nll", "model.safetensors", "--samples", "400", "--out", "x"),
-    "sample": ("sample", "model.safetensors", "--seeds", "0-299", "--out", "x"),
+    "eval-nll": ("eval-nll", "model.safetensors", "--samples", "200", "--out", "x"),
+    "sample": ("sample", "model.safetensors", "--seeds", "0-149", "--out", "x"),
     "run": (
-        *("run", "--data", "npz:bars.npz", *TINY, "--steps", "10"),
+        *("run", "--data", "npz:bars.npz", *TINY, "--steps", "6"),
         *("--samples", "20", "--out", "x"),
     ),
 }
