@@ -220,6 +220,10 @@ def test_both_programs_from_end_to_end(
     run(low_data, monkeypatch, "--table", "lines")
     assert capsys.readouterr().out.splitlines() == shown[1:]
 
+    # Again: what is there is taken, and took as long as it took.
+    run(low_data, monkeypatch, *small, "--limit", "0.5", "--steps", 2, "--keep", "kept")
+    assert json.loads(capsys.readouterr().out.splitlines()[0]) == lines[0]
+
     model = Path("kept/limit-0.5/model.safetensors")
     run(agreement, monkeypatch, model, "--samples", 40, "--data", "npz:bars.npz")
     found = json.loads(capsys.readouterr().out)

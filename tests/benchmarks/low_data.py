@@ -2,17 +2,17 @@
 
 For each `--limit` NP-DRAW goes through npdraw's own stages; then the VAE trains on the same images
 for the seconds that parse, prior and decoder took together, or until its steps are done, of which
-few images bear few. Both are judged by the same test
-images, binarised from the same seed, with the same number of importance samples. Prints one JSON
-line for each model and limit, then the table; `--table FILE` makes it from lines of before.
+few images bear few. Both are judged by the same test images, binarised from the same seed, with the
+same number of importance samples. Prints one JSON line for each model and limit, then the table;
+`--table FILE` makes it from lines of before.
+
+NP-DRAW's artifacts are kept, so that the same command goes on where it was stopped.
 """
 
 import argparse
 import json
 import math
 import sys
-import tempfile
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -71,20 +71,18 @@ def npdraw_line(task: Task, config: Config, folder: Path, progress: Lines) -> Li
     }
     found = {"source": task.source, "root": task.root}
     changes = {name: asdict(getattr(config, name)) for name in ("parse", "prior", "decoder")}
-    began = time.perf_counter()
-    parse(config, limit=task.limit, out=paths["parse"], **found, **common)
-    train_prior(paths["parse"], changes=changes, out=paths["prior"], **common)
+    parsed = parse(config, limit=task.limit, out=paths["parse"], **found, **common)
+    prior = train_prior(paths["parse"], changes=changes, out=paths["prior"], **common)
     trained = train_decoder(
         paths["parse"], paths["prior"], changes=changes, out=paths["model"], **found, **common
     )
-    seconds = time.perf_counter() - began
     figures = eval_nll(
         paths["model"],
         samples=task.samples,
         images=task.images,
         estimator="importance",
         batch_size=100,
-        out=None,
+        out=folder / "nll.json",
         **found,
         **common,
     )
@@ -94,7 +92,7 @@ def npdraw_line(task: Task, config: Config, folder: Path, progress: Lines) -> Li
         "model": "NP-DRAW",
         **_facts(task, config, artifact.header.dataset),
         **_sizes(model, model.decoder),
-        "seconds": round(seconds, 1),
+        "seconds": round(sum(stage["seconds"] for stage in (parsed, prior, trained)), 1),
         "steps": trained["steps"],
         "best_step": trained["best_step"],
         "validation": trained["elbo"],
@@ -200,7 +198,7 @@ def table(lines: list[Line]) -> str:
 
 def measure(given: argparse.Namespace, progress: Lines) -> list[Line]:
     """Measure both models at each limit and print each line as it comes."""
-    runtime = Runtime(device=given.device, threads=given.threads, force=True)
+    runtime = Runtime(device=given.device, threads=given.threads)
     base = preset(given.preset)
     changes = read_toml(given.config) if given.config else {}
     lines = []
@@ -223,10 +221,9 @@ def measure(given: argparse.Namespace, progress: Lines) -> list[Line]:
             share = config.prior.steps / config.decoder.steps
             ours = {"prior": {"steps": max(1, round(share * steps))}, "decoder": {"steps": steps}}
             config = override(config, ours, source="--steps")
-        with tempfile.TemporaryDirectory() as temporary:
-            folder = (given.keep or Path(temporary)) / f"limit-{limit}"
-            folder.mkdir(parents=True, exist_ok=True)
-            lines.append(npdraw_line(task, config, folder, progress))
+        folder = given.keep / f"limit-{limit}"
+        folder.mkdir(parents=True, exist_ok=True)
+        lines.append(npdraw_line(task, config, folder, progress))
         print(json.dumps(lines[-1]), flush=True)
         settings = vae_settings(lines[-1]["train"])
         lines.append(vae_line(task, config, settings, lines[-1]["seconds"], progress))
@@ -249,7 +246,7 @@ def arguments(given: list[str]) -> argparse.Namespace:
     add("--seed", type=int, default=0, help="of everything")
     add("--device", default="auto", help="auto, cpu or cuda")
     add("--threads", type=int, default=0, help="0: torch chooses")
-    add("--keep", type=Path, help="folder for NP-DRAW's artifacts; else they are thrown away")
+    add("--keep", type=Path, default=Path("runs/low-data"), help="folder for NP-DRAW's artifacts")
     add("--table", type=Path, help="only print the table of a file of lines")
     return parser.parse_args(given)
 
