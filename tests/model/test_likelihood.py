@@ -1,7 +1,9 @@
+import math
+
 import pytest
 import torch
 
-from npdraw.model.likelihood import Bernoulli
+from npdraw.model.likelihood import Bernoulli, MixtureOfLogistics
 
 
 def test_the_two_values_of_a_pixel_have_probability_one():
@@ -34,3 +36,135 @@ def test_the_mean_is_the_probability_of_ink():
 def test_one_number_from_the_decoder_is_enough_for_a_binary_value():
     assert Bernoulli().outputs(1) == 1
     assert Bernoulli().outputs(3) == 3
+
+
+LEVELS = torch.arange(256) / 255
+MIXTURE = MixtureOfLogistics(3)
+
+
+def chances(parameters: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    """Probabilities of colours [V, C] under the parameters of one pixel [outputs]."""
+    rows = parameters.view(1, -1, 1, 1).expand(len(images), -1, -1, -1)
+    return MIXTURE.log_prob(rows, images[:, :, None, None]).double().exp()
+
+
+def plain(parameters: torch.Tensor, colour: list[float]) -> float:
+    """The same for the first channels of one colour, from the definition, in fp64."""
+    rows = parameters.double().view(3, -1)
+    channels = {3: 1, 10: 3}[rows.shape[1]]
+    share = torch.softmax(rows[:, 0], 0)
+    mean, scale = (rows[:, 1 : 1 + channels] + 1) / 2, rows[:, 1 + channels : 1 + 2 * channels]
+    slope = torch.tanh(rows[:, 1 + 2 * channels :])
+    total = 0.0
+    for k in range(3):
+        chance = float(share[k])
+        for c, value in enumerate(colour):
+            centre = mean[k, c]
+            for before in range(c):
+                centre = centre + slope[k, c * (c - 1) // 2 + before] * colour[before]
+            ends = [(value + side / 510 - centre) / scale[k, c].exp() for side in (-1, 1)]
+            low = 0.0 if value == 0 else float(torch.sigmoid(ends[0]))
+            high = 1.0 if value == 1 else float(torch.sigmoid(ends[1]))
+            chance *= high - low
+        total += chance
+    return total
+
+
+def some_parameters(channels: int, spread: float) -> torch.Tensor:
+    parameters = spread * torch.randn(MIXTURE.outputs(channels))
+    parameters.view(3, -1)[:, 1 + channels : 1 + 2 * channels] -= 2  # scales below the range
+    return parameters
+
+
+@pytest.mark.parametrize("spread", [0.1, 1.0, 8.0], ids=["narrow", "usual", "wild"])
+def test_the_256_values_of_a_grey_pixel_have_probability_one(spread):
+    for _ in range(5):
+        found = chances(some_parameters(1, spread), LEVELS[:, None])
+        assert float(found.sum()) == pytest.approx(1, abs=1e-5)
+        assert (found >= 0).all()
+
+
+@pytest.mark.parametrize("red, green", [(0.0, 1.0), (51 / 255, 204 / 255), (1.0, 0.0)])
+def test_the_256_values_of_blue_add_up_to_the_probability_of_red_and_green(red, green):
+    parameters = some_parameters(3, 1.0)
+    colours = torch.stack([torch.full((256,), red), torch.full((256,), green), LEVELS], 1)
+    expected = plain(parameters, [red, green])
+    assert float(chances(parameters, colours).sum()) == pytest.approx(expected, rel=1e-4)
+
+
+def test_colours_have_the_probabilities_of_the_definition():
+    for value in range(0, 256, 51):
+        parameters = some_parameters(3, 1.0)
+        colour = [value / 255, (255 - value) / 255, 128 / 255]
+        found = float(chances(parameters, torch.tensor([colour])))
+        assert found == pytest.approx(plain(parameters, colour), rel=1e-3)
+
+
+def test_an_image_has_the_sum_of_its_pixels():
+    parameters, images = torch.randn(2, 30, 4, 5), torch.randint(256, (2, 3, 4, 5)) / 255
+    each = MIXTURE.log_prob(
+        parameters.movedim(1, 3).reshape(40, 30, 1, 1), images.movedim(1, 3).reshape(40, 3, 1, 1)
+    )
+    assert torch.allclose(MIXTURE.log_prob(parameters, images), each.view(2, 20).sum(1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [1.0, 30.0, 1e4])
+def test_far_out_values_and_gradients_stay_finite_in_half_precision_too(size):
+    images = torch.randint(256, (2, 3, 8, 8)) / 255
+    for kind in (torch.float32, torch.bfloat16):
+        parameters = (size * torch.randn(2, 30, 8, 8)).to(kind).requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16):
+            nats = MIXTURE.log_prob(parameters, images)
+        assert torch.equal(nats, MIXTURE.log_prob(parameters.float(), images))
+        assert torch.isfinite(nats).all() and (nats < 0).all()
+        nats.sum().backward()
+        assert parameters.grad is not None and torch.isfinite(parameters.grad).all()
+
+
+def test_a_mixture_learns_what_pixels_are():
+    values = torch.where(torch.rand(1000) < 0.25, 30, 200) + torch.randint(-1, 2, (1000,))
+    images = values[None, None, None] / 255
+    parameters = torch.randn(1, MIXTURE.outputs(1), 1, 1).requires_grad_()
+    optimizer = torch.optim.Adam([parameters], 0.1)
+    for _ in range(200):
+        optimizer.zero_grad()
+        loss = -MIXTURE.log_prob(parameters.expand(-1, -1, 1, 1000), images).mean() / 1000
+        loss.backward()
+        optimizer.step()
+    entropy = math.log(3) - 0.25 * math.log(0.25) - 0.75 * math.log(0.75)
+    assert entropy - 0.05 < float(loss.detach()) < entropy + 0.3
+
+
+def test_the_mean_is_that_of_the_probabilities():
+    parameters = some_parameters(1, 1.0)
+    expected = float((chances(parameters, LEVELS[:, None]) * LEVELS).sum())
+    found = MIXTURE.mean(parameters.view(1, -1, 1, 1))
+    assert found.shape == (1, 1, 1, 1)
+    assert float(found) == pytest.approx(expected, abs=2e-3)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_samples_have_the_mean_and_the_frequencies_of_the_distribution(channels):
+    count = 40_000
+    parameters = some_parameters(channels, 1.0)
+    rows = parameters.view(1, -1, 1, 1).expand(1, -1, 1, count)
+    drawn = MIXTURE.sample(rows, torch.rand(1, 1 + channels, 1, count))
+    assert drawn.shape == (1, channels, 1, count)
+    values = (drawn * 255).round()
+    assert torch.allclose(values / 255, drawn) and 0 <= values.min() <= values.max() <= 255
+    if channels == 1:
+        counted = torch.bincount(values.flatten().long(), minlength=256) / count
+        expected = chances(parameters, LEVELS[:, None])
+        assert float((counted - expected).abs().sum()) < 0.12
+    colour = drawn[0, :, 0].T  # [count, C]
+    mean = MIXTURE.mean(rows[..., :1]).flatten()
+    # Where green and blue are cut at 0 and 1, their expectations given the mean are a bit off.
+    assert torch.allclose(colour.mean(0), mean, atol=0.005 if channels == 1 else 0.05)
+    dark = colour[:, 0] < 0.5
+    expected_dark = sum(plain(parameters, [v / 255]) for v in range(128))
+    assert float(dark.float().mean()) == pytest.approx(expected_dark, abs=0.02)
+
+
+def test_the_decoder_gives_ten_components_a_hundred_numbers_for_a_colour_pixel():
+    assert MixtureOfLogistics().outputs(3) == 100
+    assert MixtureOfLogistics().outputs(1) == 30
