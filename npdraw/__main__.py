@@ -9,18 +9,21 @@ import os
 import shlex
 import signal
 import sys
+from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
-from npdraw.errors import Terminated
+from npdraw.errors import STOPPING, Terminated
 
 _SHOW_CURSOR = "\x1b[?25h"
 
 
 def main() -> NoReturn:
     """Run the command that the process was started with and exit with its code."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
+    _open_streams()
+    for number in STOPPING:
+        if number != signal.SIGHUP or signal.getsignal(number) == signal.SIG_DFL:  # else nohup
+            signal.signal(number, _stop)
 
     from npdraw.cli import main as run  # noqa: PLC0415
 
@@ -28,15 +31,26 @@ def main() -> NoReturn:
         run()
     except KeyboardInterrupt:  # between two lines that would have caught it
         _leave(signal.SIGINT)
-    except Terminated:
-        _leave(signal.SIGTERM)
+    except Terminated as error:
+        _leave(error.number)
+
+
+def _open_streams() -> None:
+    """Write to nowhere what has nowhere to go, as under cron: a closed stream stops no training."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
     """Raise what ends the command in order; in the middle of an import, end it here."""
     if _importing(frame):
         _leave(number)
-    raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+    raise KeyboardInterrupt if number == signal.SIGINT else Terminated(number)
 
 
 def _leave(number: int) -> NoReturn:
@@ -45,11 +59,13 @@ def _leave(number: int) -> NoReturn:
         os._exit(128 + number)  # of several processes the first one tells
     again = f"To start again: npdraw {shlex.join(sys.argv[1:])}"
     shown = _SHOW_CURSOR if sys.stderr.isatty() else ""
-    os.write(2, f"{shown}Error: stopped\nHint: {again}\n".encode(errors="backslashreplace"))
+    with suppress(OSError):  # a terminal that has gone
+        os.write(2, f"{shown}Error: stopped\nHint: {again}\n".encode(errors="backslashreplace"))
     if "--json" in sys.argv:
         error = {"code": "stopped", "message": "stopped", "hint": again}
         told = {"ok": False, "command": sys.argv[1], "error": error}
-        os.write(1, json.dumps(told).encode() + b"\n")
+        with suppress(OSError):
+            os.write(1, json.dumps(told).encode() + b"\n")
     os._exit(128 + number)
 
 

@@ -45,6 +45,9 @@ _MOST_STEPS = 1_000_000_000
 """Training steps."""
 
 
+_LONGEST_TOML = 1 << 20
+"""Bytes of a file of settings."""
+
 _LARGEST = 1e300
 """Settings that are no integers; not a number and infinity are beyond it too."""
 
@@ -275,10 +278,14 @@ def _typed(name: str, value: Any, current: Any, source: str) -> Any:
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file of settings; `UsageError` if it is missing or not TOML."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:  # it may be a pipe, but not an endless one
+            content = file.read(_LONGEST_TOML + 1)
+        if len(content) > _LONGEST_TOML:
+            raise UsageError(f"{path} has more than {_LONGEST_TOML:,} bytes of settings")
+        return tomllib.loads(content.decode("utf-8"))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{path} is not a TOML file: {error}") from error
 
 

@@ -3,8 +3,18 @@
 An exception that is not an `NpdrawError` is a bug of npdraw (exit code 1).
 """
 
+import errno
+import signal
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals after which a command saves and ends: Ctrl-C, a system's end, a terminal's end."""
+
+FAILING = frozenset(
+    {errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.EREMOTEIO}
+)
+"""What machines may answer to any call on a file: nobody's mistake."""
 
 
 class NpdrawError(Exception):
@@ -73,7 +83,11 @@ class StoppedError(NpdrawError):
 
 
 class Terminated(BaseException):
-    """SIGTERM arrived while no stage was there to save; no `except Exception` may swallow it."""
+    """TERM or HUP arrived while no stage was there to save; no `except Exception` swallows it."""
+
+    def __init__(self, number: int = signal.SIGTERM) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -82,6 +96,7 @@ def is_out_of_memory(error: BaseException) -> bool:
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
         or "DefaultCPUAllocator" in str(error)
+        or (isinstance(error, ImportError) and "failed to map segment" in str(error))
     )
 
 

@@ -4,14 +4,14 @@ import errno
 import fcntl
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from npdraw.errors import ResourceError, UsageError
+from npdraw.errors import FAILING, ResourceError, UsageError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_FAILING = {errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.EREMOTEIO}
 _CANNOT_SYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}
 
 
@@ -62,7 +62,7 @@ def disk_error(path: Path, error: OSError) -> ResourceError | None:
             f"the disk is full: cannot write {path}: {error.strerror}",
             hint="Free some space and run the same command again",
         )
-    if error.errno in _FAILING:
+    if error.errno in FAILING:
         return ResourceError(
             f"cannot write {path}: {error.strerror}", hint="Run the same command again"
         )
@@ -77,9 +77,12 @@ def exclusive(path: Path) -> Iterator[None]:
 
     Raises:
         BlockingIOError: another process holds it.
-        OSError: there can be no such file or lock.
+        OSError: there can be no such file or lock, or it is a link, or no regular file.
     """
-    with path.open("w") as file:
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK  # a pipe would be waited for
+    with open(os.open(path, flags, 0o666), "wb") as file:  # noqa: PTH123
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, f"{path.name} is not a regular file")
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # Its last holder may have removed it in this moment, and another one may be made.
         if not (path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))):

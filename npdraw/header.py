@@ -19,7 +19,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from npdraw.errors import ArtifactError
+from npdraw.errors import FAILING, ArtifactError
 
 SCHEMAS: Mapping[str, int] = {"parse": 1, "prior": 1, "model": 1, "drawings": 1, "checkpoint": 1}
 """The schema of each kind that is written, and the only one that is read."""
@@ -113,8 +113,7 @@ def opened(path: Path, kind: str | None) -> Iterator[BufferedReader]:
         # Without O_NONBLOCK, opening a named pipe would wait for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         with open(descriptor, "rb") as file:  # noqa: PTH123
-            mode = os.fstat(file.fileno()).st_mode
-            if not stat.S_ISREG(mode):
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise ArtifactError(f"{path} is not a regular file", hint="Name an artifact's file")
             yield file
     except IsADirectoryError as error:
@@ -124,6 +123,8 @@ def opened(path: Path, kind: str | None) -> Iterator[BufferedReader]:
             f"there is no file {path}", hint=f"Make it: {_command(kind)}"
         ) from error
     except OSError as error:
+        if error.errno in FAILING:
+            raise
         raise ArtifactError(
             f"cannot read {path}: {error.strerror or error}", hint="Check its path and permissions"
         ) from error

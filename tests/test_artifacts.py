@@ -896,3 +896,14 @@ write_atomic(Path({str(tmp_path / "a")!r}), chunks())
 
 def test_each_kind_has_a_schema_and_a_command() -> None:
     assert header_module.SCHEMAS.keys() - {"checkpoint"} == header_module.COMMANDS.keys()
+
+
+def test_a_machine_that_runs_out_of_files_is_no_fault_of_the_artifact(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(header_module.os, "open", full)
+    with pytest.raises(OSError, match="Too many open files"):
+        read_header(tmp_path / "x.safetensors")

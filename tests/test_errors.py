@@ -5,7 +5,7 @@ import signal
 import pytest
 
 from npdraw import errors
-from npdraw.errors import NpdrawError, StoppedError, did_you_mean
+from npdraw.errors import NpdrawError, StoppedError, did_you_mean, is_out_of_memory
 
 
 @pytest.mark.parametrize(
@@ -47,6 +47,11 @@ def test_a_hint_is_optional() -> None:
 def test_stopping_exits_as_the_shell_expects_of_the_signal() -> None:
     assert StoppedError("stopped", signal_number=signal.SIGINT).exit_code == 130
     assert StoppedError("stopped", signal_number=signal.SIGTERM).exit_code == 143
+
+
+def test_memory_may_end_while_a_library_is_loaded() -> None:
+    assert is_out_of_memory(ImportError("x.so: failed to map segment from shared object"))
+    assert not is_out_of_memory(ImportError("No module named 'x'"))
 
 
 def test_the_nearest_name_is_suggested_and_all_are_listed_in_order() -> None:

@@ -28,7 +28,7 @@ from npdraw.cli.run import run
 from npdraw.cli.sample import sample
 from npdraw.cli.train_decoder import train_decoder
 from npdraw.cli.train_prior import train_prior
-from npdraw.errors import Terminated
+from npdraw.errors import STOPPING, Terminated
 from npdraw.stages.group import environment
 
 
@@ -87,12 +87,12 @@ def main() -> NoReturn:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     code = execute(sys.argv[1:])
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)  # the result is told; nothing is left to stop
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
-        # What nobody reads must not be written again, with a complaint, when Python ends.
+    except OSError:
+        # What cannot be written must not be written again, with a complaint, when Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if environment().size > 1:
         # Threads of torch.distributed still run; taking Python down under them aborted half of the
@@ -137,6 +137,6 @@ def _execute(arguments: Sequence[str]) -> int:
     name = " ".join(words[1:] or rest[:1])
     error = failures.explain(caught, name, arguments)
     if failures.is_to_tell(error):
-        with suppress(BrokenPipeError):
+        with suppress(OSError):  # nobody reads, the disk is full, the terminal has gone
             console.show_error(name, error, as_json="--json" in arguments)
     return error.exit_code

@@ -1,6 +1,6 @@
 """`npdraw eval-nll`."""
 
-from npdraw.cli import console, options, resolve
+from npdraw.cli import console, options, progress, resolve
 from npdraw.stages.lock import alone
 
 
@@ -40,7 +40,7 @@ def eval_nll(
         from npdraw.stages.eval_nll import eval_nll as stage
         from npdraw.stages.runtime import Runtime
 
-        with console.progress(quiet=quiet) as progress:
+        with progress.told(quiet=quiet) as reporter:
             result = stage(
                 model,
                 source=data,
@@ -52,6 +52,6 @@ def eval_nll(
                 batch_size=batch_size,
                 out=out,
                 runtime=Runtime(device=device, precision=precision, threads=threads, force=force),
-                progress=progress,
+                progress=reporter,
             )
     console.show("eval-nll", result, as_json=as_json)

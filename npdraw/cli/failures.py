@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import typer
 
 from npdraw.errors import (
+    FAILING,
     NpdrawError,
     ResourceError,
     StoppedError,
@@ -27,16 +28,6 @@ FORBIDDEN = (
     errno.ENOTDIR,
     errno.ENAMETOOLONG,
 )
-FAILING = (
-    errno.EIO,
-    errno.ENOMEM,
-    errno.EMFILE,
-    errno.ENFILE,
-    errno.ESTALE,
-    errno.EREMOTEIO,
-)
-"""What machines may answer to any call on a file: nobody's mistake."""
-
 GRACE = 10.0
 """Seconds in which torchrun's first process may tell an error that the others have met too."""
 
@@ -87,9 +78,8 @@ def _interrupted(error: BaseException, arguments: Sequence[str]) -> StoppedError
     if isinstance(error, Terminated) and environment().size > 1:  # by torchrun, who knows why
         message = "stopped, or another process of this group has ended"
         hint = f"{_KILLED} {_again('start again' if nothing_kept else 'go on', arguments)}"
-    return StoppedError(
-        message, hint=hint, signal_number=15 if isinstance(error, Terminated) else 2
-    )
+    number = error.number if isinstance(error, Terminated) else signal.SIGINT
+    return StoppedError(message, hint=hint, signal_number=number)
 
 
 def _again(purpose: str, arguments: Sequence[str]) -> str:

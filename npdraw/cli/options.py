@@ -72,7 +72,8 @@ def _data(meaning: str, default: str) -> Any:
 
 
 def _seed(default: str = "") -> Any:
-    return _option("--seed", RUN, "seed of every random choice", default=default, min=0)
+    meaning = "seed of every random choice"
+    return _option("--seed", RUN, meaning, default=default, min=0, callback=resolve.seed)
 
 
 def _out(meaning: str, default: str = "") -> Any:

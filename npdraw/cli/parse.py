@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from npdraw.cli import console, options, resolve
+from npdraw.cli import console, options, progress, resolve
 from npdraw.stages.lock import alone
 
 
@@ -59,7 +59,7 @@ def parse(
         from npdraw.stages.parse import parse as stage
         from npdraw.stages.runtime import Runtime
 
-        with console.progress(quiet=quiet) as progress:
+        with progress.told(quiet=quiet) as reporter:
             result: dict[str, Any] = stage(
                 settings,
                 source=data,
@@ -75,6 +75,6 @@ def parse(
                     force=force,
                     dry_run=dry_run,
                 ),
-                progress=progress,
+                progress=reporter,
             )
     console.show("parse", result, as_json=as_json)

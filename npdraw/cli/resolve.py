@@ -133,6 +133,13 @@ def folder(
     return RUNS / name if name else given.parent
 
 
+def seed(number: int | None) -> int | None:
+    """Return `--seed`; `UsageError` if no artifact could record it."""
+    if number is not None and number > LARGEST_SEED:
+        raise UsageError(f"--seed {number} is too large", hint=f"Seeds go up to {LARGEST_SEED}")
+    return number
+
+
 def seeds(text: str) -> list[int]:
     """Read `--seeds`: numbers and ranges A-B (both ends included) with commas between them."""
     found: list[int] = []

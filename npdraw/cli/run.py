@@ -1,6 +1,6 @@
 """`npdraw run`."""
 
-from npdraw.cli import console, options, resolve
+from npdraw.cli import console, options, progress, resolve
 from npdraw.config import SAVE_EVERY
 from npdraw.stages.lock import alone
 
@@ -53,7 +53,7 @@ def run(
         from npdraw.stages.run import run as stage
         from npdraw.stages.runtime import Runtime
 
-        with console.progress(quiet=quiet) as progress:
+        with progress.told(quiet=quiet) as reporter:
             result = stage(
                 settings,
                 source=data,
@@ -72,6 +72,6 @@ def run(
                     force=force,
                     dry_run=dry_run,
                 ),
-                progress=progress,
+                progress=reporter,
             )
     console.show("run", result, as_json=as_json)

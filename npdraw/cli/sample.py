@@ -1,6 +1,6 @@
 """`npdraw sample`."""
 
-from npdraw.cli import console, options, resolve
+from npdraw.cli import console, options, progress, resolve
 
 
 def sample(
@@ -35,7 +35,7 @@ def sample(
     from npdraw.stages.runtime import Runtime
     from npdraw.stages.sample import sample as stage
 
-    with console.progress(quiet=quiet) as progress:
+    with progress.told(quiet=quiet) as reporter:
         result = stage(
             model,
             seeds=numbers,
@@ -45,6 +45,6 @@ def sample(
             batch_size=batch_size,
             out=out or folder / ("samples.png" if grid else "samples"),
             runtime=Runtime(device=device, precision=precision, threads=threads, force=force),
-            progress=progress,
+            progress=reporter,
         )
     console.show("sample", result, as_json=as_json)

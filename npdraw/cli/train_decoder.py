@@ -1,6 +1,6 @@
 """`npdraw train-decoder`."""
 
-from npdraw.cli import console, options, resolve
+from npdraw.cli import console, options, progress, resolve
 from npdraw.config import SAVE_EVERY
 from npdraw.stages.lock import alone
 
@@ -47,7 +47,7 @@ def train_decoder(
         from npdraw.stages.runtime import Runtime
         from npdraw.stages.train_decoder import train_decoder as stage
 
-        with console.progress(quiet=quiet) as progress:
+        with progress.told(quiet=quiet) as reporter:
             result = stage(
                 parse_path,
                 prior_path,
@@ -64,6 +64,6 @@ def train_decoder(
                     force=force,
                     dry_run=dry_run,
                 ),
-                progress=progress,
+                progress=reporter,
             )
     console.show("train-decoder", result, as_json=as_json)

@@ -1,6 +1,6 @@
 """`npdraw train-prior`."""
 
-from npdraw.cli import console, options, resolve
+from npdraw.cli import console, options, progress, resolve
 from npdraw.config import SAVE_EVERY
 from npdraw.stages.lock import alone
 
@@ -40,7 +40,7 @@ def train_prior(
         from npdraw.stages.runtime import Runtime
         from npdraw.stages.train_prior import train_prior as stage
 
-        with console.progress(quiet=quiet) as progress:
+        with progress.told(quiet=quiet) as reporter:
             result = stage(
                 parse,
                 changes=changes,
@@ -54,6 +54,6 @@ def train_prior(
                     force=force,
                     dry_run=dry_run,
                 ),
-                progress=progress,
+                progress=reporter,
             )
     console.show("train-prior", result, as_json=as_json)

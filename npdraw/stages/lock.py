@@ -3,6 +3,7 @@
 Of twenty commands started at once, nineteen should say so at once, not after twenty imports.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -16,8 +17,12 @@ _ours: set[Path] = set()
 
 
 def run_folder(out: Path) -> Path:
-    """Return the folder that keeps what belongs to `out` but is not its content."""
-    return out.with_name(out.name + ".run")
+    """Return the folder that keeps what belongs to `out` but is not its content.
+
+    That of a link is beside the file that it leads to, which is the one that is written.
+    """
+    target = Path(os.path.realpath(out)) if out.is_symlink() else out
+    return target.with_name(target.name + ".run")
 
 
 def check_output(out: Path, inputs: Sequence[Path]) -> None:
@@ -46,7 +51,7 @@ def alone(out: Path | None, *inputs: Path, dry_run: bool = False) -> Iterator[No
         yield
         return
     with lock(out, inputs) as folder:
-        place = folder.resolve()
+        place = _place(folder)
         _ours.add(place)
         try:
             yield
@@ -68,7 +73,7 @@ def lock(out: Path, inputs: Sequence[Path]) -> Iterator[Path]:
     """
     check_output(out, inputs)
     folder = run_folder(out)
-    if folder.resolve() in _ours:
+    if _place(folder) in _ours:
         yield folder
         return
     made = [path for path in (folder, *folder.parents) if not path.exists()]
@@ -81,8 +86,11 @@ def lock(out: Path, inputs: Sequence[Path]) -> Iterator[Path]:
                 f"another npdraw is working on {out}", hint="Wait for it, or choose another --out."
             ) from error
         except OSError as error:
+            reason = error.strerror
+            if isinstance(error, FileExistsError):
+                reason = "it is there and is not a folder"
             raise UsageError(
-                f"cannot write {folder}: {error.strerror}", hint="Choose another place with --out."
+                f"cannot write {folder}: {reason}", hint="Choose another place with --out."
             ) from error
         sweep_temporaries(out)
         sweep_folder(folder)
@@ -90,6 +98,10 @@ def lock(out: Path, inputs: Sequence[Path]) -> Iterator[Path]:
             yield folder
         finally:
             _leave(folder, made)
+
+
+def _place(folder: Path) -> Path:
+    return Path(os.path.realpath(folder))  # unlike `resolve` it ends for links in a circle
 
 
 def _leave(folder: Path, made: Sequence[Path]) -> None:

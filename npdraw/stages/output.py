@@ -93,7 +93,16 @@ def begun(folder: Path, identity: Identity) -> bool:
     """Whether the run folder holds this run, not yet at its end.
 
     So what was begun with `force` goes on without it, whatever its output still is.
+
+    Raises:
+        ArtifactError: the checkpoint is damaged, or the folder holds what no run has left there:
+            through a link something elsewhere would be written over.
     """
+    for path in folder.iterdir():
+        if path.is_symlink() or not path.is_file():
+            raise ArtifactError(
+                f"{path} is not a regular file", hint="Remove it, or --force starts afresh."
+            )
     checkpoint = folder / CHECKPOINT
     if not _is_there(checkpoint) or (folder / _RESULT).exists():
         return False
@@ -159,7 +168,7 @@ def clear(folder: Path) -> None:
     for entry in folder.iterdir():
         if entry.name == "lock":
             continue
-        if entry.is_dir():
+        if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
         else:
             entry.unlink()
@@ -173,8 +182,8 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON file of ours; empty if it is missing or damaged: it only helps."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        value = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 
@@ -201,7 +210,7 @@ class MetricsLog:
                 record = json.loads(line)
                 if record["step"] > step:
                     break
-            except (ValueError, TypeError, KeyError):
+            except (ValueError, TypeError, KeyError, RecursionError):
                 break  # the line that a kill cut short; nothing follows it
             kept.append(record)
         write_atomic(path, [json.dumps(record).encode() + b"\n" for record in kept])

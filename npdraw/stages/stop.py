@@ -1,15 +1,15 @@
-"""Stopping a stage by INT or TERM: finish the step, save, leave (interface.md, rule 7)."""
+"""Stopping a stage by INT, TERM or HUP: finish the step, save, leave (interface.md, rule 7)."""
 
 import signal
 from types import FrameType
 
-from npdraw.errors import StoppedError
+from npdraw.errors import STOPPING, StoppedError
 from npdraw.stages.distributed import largest
 from npdraw.stages.group import ALONE, Group
 
 
 class Stop:
-    """Notes the first INT or TERM, so that the loop can finish its step, save and leave.
+    """Notes the first INT, TERM or HUP, so that the loop can finish its step, save and leave.
 
     A second one acts at once, as if nobody had listened. In a group of processes each may note it
     at another step: they stop together, at the step at which they `agree`.
@@ -23,7 +23,9 @@ class Stop:
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> "Stop":
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in STOPPING:
+            if signal.getsignal(number) is signal.SIG_IGN:  # nohup
+                continue
             self._previous[number] = signal.signal(number, self._note)
         return self
 

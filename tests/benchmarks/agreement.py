@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from npdraw.cli.console import Lines
+from npdraw.cli.progress import Lines
 from npdraw.cli.resolve import model as find
 from npdraw.datasets import default_root
 from npdraw.errors import NpdrawError

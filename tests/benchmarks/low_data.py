@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from npdraw.cli.console import Lines
+from npdraw.cli.progress import Lines
 from npdraw.config import Config, override, read_toml
 from npdraw.datasets import (
     binarize,

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 from npdraw.cli import execute, failures
 from npdraw.errors import (
+    STOPPING,
     ArtifactError,
     BusyError,
     DataError,
@@ -115,6 +117,8 @@ def test_success_is_0(fake_stage: Any, folder: Path, capsys: pytest.CaptureFixtu
         (["data", "docter"], "No such command 'docter'", "Did you mean 'doctor'?"),
         (["eval-nll", "--samples", "0"], "Invalid value for '--samples'", "npdraw eval-nll"),
         (["sample", "--seeds", "9-0"], "--seeds 9-0", "Write 0-9"),
+        (["run", "--seed", str(2**63)], "is too large", f"Seeds go up to {2**63 - 1}"),
+        (["eval-nll", "--seed", str(10**30)], "is too large", "Seeds go up to"),
     ],
 )
 def test_wrong_arguments_are_usage_errors(
@@ -248,7 +252,7 @@ main()
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", STOPPING)
 def test_signals_end_a_command_with_their_code(number: signal.Signals, folder: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", WAITING],
@@ -263,6 +267,46 @@ def test_signals_end_a_command_with_their_code(number: signal.Signals, folder: P
     assert process.returncode == 128 + number
     assert json.loads(out)["error"]["code"] == "stopped"
     assert err == "Error: stopped\nHint: To start again: npdraw parse --force --json\n"
+
+
+def test_a_command_that_nohup_started_does_not_hear_of_the_terminals_end(folder: Path) -> None:
+    ignoring = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)" + WAITING
+    process = subprocess.Popen(
+        [sys.executable, "-c", ignoring], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    assert process.stderr.readline() == "ready\n"
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("data ls >&-", 0),
+        ("data ls --json >&- 2>&-", 0),
+        ("--help >&- <&-", 0),
+        ("parse --preset mnst 2>&-", 2),
+        ("parse --preset mnst --json >&-", 2),
+        ("parse --data npz:no.npz 2>&-", 4),
+        ("data ls >/dev/full", 5),
+        ("data ls --json >/dev/full", 5),
+        ("data ls --json >/dev/full 2>&1", 5),
+    ],
+)
+def test_streams_that_are_closed_or_full(words: str, code: int, folder: Path) -> None:
+    done = subprocess.run(
+        f"{shlex.quote(sys.executable)} -m npdraw {words}",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    for shown in (done.stdout, done.stderr):
+        assert "Traceback" not in shown and "Exception" not in shown and "bug" not in shown
 
 
 def test_nobody_reads_the_result(folder: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from npdraw.cli import console, execute, failures
+from npdraw.cli import execute, failures, progress
 from npdraw.errors import ResourceError, StoppedError, Terminated, UsageError
 from npdraw.stages.group import ElsewhereError
 
@@ -145,11 +145,11 @@ def test_some_commands_run_in_one_process(
 
 def test_the_others_show_no_bar(become: Become) -> None:
     become(1)
-    with console.progress(quiet=False) as reporter:
-        assert type(reporter) is console.Silent
+    with progress.told(quiet=False) as reporter:
+        assert type(reporter) is progress.Silent
     become(0)
-    with console.progress(quiet=False) as reporter:
-        assert type(reporter) is console.Lines
+    with progress.told(quiet=False) as reporter:
+        assert type(reporter) is progress.Lines
 
 
 MEETING = """

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from npdraw.__main__ import main
+from npdraw.errors import STOPPING
 
 Fault = tuple[Callable[..., None], tuple[Any, ...]]
 """A function of a module and its arguments, called in the process before the command."""
@@ -156,7 +157,7 @@ def _case(
 ) -> None:
     """Become the command line, as if started from a shell."""
     os.setsid()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
+    for number in (*STOPPING, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.update(environment)
@@ -189,7 +190,7 @@ def _case(
 
 
 def hold_signals() -> None:
-    """Hold INT and TERM back until npdraw listens: Python's own start is not what is tested."""
+    """Hold signals back until npdraw listens: Python's own start is not what is tested."""
     listen = signal.signal
 
     def listen_and_let(number: int, handler: Any) -> Any:
@@ -197,7 +198,7 @@ def hold_signals() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
         return former
 
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     signal.signal = listen_and_let
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from npdraw.artifacts import read_header
+from npdraw.errors import STOPPING
 from tests.faults.cases import Cases
 from tests.faults.conftest import SCALE, Chain
 
@@ -97,7 +98,7 @@ def test_stopped_at_any_moment(
         assert outcome(folder) == expected
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["INT", "TERM"])
+@pytest.mark.parametrize("number", STOPPING, ids=["INT", "TERM", "HUP"])
 def test_stopped_while_it_imports(number: int, chain: Chain, tmp_path: Path, scale: int) -> None:
     """Whole processes, because forks import nothing; torch takes a second or more."""
     rng = random.Random(number)

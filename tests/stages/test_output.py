@@ -15,6 +15,7 @@ from npdraw.errors import ArtifactError, BusyError, UsageError
 from npdraw.stages.output import (
     Identity,
     MetricsLog,
+    begun,
     clear,
     finished,
     locked,
@@ -78,6 +79,80 @@ def test_an_output_belongs_to_one_process_until_it_is_gone(tmp_path: Path) -> No
         assert folder.is_dir()
     with locked(out), pytest.raises(BusyError), locked(out):
         pass
+
+
+def test_a_file_and_the_links_to_it_are_one_output(tmp_path: Path) -> None:
+    out, link = tmp_path / "x.safetensors", tmp_path / "links" / "y.safetensors"
+    link.parent.mkdir()
+    link.symlink_to(Path("..") / out.name)
+    assert run_folder(link) == run_folder(out)
+    with locked(out), pytest.raises(BusyError), locked(link):
+        pass
+    with locked(link), pytest.raises(BusyError), locked(out):
+        pass
+    write(link)
+    assert link.is_symlink() and out.is_file()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "loop", "folder"])
+@pytest.mark.parametrize("name", ["metrics.jsonl", "checkpoint.safetensors", "other"])
+def test_a_run_folder_holds_regular_files_alone(kind: str, name: str, tmp_path: Path) -> None:
+    out, elsewhere = tmp_path / "x.safetensors", tmp_path / "elsewhere"
+    elsewhere.write_text("precious")
+    with locked(out) as folder:
+        odd(folder / name, kind, elsewhere)
+        with pytest.raises(ArtifactError, match=f"{name} is not a regular file") as caught:
+            begun(folder, IDENTITY)
+        assert "--force" in caught.value.hint
+        clear(folder)  # as --force does
+        assert [path.name for path in folder.iterdir()] == ["lock"]
+        assert not begun(folder, IDENTITY)
+    assert elsewhere.read_text() == "precious"
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "loop", "folder"])
+def test_a_lock_is_a_regular_file(kind: str, tmp_path: Path) -> None:
+    out, elsewhere = tmp_path / "x.safetensors", tmp_path / "elsewhere"
+    elsewhere.write_text("precious")
+    run_folder(out).mkdir()
+    odd(run_folder(out) / "lock", kind, elsewhere)
+    with pytest.raises(UsageError, match=r"cannot write .*\.run: "), locked(out):
+        pass
+    assert elsewhere.read_text() == "precious"
+
+
+def odd(path: Path, kind: str, elsewhere: Path) -> None:
+    """Make what is no regular file."""
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(elsewhere if kind == "link" else path.name)
+
+
+@pytest.mark.parametrize("kind", ["file", "loop", "nowhere"])
+def test_a_run_folder_that_is_none(kind: str, tmp_path: Path) -> None:
+    out = tmp_path / "x.safetensors"
+    if kind == "file":
+        run_folder(out).touch()
+    else:
+        run_folder(out).symlink_to(run_folder(out).name if kind == "loop" else "nowhere")
+    with (
+        pytest.raises(UsageError, match=r"\.run: it is there and is not a folder"),
+        locked(out),
+    ):
+        pass
+
+
+def test_json_of_ours_that_is_none_is_empty(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    for text in ("[" * 100_000, "[1]", "{", "\x80", ""):
+        path.write_text(text, encoding="latin-1")
+        assert read_json(path) == {}
+    path.unlink()
+    os.mkfifo(path)
+    assert read_json(path) == {}
 
 
 def test_a_lock_sweeps_what_a_kill_left(tmp_path: Path) -> None:

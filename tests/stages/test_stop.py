@@ -5,13 +5,13 @@ import signal
 
 import pytest
 
-from npdraw.errors import StoppedError
+from npdraw.errors import STOPPING, StoppedError
 from npdraw.stages.stop import Stop
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", STOPPING)
 def test_the_first_signal_is_noted_and_the_handlers_come_back(number: int) -> None:
-    watched = (signal.SIGINT, signal.SIGTERM)
+    watched = STOPPING
     before = [signal.getsignal(n) for n in watched]
     with Stop() as stop:
         stop.leave(1, 9)  # nothing was noted, nothing happens
@@ -34,6 +34,17 @@ def test_the_second_signal_acts_at_once() -> None:
         os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_what_nohup_ignores_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Stop() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            stop.agree()
+            assert stop.signal == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_handlers_come_back_after_an_error() -> None:
