@@ -37,10 +37,13 @@ PERMITTED = (0, 2, 3, 4, 5)
 
 
 def outputs(folder: Path) -> dict[str, bytes]:
-    """Return the content of every output but what belongs to a run, seconds left out."""
+    """Return the content of every output but what belongs to a run, seconds left out.
+
+    Where the removal of a temporary is what fails, it stays until the next run.
+    """
     found = {}
     for path in sorted([*folder.glob("x*"), *folder.glob("x/*")]):
-        if path.is_file():
+        if path.is_file() and path.suffix != ".tmp":
             lines = path.read_bytes().splitlines(keepends=True)
             found[str(path.relative_to(folder))] = b"".join(
                 line for line in lines if b'"seconds"' not in line and b'"resumed' not in line
