@@ -91,10 +91,14 @@ def artifact(kind: str, given: Path | None, folder: Path, *, made_from: Path | N
     """Return the artifact to read: the one given, else the one in `folder`.
 
     Raises:
-        ArtifactError: none was given and there is none in `folder`; the hint is the command that
-            makes it, `made_from` an artifact that was given.
+        ArtifactError: the one given is not there, or none was given and there is none in `folder`;
+            the hint is the command that makes it, `made_from` an artifact that was given.
     """
     if given is not None:
+        if not given.exists():  # said now, not after the imports of a stage
+            from npdraw.artifacts import read_header
+
+            read_header(given, kind=kind)
         return given
     path = folder / f"{kind}.safetensors"
     if not path.exists():

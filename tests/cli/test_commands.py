@@ -58,6 +58,9 @@ def called(fake_stage: Any, folder: Path) -> Any:
         (folder / "runs" / row).mkdir(parents=True)
         for kind in ("parse", "prior", "model"):
             (folder / "runs" / row / f"{kind}.safetensors").touch()
+    for name in ("a/p", "b/q", "a/m"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / f"{name}.safetensors").touch()
     (folder / "other.toml").write_text("[parse]\nparts = 9\n[prior]\nsteps = 9\n[decoder]\nsteps=9")
 
     def call(name: str, *arguments: str) -> tuple[tuple[Any, ...], dict[str, Any]]:

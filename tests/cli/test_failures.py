@@ -153,6 +153,8 @@ def test_incomplete_arguments(folder: Path, capsys: pytest.CaptureFixture[str]) 
 def test_missing_artifacts_name_the_command_that_makes_them(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (folder / "a b").mkdir()
+    (folder / "a b/p").touch()
     for arguments, path, maker in (
         (["train-prior"], "runs/glyphs/parse.safetensors", "npdraw parse"),
         (["train-decoder"], "runs/glyphs/parse.safetensors", "npdraw parse"),
@@ -164,6 +166,8 @@ def test_missing_artifacts_name_the_command_that_makes_them(
         (["eval-nll", "--preset", "mnist-paper"], "runs/mnist-paper/model", "--preset mnist-paper"),
         (["train-decoder", "a b/p"], "a b/prior.safetensors", "npdraw train-prior 'a b/p'"),
         (["info", "no.safetensors"], "no.safetensors", "npdraw parse"),
+        (["train-prior", "no.safetensors"], "there is no file no.safetensors", "npdraw parse"),
+        (["eval-nll", "no/m"], "there is no file no/m", "npdraw train-decoder"),
     ):
         assert execute(arguments) == 3
         error, hint = capsys.readouterr().err.splitlines()
@@ -182,6 +186,8 @@ def test_stopped_commands_say_how_to_go_on_without_starting_afresh(
 ) -> None:
     fake_stage("train_prior", raising(StoppedError("stopped at step 7 of 9", hint="It is saved.")))
     parse = "my folder/parse.safetensors"
+    (folder / parse).parent.mkdir()
+    (folder / parse).touch()
     assert execute(["train-prior", parse, "--force", "--steps", "9"]) == 130
     error, hint = capsys.readouterr().err.splitlines()
     assert error == "Error: stopped at step 7 of 9"

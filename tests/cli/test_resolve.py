@@ -73,8 +73,11 @@ def test_an_artifact_is_the_one_given_or_the_one_there(tmp_path: Path) -> None:
     there = tmp_path / "prior.safetensors"
     there.touch()
     assert resolve.artifact("prior", None, tmp_path) == there
-    # A given one is left to its reader, whose message fits what is wrong with it.
-    assert resolve.artifact("prior", Path("no/such"), tmp_path) == Path("no/such")
+    # What is wrong with one that is there, its reader tells.
+    assert resolve.artifact("parse", there, Path("no/such")) == there
+    with pytest.raises(ArtifactError, match="there is no file no/such") as caught:
+        resolve.artifact("prior", Path("no/such"), tmp_path)
+    assert caught.value.hint == "Make it: npdraw train-prior"
 
 
 @pytest.mark.parametrize(
