@@ -140,7 +140,7 @@ class DecoderConfig:
     decoder_channels: tuple[int, ...] = setting((64, 112), "channels at each halving of size")
     decoder_depth: int = setting(2, "residual blocks at each size, down and up")
     decoder_patch: int = setting(2, "side of the squares of pixels the decoder starts from")
-    steps: int = setting(2600, "training steps of both phases")
+    steps: int = setting(1400, "training steps of both phases")
     batch_size: int = setting(128, "images in a step")
     encoder_learning_rate: float = setting(4e-3, "peak learning rate of encoder and prior")
     learning_rate: float = setting(4e-3, "peak learning rate of the decoder")

@@ -9,7 +9,7 @@ from dataclasses import replace
 from npdraw.config import Config
 from tests.benchmarks.vae_training import Settings
 
-STEPS = ((100, 100, 300), (1_000, 200, 600), (10_000, 500, 1_500))
+STEPS = ((100, 100, 150), (1_000, 200, 400), (10_000, 500, 800))
 """Training images up to, steps of train-prior and of train-decoder; above, those of the preset."""
 
 MOVED = 1_000
