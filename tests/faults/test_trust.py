@@ -81,7 +81,8 @@ def test_without_a_safeguard_a_test_fails(name: str, tmp_path: Path) -> None:
     source = (tmp_path / file).read_text(encoding="utf-8")
     assert source.count(line) == 1, f"{file} has changed: name its line again"
     (tmp_path / file).write_text(source.replace(line, other), encoding="utf-8")
-    assert _pytest(tmp_path, watching) == 1
+    done = _pytest(tmp_path, watching)
+    assert done.returncode == 1, done.stdout[-2000:]
 
 
 ORDERS = 20 if SCALE > 1 else 2
@@ -91,12 +92,13 @@ ORDERS = 20 if SCALE > 1 else 2
 def test_no_order_makes_the_suite_fail() -> None:
     for _ in range(ORDERS):
         order = str(random.randrange(2**32))
-        assert _pytest(ROOT, "tests/faults", NPDRAW_ORDER=order) == 0, order
+        done = _pytest(ROOT, "tests/faults", NPDRAW_ORDER=order)
+        assert done.returncode == 0, f"NPDRAW_ORDER={order}: {done.stdout[-4000:]}"
 
 
-def _pytest(folder: Path, tests: str, **environment: str) -> int:
-    """Run tests of the package in `folder`; returns pytest's exit code."""
+def _pytest(folder: Path, tests: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run tests of the package in `folder`."""
     short = {"NPDRAW_FAULTS": "1", "PYTHONPATH": os.fspath(folder)}
     own = {**os.environ, **short, **environment}
     words = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", tests]
-    return subprocess.run(words, cwd=folder, env=own, check=False, capture_output=True).returncode
+    return subprocess.run(words, cwd=folder, env=own, check=False, capture_output=True, text=True)
