@@ -62,7 +62,9 @@ class ParseConfig:
     """Images, layout, part bank and parser (model.md sections 1 to 3; paper section 3.1)."""
 
     image_size: int = setting(28, "side of the images, pixels")
-    channels: int = setting(1, "colour channels: 1 grey")
+    channels: int = setting(1, "colour channels: 1 grey, 3 colour")
+    binarize: bool = setting(True, "pixels are 0 or 1, 1 with probability value / 255")
+    canvas_size: int = setting(0, "side of the canvas, pixels; 0: that of the image")
     part_size: int = setting(4, "side of a part, pixels (P)")
     stride: int = setting(4, "distance between cells of the grid, pixels")
     jitter: int = setting(1, "placements of a cell along each axis, one pixel apart; 1: plain grid")
@@ -73,13 +75,28 @@ class ParseConfig:
     sweeps: int = setting(5, "most passes over the steps where placements overlap")
     shift: int = setting(0, "few images: also take them moved by up to so many pixels")
 
+    @property
+    def canvas_side(self) -> int:
+        """Side of the canvas, pixels."""
+        return self.canvas_size or self.image_size
+
+    @property
+    def levels(self) -> int:
+        """Values of a pixel."""
+        return 2 if self.binarize else 256
+
     def __post_init__(self) -> None:
         """Check ranges."""
         _within(4, 256, image_size=self.image_size)
-        _require(self.channels == 1, f"channels {self.channels}; grey images have 1")
-        within = f"not in 1..{self.image_size}, the side of the image"
-        _require(1 <= self.part_size <= self.image_size, f"part_size {self.part_size}, {within}")
-        _require(1 <= self.stride <= self.image_size, f"stride {self.stride}, {within}")
+        _require(self.channels in (1, 3), f"channels {self.channels}; 1 is grey, 3 is colour")
+        _require(
+            self.canvas_size == 0 or self.image_size % max(4, self.canvas_size) == 0,
+            f"canvas_size {self.canvas_size}; a whole number of pixels of the image, whose side is "
+            f"{self.image_size}, must make one of the canvas, of at least 4 a side",
+        )
+        within = f"not in 1..{self.canvas_side}, the side of the canvas"
+        _require(1 <= self.part_size <= self.canvas_side, f"part_size {self.part_size}, {within}")
+        _require(1 <= self.stride <= self.canvas_side, f"stride {self.stride}, {within}")
         _within(1, 64, jitter=self.jitter)  # placements, its square, are stored in 16 bits
         _require(
             self.part_size + self.jitter - 1 <= 2 * self.stride,
@@ -87,11 +104,11 @@ class ParseConfig:
             f"twice the stride {self.stride}",
         )
         _require(self.part_size + self.jitter > self.stride, "stride leaves gaps between cells")
-        cells = (-(-self.image_size // self.stride)) ** 2
+        cells = (-(-self.canvas_side // self.stride)) ** 2
         _require(
             cells <= _MOST_CELLS,
-            f"image_size {self.image_size} and stride {self.stride} make {cells} cells, more than "
-            f"{_MOST_CELLS}",
+            f"a canvas of {self.canvas_side} pixels and stride {self.stride} make {cells} cells, "
+            f"more than {_MOST_CELLS}",
         )
         _within(1, 4096, parts=self.parts)
         _require(self.snap in ("mean", "medoid"), f"snap {self.snap!r}, not mean or medoid")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npdraw import images as pictures
-from npdraw import published
+from npdraw import photographs, published
 from npdraw.errors import DataError, UsageError, did_you_mean
 from npdraw.glyphs import glyphs
 
@@ -31,6 +31,7 @@ class Facts:
     licence: str
     digests: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
+    channels: int = 1
 
 
 SETS: Mapping[str, Facts] = {
@@ -58,6 +59,22 @@ SETS: Mapping[str, Facts] = {
         },
         note="omniglot: a seeded random split of the published size, not the published split, "
         "so likelihoods are close to published ones but not comparable",
+    ),
+    "cifar10": Facts(
+        50_000,
+        10_000,
+        32,
+        "A. Krizhevsky: cs.toronto.edu/~kriz/cifar.html",
+        "none stated",
+        channels=3,
+    ),
+    "celeba": Facts(
+        162_770,
+        19_962,
+        64,
+        "Z. Liu and others: mmlab.ie.cuhk.edu.hk/projects/CelebA.html",
+        "research only",
+        channels=3,
     ),
 }
 """The named data sets."""
@@ -145,15 +162,15 @@ def load(
     if source.name == "npz" and source.path is not None:
         return Loaded(pictures.fit(pictures.read_npz(source.path, split), image_size, channels))
     facts = SETS[source.name]
-    native = _read_named(source.name, split, root)
+    native = _read_named(source.name, split, root, image_size)
     notes = (facts.note,) if facts.note else ()
     if not _as_published(facts, split, native):
         notes += (f"{source.name} in {root}: its {split} images are not the usual ones",)
     return Loaded(pictures.fit(native, image_size, channels), notes)
 
 
-def _read_named(name: str, split: str, root: Path) -> Pixels:
-    """Read a named data set: uint8 [N, H, W] (or [N, H, W, 3] from a file)."""
+def _read_named(name: str, split: str, root: Path, image_size: int) -> Pixels:
+    """Read a named data set: uint8 [N, H, W] or [N, H, W, 3]; faces are made smaller at once."""
     if name == "glyphs":
         return glyphs(split)[:, 0]
     archive = root / f"{name}.npz"
@@ -161,6 +178,10 @@ def _read_named(name: str, split: str, root: Path) -> Pixels:
         return pictures.read_npz(archive, split)
     if name == "mnist":
         return published.read_mnist(root, split)
+    if name == "cifar10":
+        return photographs.read_cifar10(root, split)
+    if name == "celeba":
+        return photographs.read_celeba(root, split, image_size)
     return published.read_omniglot(root, split)
 
 
@@ -179,7 +200,7 @@ def download(name: str, root: Path) -> None:
     source = parse_source(name)
     if source.name == "glyphs" or source.path is not None:
         raise UsageError(f"{name} needs no download", hint="it can be used as it is")
-    published.download(name, root)
+    (photographs if SETS[name].channels == 3 else published).download(name, root)
 
 
 @dataclass(frozen=True)
@@ -201,14 +222,16 @@ def _state(name: str, root: Path, check: bool) -> tuple[str, str]:
     archive = root / f"{name}.npz"
     if name == "glyphs":
         return "ready", ""
-    if not archive.exists() and not published.present(name, root):
+    module = photographs if SETS[name].channels == 3 else published
+    if not archive.exists() and not module.present(name, root):
         return "missing", ""
     if check:
         try:
             if name == "mnist" and not archive.exists():
                 published.check_mnist(root)
             for split in SPLITS:
-                if not _as_published(SETS[name], split, _read_named(name, split, root)):
+                native = _read_named(name, split, root, SETS[name].image_size)
+                if not _as_published(SETS[name], split, native):
                     where = archive if archive.exists() else root
                     return "damaged", f"the {split} images in {where} are not the usual ones"
         except DataError as error:

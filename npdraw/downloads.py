@@ -24,7 +24,7 @@ SILENCE = 30.0
 """Seconds without a byte after which a server is given up."""
 
 MOST = 64 << 20
-"""Bytes; no published file has more, packed or unpacked: the largest archive has 10 MB."""
+"""Bytes; no published file has more, packed or unpacked, unless it is said to."""
 
 LOCK = ".npdraw.lock"
 
@@ -59,8 +59,10 @@ def sweep(path: Path) -> None:
         _remove(temporary)
 
 
-def fetch(url: str, path: Path, algorithm: str, checksum: str) -> None:
+def fetch(url: str, path: Path, algorithm: str, checksum: str, most: int = MOST) -> None:
     """Write what lies at `url` to `path` if it has this checksum; otherwise leave all as it is.
+
+    At most `most` bytes are taken.
 
     Raises:
         DataError: the server cannot be reached, refuses, falls silent or sends something else.
@@ -81,8 +83,8 @@ def fetch(url: str, path: Path, algorithm: str, checksum: str) -> None:
                 stated = response.headers["Content-Length"]
                 while chunk := response.read(_CHUNK):
                     size += len(chunk)
-                    if size > MOST:
-                        raise failed(f"it has more than {MOST:,} bytes")
+                    if size > most:
+                        raise failed(f"it has more than {most:,} bytes")
                     found.update(chunk)
                     yield chunk
         except (OSError, HTTPException, ValueError) as error:  # values: where it is redirected to

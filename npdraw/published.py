@@ -68,24 +68,23 @@ OMNIGLOT_DRAWERS = 20
 OMNIGLOT_SPLIT = {"train": 24_345, "test": 8_070}
 
 
-def _fetch(name: str, root: Path) -> str:
-    return f"npdraw data download {name} --data-root {shlex.quote(str(root))}"
+def _get(name: str, root: Path) -> str:
+    if name == "celeba":
+        return "data/README.md says where to get it"
+    return f"run: npdraw data download {name} --data-root {shlex.quote(str(root))}"
 
 
 def missing(name: str, root: Path) -> DataError:
     """Return the error for a data set that is not below `root`, with the ways to get it there."""
     return DataError(
         f"the data set {name} is not in {root}",
-        hint=f"run: {_fetch(name, root)} (or let NPDRAW_DATA name the folder that holds it)",
+        hint=f"{_get(name, root)} (or let NPDRAW_DATA name the folder that holds it)",
     )
 
 
 def damaged(name: str, root: Path, path: Path, problem: str) -> DataError:
     """Return the error for a bad file of a data set, naming it."""
-    return DataError(
-        f"{path} is damaged: {problem}",
-        hint=f"run: {_fetch(name, root)}",
-    )
+    return DataError(f"{path} is damaged: {problem}", hint=_get(name, root))
 
 
 def present(name: str, root: Path) -> bool:
@@ -99,32 +98,34 @@ def check_mnist(root: Path) -> None:
     """Check every MNIST file that is there, labels too; `DataError` names a bad one."""
     for file in MNIST.values():
         if (root / file.path).exists():
-            _read_checked(root, file)
+            read_checked("mnist", root, file)
 
 
 def read_mnist(root: Path, split: str) -> NDArray[np.uint8]:
     """Read a split of MNIST: uint8 [N, 28, 28], ink 255; `DataError` if missing or damaged."""
-    packed = _read_checked(root, MNIST[split])
+    packed = read_checked("mnist", root, MNIST[split])
     header = 16  # magic number, images, rows, columns: fixed by the checksum
     return np.frombuffer(gzip.decompress(packed), np.uint8, offset=header).reshape(-1, 28, 28)
 
 
-def _read_checked(root: Path, file: File) -> bytes:
+def read_checked(name: str, root: Path, file: File) -> bytes:
+    """Return a file of the data set `name`; `DataError` if it is missing, damaged or too large."""
     path = root / file.path
     try:
         if path.exists() and not path.is_file():  # a pipe would be waited for
             raise DataError(f"{path} is no regular file")
         if path.stat().st_size > downloads.MOST:
-            raise damaged("mnist", root, path, f"it has more than {downloads.MOST:,} bytes")
+            raise damaged(name, root, path, f"it has more than {downloads.MOST:,} bytes")
         content = path.read_bytes()
     except FileNotFoundError as error:
-        raise missing("mnist", root) from error
+        raise missing(name, root) from error
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
-    found = hashlib.sha256(content).hexdigest()
+    found = hashlib.new(file.algorithm, content, usedforsecurity=False).hexdigest()
     if found != file.checksum:
-        problem = f"{len(content)} bytes with SHA-256 {found[:12]}, not {file.checksum[:12]}"
-        raise damaged("mnist", root, path, problem)
+        algorithm = file.algorithm.upper().replace("SHA", "SHA-")
+        problem = f"{len(content)} bytes with {algorithm} {found[:12]}, not {file.checksum[:12]}"
+        raise damaged(name, root, path, problem)
     return content
 
 
@@ -152,7 +153,7 @@ def read_omniglot(root: Path, split: str) -> NDArray[np.uint8]:
         raise DataError(
             f"{len(absent)} of {len(names)} Omniglot drawings are missing in "
             f"{root / 'omniglot-py'}, the first is {absent[0]}",
-            hint=f"run: {_fetch('omniglot', root)}",
+            hint=_get("omniglot", root),
         )
     order = np.random.RandomState(0).permutation(len(names))  # this generator's stream is frozen
     train = OMNIGLOT_SPLIT["train"]
@@ -192,7 +193,7 @@ def download(name: str, root: Path) -> None:
         for file in files:
             path = root / file.path
             downloads.sweep(path)
-            if not _intact(path, file):
+            if not intact(path, file):
                 downloads.fetch(file.url, path, file.algorithm, file.checksum)
             if not _sound(path, file):
                 downloads.unpack(path, path.with_suffix(""))
@@ -201,11 +202,12 @@ def download(name: str, root: Path) -> None:
 def _sound(path: Path, file: File) -> bool:
     """Return whether a file is as published and, if it is an archive, so is what it holds."""
     if path.suffix != ".zip":
-        return _intact(path, file)
-    return _intact(path, file) and downloads.unpacked(path, path.with_suffix(""))
+        return intact(path, file)
+    return intact(path, file) and downloads.unpacked(path, path.with_suffix(""))
 
 
-def _intact(path: Path, file: File) -> bool:
+def intact(path: Path, file: File) -> bool:
+    """Return whether a file is there as published."""
     if not path.is_file():
         return False
     with path.open("rb") as opened:

@@ -99,6 +99,11 @@ class Layout:
         """Return `inside` on `device`, moved there once."""
         return _moved(self, "inside", device)
 
+    def shrink(self, images: Tensor) -> Tensor:
+        """Average squares of pixels of images [N, C, H, W] down to the size of the canvas."""
+        factor = images.shape[2] // self.height
+        return images if factor == 1 else F.avg_pool2d(images, factor)
+
     def to_frame(self, images: Tensor) -> Tensor:
         """Put images [N, C, H, W] into the frame, zeros around them: [N, C, frame]."""
         top, left = self.origin

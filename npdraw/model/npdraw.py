@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from npdraw.model.canvas import paint, paint_relaxed
@@ -15,7 +16,7 @@ from npdraw.model.decoder import Decoder
 from npdraw.model.encoder import Encoder
 from npdraw.model.latents import Factors, Latents, concatenate, harden, invert
 from npdraw.model.layout import Layout
-from npdraw.model.likelihood import Bernoulli
+from npdraw.model.likelihood import Bernoulli, MixtureOfLogistics
 from npdraw.model.prior import Prior
 
 
@@ -94,17 +95,24 @@ class NPDraw(nn.Module):
         prior: Prior,
         *,
         compositing: str,
+        levels: int,
+        enlarged: int,
         encoder_channels: int,
         encoder_depth: int,
         decoder_channels: tuple[int, ...],
         decoder_depth: int,
         decoder_patch: int,
     ) -> None:
-        """`bank` [K, C, P, P] in [0, 1]."""
+        """`bank` [K, C, P, P] in [0, 1].
+
+        Pixels have `levels` values, 2 or 256, and the image `enlarged` times the side of the
+        canvas.
+        """
         super().__init__()
         channels = bank.shape[1]
         self.layout, self.compositing = layout, compositing
-        self.likelihood = Bernoulli()
+        self.levels, self.enlarged = levels, enlarged
+        self.likelihood = Bernoulli() if levels == 2 else MixtureOfLogistics()
         self.bank: Tensor
         self.register_buffer("bank", bank.clone(), persistent=False)
         self.prior = prior
@@ -113,6 +121,10 @@ class NPDraw(nn.Module):
         self.decoder = Decoder(
             channels + 1, outputs, decoder_channels, decoder_depth, decoder_patch
         )
+
+    def in_unit(self, values: Tensor) -> Tensor:
+        """Return images in [0, 1] of integers 0..levels - 1."""
+        return values.float() / (self.levels - 1)
 
     def noise_size(self) -> int:
         """Uniform numbers a step of a relaxed sample needs: whether, placements, parts."""
@@ -138,14 +150,15 @@ class NPDraw(nn.Module):
     ) -> Terms:
         """Return the parts of the loss from one relaxed sample (model.md section 6).
 
-        Images [N, C, H, W] in {0, 1}, their `parse` (None: the term is 0), `uniform`
+        Images [N, C, H, W] in [0, 1], their `parse` (None: the term is 0), `uniform`
         [N, T, noise_size] in [0, 1).
         """
-        q = self.encoder(images, self.bank)
+        seen = self.layout.shrink(images)
+        q = self.encoder(seen, self.bank)
         z = harden(q.relax(uniform, relaxation.temperature), relaxation.hard_rows)
         canvas = paint_relaxed(z, self.bank, self.layout, self.compositing)
-        output = self.decoder(canvas)
-        error = (canvas[:, : images.shape[1]] - images).square()
+        output = self.output(canvas)
+        error = (canvas[:, : images.shape[1]] - seen).square()
         imitation = images.new_zeros(len(images)) if parse is None else -q.joint(parse)
         return Terms(
             distortion=-self.likelihood.log_prob(output, images),
@@ -167,7 +180,7 @@ class NPDraw(nn.Module):
         canvas's squared error summed over pixels and channels: of the drawings that say what x is,
         those are learned that also show it.
 
-        Images [N, C, H, W] in {0, 1}; `uniform` [N, S + 1, T, 3] in [0, 1), the last row chooses.
+        Images [N, C, H, W] in [0, 1]; `uniform` [N, S + 1, T, 3] in [0, 1), the last row chooses.
         """
         q = self.encode(images)
         learning = self.prior.training
@@ -175,11 +188,12 @@ class NPDraw(nn.Module):
         drawn = [self.weigh(images, q, noise) for noise in uniform[:, :-1].unbind(1)]
         self.prior.train(learning)
         weights = torch.stack([w.log_weight for w in drawn], 1)
-        errors = torch.stack([w.canvas_error for w in drawn], 1) * images[0].numel()
+        pixels = images[0].numel() / self.enlarged**2
+        errors = torch.stack([w.canvas_error for w in drawn], 1) * pixels
         chosen = invert(weights - how.canvas_weight * errors, uniform[:, -1, 0, 0])
         rows = torch.arange(len(images), device=images.device)
         z = concatenate([w.z for w in drawn])[chosen * len(images) + rows]
-        log_likelihood = self.likelihood.log_prob(self.decoder(self.paint(z)), images)
+        log_likelihood = self.likelihood.log_prob(self.output(self.paint(z)), images)
         return Wake(
             joint=log_likelihood + self.prior.log_prob(z),
             proposal=q.joint(z),
@@ -188,16 +202,23 @@ class NPDraw(nn.Module):
 
     def encode(self, images: Tensor) -> Factors:
         """Return q(z | x) for images [N, C, H, W] in [0, 1]."""
-        factors: Factors = self.encoder(images, self.bank)
+        factors: Factors = self.encoder(self.layout.shrink(images), self.bank)
         return factors
 
     def paint(self, z: Latents) -> Tensor:
         """Return the canvas of hard drawings, [N, C + 1, H, W] (`canvas.paint`)."""
         return paint(z, self.bank, self.layout, self.compositing)
 
+    def output(self, canvas: Tensor) -> Tensor:
+        """Return the parameters of the likelihood of every pixel, [N, outputs, H, W]."""
+        if self.enlarged > 1:
+            canvas = F.interpolate(canvas, scale_factor=self.enlarged)
+        output: Tensor = self.decoder(canvas)
+        return output
+
     def decode(self, canvas: Tensor) -> Tensor:
         """Return the expected image for a canvas, [N, C, H, W] in [0, 1]."""
-        return self.likelihood.mean(self.decoder(canvas))
+        return self.likelihood.mean(self.output(canvas))
 
     @torch.no_grad()
     def weigh(self, images: Tensor, q: Factors, uniform: Tensor) -> Weighted:
@@ -208,10 +229,10 @@ class NPDraw(nn.Module):
         z = q.sample(uniform)
         p: Factors = self.prior(z.one_hot(self.layout.placements, len(self.bank)))
         canvas = self.paint(z)
-        error = (canvas[:, : images.shape[1]] - images).square()
+        error = (canvas[:, : images.shape[1]] - self.layout.shrink(images)).square()
         return Weighted(
             z=z,
-            distortion=-self.likelihood.log_prob(self.decoder(canvas), images),
+            distortion=-self.likelihood.log_prob(self.output(canvas), images),
             rate=q.joint(z) - p.joint(z),
             analytic_rate=q.kl(p).sum(1),
             canvas_error=error.flatten(1).mean(1),

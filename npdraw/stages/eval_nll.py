@@ -16,7 +16,7 @@ from npdraw.model.latents import Factors
 from npdraw.model.npdraw import NPDraw
 from npdraw.stages.distributed import by_first, chunks, filled, joined
 from npdraw.stages.group import Group
-from npdraw.stages.images import binary_test_images, find_source
+from npdraw.stages.images import find_source, test_images
 from npdraw.stages.loading import read_model
 from npdraw.stages.noise import uniform
 from npdraw.stages.output import Identity, begun, clear, locked, read_json, write_json
@@ -65,12 +65,12 @@ def eval_nll(
     model, config, artifact = read_model(model_path)
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     where = find_source(artifact.header, model_path, source)
-    binary, chosen = binary_test_images(where, root, config.parse, seed, images, progress)
+    values, chosen = test_images(where, root, config.parse, seed, images, progress)
     settings: dict[str, Any] = {
         "model": artifact.header.digest,
-        "data": digest(binary.numpy()),
+        "data": digest(values.numpy()),
         "samples": samples,
-        "images": len(binary),
+        "images": len(values),
         "estimator": estimator,
         "seed": seed,
         "precision": runtime.chosen(device),
@@ -83,7 +83,7 @@ def eval_nll(
     )
     with joined(device) as group, ExitStack() as held:
         stop = Stop(group)
-        partial = Partial(len(binary), FIGURES, group)
+        partial = Partial(len(values), FIGURES, group)
         if out is not None:  # else nothing is kept, and a signal acts at once
             folder = held.enter_context(locked(out, model_path, group=group))
             held.enter_context(stop)
@@ -91,12 +91,12 @@ def eval_nll(
                 group, lambda: _earlier(out, folder, settings, identity, runtime.force)
             )
             if earlier is not None:
-                return {**earlier, "resumed_from": len(binary)}
+                return {**earlier, "resumed_from": len(values)}
             partial.resume(out, folder, identity, force=runtime.force)
         resumed_from = partial.done
 
         def figures_of(part: slice) -> Tensor:
-            x = send(binary[part], device).float()
+            x = model.in_unit(send(values[part], device))
             index = chosen[part]
             noise = send(uniform("eval", seed, index, (samples, model.layout.steps, 3)), device)
             with torch.no_grad(), runtime.autocast(device):
@@ -113,7 +113,10 @@ def eval_nll(
             fill(partial, figures_of, chunk, group, stop, progress)
 
         def write() -> dict[str, Any]:
-            result = _result(partial.figures, binary[0].numel(), settings)
+            binarization = "none, 256 values"
+            if config.parse.binarize:
+                binarization = f"once, P(1) = value / 255, seed {seed}"
+            result = _result(partial.figures, values[0].numel(), binarization, settings)
             result |= {"seconds": partial.seconds, "resumed_from": resumed_from}
             result["settings"] = settings
             if out is None:
@@ -213,7 +216,9 @@ def _is_artifact(path: Path) -> bool:
     return True
 
 
-def _result(figures: Tensor, dimensions: int, settings: dict[str, Any]) -> dict[str, Any]:
+def _result(
+    figures: Tensor, dimensions: int, binarization: str, settings: dict[str, Any]
+) -> dict[str, Any]:
     """Return what the command tells, from the figures of every image."""
     # Columns side by side in memory, so that their means are added up in one order always.
     nll, rate, distortion, canvas = figures.T.contiguous()
@@ -228,7 +233,7 @@ def _result(figures: Tensor, dimensions: int, settings: dict[str, Any]) -> dict[
         "samples": settings["samples"],
         "images": len(nll),
         "split": "test",
-        "binarization": f"once, P(1) = value / 255, seed {settings['seed']}",
+        "binarization": binarization,
         "estimator": "importance" if importance else "published (not a bound)",
         "canvas_mse": float(canvas.mean()),
     }

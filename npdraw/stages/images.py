@@ -82,7 +82,7 @@ def training_images(
         "train": (len(kept) - validation) * moves(config),
         "validation": validation,
         "image_shape": list(kept.shape[1:]),
-        "binarized": True,
+        "binarized": config.binarize,
         "digest": digest(kept),
     }
     train, held_out = torch.tensor(kept).split([len(kept) - validation, validation])
@@ -90,7 +90,15 @@ def training_images(
     return TrainingImages(images, validation, source, dataset)
 
 
-def binary_test_images(
+def observed(images: Tensor, config: ParseConfig, seed: int) -> Tensor:
+    """Return the values that a model is to explain, of uint8 images: 0..`config.levels` - 1.
+
+    Binarised once from `seed`, or as they are.
+    """
+    return torch.from_numpy(binarize(images.numpy(), seed)) if config.binarize else images
+
+
+def test_images(
     source: Source,
     root: Path,
     config: ParseConfig,
@@ -98,15 +106,16 @@ def binary_test_images(
     images: int | None,
     progress: Progress,
 ) -> tuple[Tensor, list[int]]:
-    """Load the test images, binarised once from `seed`, or `images` of them evenly spaced.
+    """Load the test images, or `images` of them evenly spaced, as they are observed.
 
-    Returns uint8 [N, C, H, W] of 0 and 1, and which of the split they are.
+    Returns uint8 [N, C, H, W], and which of the split they are.
     """
     loaded = load(source, "test", root=root, image_size=config.image_size, channels=config.channels)
     for note in loaded.notes:
         progress.note(note)
     chosen = evenly_spaced(len(loaded.images), images or len(loaded.images))
-    return torch.from_numpy(binarize(loaded.images, seed)[chosen]), chosen.tolist()
+    # All are binarised, so that an image is the same however many are asked for.
+    return observed(torch.from_numpy(loaded.images), config, seed)[chosen], chosen.tolist()
 
 
 def moves(config: ParseConfig) -> int:

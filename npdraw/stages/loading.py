@@ -37,7 +37,7 @@ STORED = ("float32", "bfloat16")
 
 def layout_of(config: ParseConfig) -> Layout:
     """Return the layout that the settings describe."""
-    side = config.image_size
+    side = config.canvas_side
     return Layout(side, side, config.part_size, config.stride, config.jitter)
 
 
@@ -71,7 +71,7 @@ def _check_record(artifact: Artifact, config: ParseConfig) -> None:
         ),
         "validation": (_is_count, "a number of images"),
         "image_shape": (lambda found: repr(found) == repr(shape), str(shape)),  # True == 1.0 == 1
-        "binarized": (lambda found: found is True, "true"),
+        "binarized": (lambda found: found is config.binarize, f"{config.binarize}".lower()),
         "digest": (is_digest, "64 hexadecimal digits"),
     }
     record = artifact.header.dataset
@@ -173,6 +173,8 @@ def new_model(config: Config, bank: Tensor) -> NPDraw:
         bank,
         new_prior(replace(config, prior=replace(config.prior, dropout=dropout)), bank),
         compositing=config.parse.compositing,
+        levels=config.parse.levels,
+        enlarged=config.parse.image_size // config.parse.canvas_side,
         encoder_channels=decoder.encoder_channels,
         encoder_depth=decoder.encoder_depth,
         decoder_channels=decoder.decoder_channels,

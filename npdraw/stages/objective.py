@@ -37,7 +37,7 @@ def train_step(
     seed: int,
     runtime: Runtime,
 ) -> dict[str, float]:
-    """Binarise a batch afresh and take one step down the loss of its phase; figures as `descend`.
+    """Observe a batch afresh and take one step down the loss of its phase; figures as `descend`.
 
     Each process of a group takes its rows of the batch, and of the noise of the whole batch.
     """
@@ -46,9 +46,10 @@ def train_step(
     seed_dropout(seed, step, state.group.rank)
     index = send(batch(seed, step, settings.batch_size, len(train)), device)
     mine, size = rows(state.group, len(index)), len(index)
-    chances = torch.rand((size, *train.shape[1:]), generator=noise, device=device)
-    grey = train[index[mine]].float() / 255
-    images = (chances[mine] < grey).float()
+    images = train[index[mine]].float() / 255
+    if config.parse.binarize:
+        chances = torch.rand((size, *train.shape[1:]), generator=noise, device=device)
+        images = (chances[mine] < images).float()
 
     def uniform_of(*shape: int) -> Tensor:
         """Noise of this process's images."""
@@ -88,7 +89,7 @@ def _relaxed_loss(
     parse = None
     if parse_weight > 0:  # in fp32, as the stored parses: bf16 would choose other parts
         parse = parse_images(
-            images,
+            model.layout.shrink(images),
             model.bank,
             model.layout,
             threshold=config.parse.threshold,

@@ -9,14 +9,15 @@ from torch import Tensor
 
 from npdraw.artifacts import write_artifact
 from npdraw.config import Config, as_dict
-from npdraw.datasets import binarize, parse_source
+from npdraw.datasets import parse_source
 from npdraw.model.bank import Bank, build_bank
 from npdraw.model.canvas import paint
 from npdraw.model.latents import Latents, blank
+from npdraw.model.layout import Layout
 from npdraw.model.parsing import parse as parse_images
 from npdraw.stages.distributed import by_first, chunks, filled, joined, total
 from npdraw.stages.group import Group
-from npdraw.stages.images import TrainingImages, training_images
+from npdraw.stages.images import TrainingImages, observed, training_images
 from npdraw.stages.loading import drawing_tensors, layout_of
 from npdraw.stages.noise import generator
 from npdraw.stages.output import Identity, clear, locked, up_to_date, write_json, write_result
@@ -77,12 +78,12 @@ def parse(
 
         found = by_first(group, begin)
         bank = Bank(torch.tensor(found["parts"]), found["patches"], found["error"])
-        binary = torch.from_numpy(binarize(data.images.numpy(), seed))
-        z, error = _drawings(config, binary, bank.parts.to(device), group, progress)
+        values = observed(data.images, settings, seed)
+        z, error = _drawings(config, values, bank.parts.to(device), group, progress)
         usage = torch.bincount(z.what[z.whether], minlength=settings.parts)
         metrics = {
             "parts_painted_mean": float(z.whether.sum(1).float().mean()),
-            "canvas_mse": error / binary.numel(),
+            "canvas_mse": error / (len(values) * settings.channels * settings.canvas_side**2),
             "dead_parts": int((usage == 0).sum()),
             "patches": bank.patches,
             "bank_mse": bank.error,
@@ -110,9 +111,10 @@ def parse(
 
 def _bank(config: Config, data: TrainingImages, seed: int) -> dict[str, Any]:
     """Build the bank; as JSON, which holds every float32 exactly, for the other processes."""
+    layout = layout_of(config.parse)
     bank = build_bank(
-        data.train,
-        layout_of(config.parse),
+        _at_canvas_size(data.train, layout),
+        layout,
         config.parse.parts,
         snap=config.parse.snap,
         threshold=config.parse.threshold,
@@ -121,19 +123,26 @@ def _bank(config: Config, data: TrainingImages, seed: int) -> dict[str, Any]:
     return {"parts": bank.parts.tolist(), "patches": bank.patches, "error": bank.error}
 
 
+def _at_canvas_size(images: Tensor, layout: Layout) -> Tensor:
+    """Return uint8 images [N, C, H, W] at the size of the canvas."""
+    if images.shape[2] == layout.height:
+        return images
+    return torch.cat([layout.shrink(some.float()).round().byte() for some in images.split(CHUNK)])
+
+
 def _drawings(
-    config: Config, binary: Tensor, bank: Tensor, group: Group, progress: Progress
+    config: Config, values: Tensor, bank: Tensor, group: Group, progress: Progress
 ) -> tuple[Latents, float]:
-    """Parse images [N, C, H, W]; returns their drawings and the squared error of all canvases.
+    """Parse uint8 [N, C, H, W]; returns the drawings and the squared error of all canvases.
 
     Each process parses its share of the chunks; all return everything.
     """
     settings, layout, device = config.parse, layout_of(config.parse), bank.device
-    z, done = blank(len(binary), layout.steps), 0
-    errors = torch.zeros(-(-len(binary) // CHUNK), dtype=torch.float64)
-    progress.start("parse", len(binary))
-    for number, part in chunks(group, len(binary), CHUNK):
-        images = send(binary[part], device).float()
+    z, done = blank(len(values), layout.steps), 0
+    errors = torch.zeros(-(-len(values) // CHUNK), dtype=torch.float64)
+    progress.start("parse", len(values))
+    for number, part in chunks(group, len(values), CHUNK):
+        images = layout.shrink(send(values[part], device).float() / (settings.levels - 1))
         drawn = parse_images(
             images,
             bank,
@@ -146,7 +155,7 @@ def _drawings(
         errors[number] = float((canvas[:, : images.shape[1]] - images).square().sum())
         z.whether[part], z.where[part], z.what[part] = drawn.whether, drawn.where, drawn.what
         done += group.size * len(images)  # the other processes are about as far
-        progress.update(min(done, len(binary)))
+        progress.update(min(done, len(values)))
     progress.finish()
     parsed = Latents(filled(group, z.whether), filled(group, z.where), filled(group, z.what))
     return parsed, float(total(group, errors))

@@ -110,10 +110,14 @@ def draw(prior: Prior, seeds: list[int], temperature: float = 1.0) -> Latents:
 
 @torch.no_grad()
 def render(model: NPDraw, z: Latents, batch_size: int = CHUNK) -> tuple[Tensor, Tensor]:
-    """Return the canvas image and the decoded image of drawings, uint8 [N, C, H, W] each."""
+    """Return the canvas image and the decoded image of drawings, uint8 [N, C, H, W] each.
+
+    A canvas that is smaller than the image is shown in its size.
+    """
     canvases, images = [], []
     for start in range(0, len(z), batch_size):
         canvas = model.paint(z[start : start + batch_size])
         canvases.append(to_uint8(canvas[:, :-1]).cpu())
         images.append(to_uint8(model.decode(canvas)).cpu())
-    return torch.cat(canvases), torch.cat(images)
+    shown, scale = torch.cat(canvases), model.enlarged
+    return shown.repeat_interleave(scale, 2).repeat_interleave(scale, 3), torch.cat(images)

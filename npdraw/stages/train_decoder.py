@@ -13,13 +13,13 @@ from torch import Tensor
 
 from npdraw.artifacts import check_input
 from npdraw.config import Config, as_dict
-from npdraw.datasets import binarize, evenly_spaced
+from npdraw.datasets import evenly_spaced
 from npdraw.model.npdraw import NPDraw, Relaxation
 from npdraw.stages.checkpoint import resume, save_checkpoint
 from npdraw.stages.distributed import check_batch, chunks, joined, total
 from npdraw.stages.eval_nll import weigh
 from npdraw.stages.group import ALONE, Group, environment
-from npdraw.stages.images import same_images
+from npdraw.stages.images import observed, same_images
 from npdraw.stages.loading import (
     later_config,
     new_model,
@@ -113,7 +113,7 @@ def train_decoder(
             write_json(folder / "config.json", identity.config | sources)
         log = MetricsLog(folder / "metrics.jsonl", step=state.step, group=group)
         train = data.train.to(device)
-        held_out = torch.from_numpy(binarize(data.held_out.numpy(), seed)).to(device)
+        held_out = observed(data.held_out, config.parse, seed).to(device)
 
         def save() -> None:
             save_checkpoint(folder / CHECKPOINT, state, identity)
@@ -195,7 +195,7 @@ def validate(
     """
     sums = torch.zeros(-(-len(images) // chunk), 4, dtype=torch.float64)
     for number, part in chunks(group, len(images), chunk):
-        x = images[part].float()
+        x = model.in_unit(images[part])
         indices = range(part.start, part.stop)
         shape = (JUDGED_SAMPLES, model.layout.steps, 3)
         uniforms = send(uniform("validate", seed, indices, shape), x.device)
@@ -228,7 +228,7 @@ def relaxed_elbo(
     sums = torch.zeros(-(-len(images) // chunk), dtype=torch.float64)
     shape = (model.layout.steps, model.noise_size())
     for number, part in chunks(group, len(images), chunk):
-        x = images[part].float()
+        x = model.in_unit(images[part])
         uniforms = send(uniform("relaxed", seed, range(part.start, part.stop), shape), x.device)
         terms = model.relaxed(x, None, uniforms, Relaxation(temperature))
         sums[number] = (terms.distortion + terms.rate).sum(dtype=torch.float64).cpu()

@@ -27,14 +27,16 @@ setups = pytest.mark.parametrize(
 
 @pytest.fixture
 def make_model(shaken):
-    def make(layout, compositing, patch, parts=PARTS, scale=0.2):
-        bank = torch.rand(parts, 1, layout.part_size, layout.part_size)
+    def make(layout, compositing, patch, parts=PARTS, scale=0.2, channels=1, levels=2, enlarged=1):
+        bank = torch.rand(parts, channels, layout.part_size, layout.part_size)
         prior = Prior(layout, bank, width=8, depth=1, heads=2, head_width=4, mlp_width=16)
         model = NPDraw(
             layout,
             bank,
             prior,
             compositing=compositing,
+            levels=levels,
+            enlarged=enlarged,
             encoder_channels=6,
             encoder_depth=1,
             decoder_channels=(4, 6),
@@ -100,6 +102,29 @@ def test_weights_average_to_the_evidence(layout, compositing, patch, enumerated)
     assert e.q.sum().item() == pytest.approx(1, abs=1e-5)
     average = torch.logsumexp(e.log_q + e.log_weight, 0)
     assert average.item() == pytest.approx(e.log_evidence.item(), abs=3e-6)
+
+
+@torch.no_grad()
+def test_a_colour_image_larger_than_its_canvas_is_weighed_too(make_model, every_drawing, pin):
+    layout = Layout(4, 4, 2, 2)
+    model = make_model(layout, "over", 2, channels=3, levels=256, enlarged=2)
+    values, z = torch.randint(256, (1, 3, 8, 8), dtype=torch.uint8), every_drawing(layout, PARTS)
+    image = model.in_unit(values)
+    assert torch.equal(image, values / 255)
+    q = rows(model.encode(image), len(z))
+    w = model.weigh(image.expand(len(z), -1, -1, -1), q, pin(q, z))
+    canvas = model.paint(z)
+    assert canvas.shape == (len(z), 4, 4, 4)
+    large = canvas.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    pixels = model.likelihood.log_prob(model.decoder(large), image.expand(len(z), -1, -1, -1))
+    assert torch.allclose(-w.distortion, pixels, rtol=1e-5)
+    small = image.unfold(2, 2, 2).unfold(3, 2, 2).mean((4, 5))
+    error = (canvas[:, :3] - small).square().mean((1, 2, 3))
+    assert torch.allclose(w.canvas_error, error, atol=1e-6)
+    evidence = torch.logsumexp(model.prior.log_prob(z).double() + pixels.double(), 0)
+    average = torch.logsumexp(q.joint(z).double() + w.log_weight.double(), 0)
+    assert average.item() == pytest.approx(evidence.item(), rel=1e-6)
+    assert model.decode(canvas).shape == (len(z), 3, 8, 8)
 
 
 @pytest.mark.parametrize(("layout", "compositing", "patch"), SETUPS[1:2], ids=repr)
