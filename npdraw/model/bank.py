@@ -35,11 +35,15 @@ def collect_patches(images: Tensor, layout: Layout, threshold: float) -> Tensor:
     lowers the squared error by its squared norm; where that is not more than `threshold` no step
     would paint it (section 3), and a part like it would be dead.
     """
-    found = []
-    for chunk in images.split(4096):
+    pixels = images.shape[1] * layout.part_size**2
+    # Room for all; what is not written to takes no memory, and joining parts would take it twice.
+    found, count = torch.empty(len(images) * layout.steps * layout.placements, pixels), 0
+    for chunk in images.split(1024):
         patches = layout.patches(chunk.float() / 255).flatten(0, 2)
-        found.append(patches[patches.square().sum(1) > threshold])
-    return torch.cat(found)
+        chosen = patches[patches.square().sum(1) > threshold]
+        found[count : count + len(chosen)] = chosen
+        count += len(chosen)
+    return found[:count]
 
 
 def build_bank(
@@ -94,7 +98,7 @@ def _seed(patches: Tensor, parts: int, generator: torch.Generator) -> Tensor:
     """k-means++: each next centre is a patch drawn in proportion to its squared distance."""
     first = torch.randint(len(patches), (1,), generator=generator)
     centres = [patches[first]]
-    norms = patches.square().sum(1)
+    norms = torch.cat([chunk.square().sum(1) for chunk in patches.split(CHUNK)])
     distance = _to_one(patches, norms, centres[0])
     for _ in range(parts - 1):
         cumulative = distance.double().cumsum(0)

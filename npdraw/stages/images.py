@@ -85,8 +85,10 @@ def training_images(
         "binarized": config.binarize,
         "digest": digest(kept),
     }
-    train, held_out = torch.tensor(kept).split([len(kept) - validation, validation])
-    images = torch.cat([shifted(train, config.shift), held_out])
+    images = torch.tensor(kept)
+    if config.shift:
+        train, held_out = images.split([len(kept) - validation, validation])
+        images = torch.cat([shifted(train, config.shift), held_out])
     return TrainingImages(images, validation, source, dataset)
 
 
@@ -129,8 +131,6 @@ def shifted(images: Tensor, most: int) -> Tensor:
     What comes in at the edges is 0. [N * (2 * most + 1) ** 2, C, H, W], all images of one move
     after those of another.
     """
-    if most == 0:
-        return images
     height, width = images.shape[2:]
     framed = F.pad(images, (most, most, most, most))
     places = range(2 * most + 1)
