@@ -82,8 +82,6 @@ SETS: Mapping[str, Facts] = {
 PATHS = ("folder", "npz")
 """Kinds of data sets that are given by a path."""
 
-MNIST_VALIDATION = 5_000
-
 
 @dataclass(frozen=True)
 class Source:
@@ -237,95 +235,6 @@ def _state(name: str, root: Path, check: bool) -> tuple[str, str]:
         except DataError as error:
             return "damaged", error.message
     return "ready", ""
-
-
-def parse_limit(text: str) -> int | float:
-    """Return the number of images ("600") or the fraction of them ("0.01", "1.0") in `text`."""
-    try:
-        limit: int | float = int(text)
-    except ValueError:
-        try:
-            limit = float(text)
-        except ValueError:
-            raise _bad_limit(text) from None
-    _check_limit(limit)
-    return limit
-
-
-SORTED = ("omniglot", "folder")
-"""Kinds whose training images stand class by class."""
-
-
-def mixed(source: Source, images: Pixels) -> Pixels:
-    """Return training images in the order in which they are kept and validated.
-
-    Those that stand class by class in a fixed random one, so that the first and the last of them
-    are like all; the others as they are.
-    """
-    if source.name not in SORTED:
-        return images
-    return images[np.random.default_rng(0).permutation(len(images))]
-
-
-def keep(images: Pixels, limit: int | float | None) -> Pixels:
-    """Return the first images: all (None), a count (int) or a fraction (float, at least one).
-
-    Raises:
-        UsageError: the count is not in 1..N or the fraction not in (0, 1].
-    """
-    if limit is None:
-        return images
-    _check_limit(limit)
-    count = limit if isinstance(limit, int) else max(1, round(limit * len(images)))
-    if count > len(images):
-        raise UsageError(
-            f"--limit {count}, but there are {len(images)} images",
-            hint="leave --limit away for all",
-        )
-    return images[:count]
-
-
-def _check_limit(limit: int | float) -> None:
-    if not (limit >= 1 if isinstance(limit, int) else 0 < limit <= 1):
-        raise _bad_limit(limit)
-
-
-def _bad_limit(limit: object) -> UsageError:
-    return UsageError(
-        f"--limit {limit} is neither a count nor a fraction",
-        hint="a whole number of at least 1, or a fraction above 0.0 and up to 1.0",
-    )
-
-
-def validation_size(source: Source, kept: int, total: int) -> int:
-    """Return how many of the last kept training images are the validation split.
-
-    That is 1 %, but at least 20 and at most half; of the whole of MNIST the customary 5,000.
-
-    Raises:
-        UsageError: fewer than 4 images are kept.
-    """
-    if kept < 4:
-        raise UsageError(f"{kept} training images", hint="use a --limit of at least 4")
-    if source.name == "mnist" and kept == total == SETS["mnist"].train:
-        return MNIST_VALIDATION
-    return min(max(-(-kept // 100), 20), kept // 2)
-
-
-def evenly_spaced(total: int, n: int) -> NDArray[np.int64]:
-    """Return n evenly spaced indices, int64 [n], of 0..total-1; `UsageError` if there are fewer."""
-    if not 1 <= n <= total:
-        raise UsageError(f"--images {n}, but there are {total}", hint=f"a number in 1..{total}")
-    return np.arange(n, dtype=np.int64) * total // n
-
-
-def binarize(images: Pixels, seed: int) -> Pixels:
-    """Return uint8 0/1 of the same shape, where a pixel is 1 with probability value/255.
-
-    The first n images come out the same however many follow.
-    """
-    generator = np.random.Generator(np.random.Philox(seed))
-    return (generator.integers(0, 255, images.shape, dtype=np.uint8) < images).astype(np.uint8)
 
 
 def digest(images: Pixels) -> str:

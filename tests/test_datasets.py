@@ -9,24 +9,10 @@ import pytest
 from PIL import Image
 
 from npdraw import datasets, published
-from npdraw.datasets import (
-    SETS,
-    Source,
-    binarize,
-    default_root,
-    digest,
-    download,
-    evenly_spaced,
-    keep,
-    load,
-    mixed,
-    parse_limit,
-    parse_source,
-    status,
-    validation_size,
-)
+from npdraw.datasets import SETS, Source, default_root, digest, download, load, parse_source, status
 from npdraw.errors import DataError, UsageError
 from npdraw.glyphs import glyphs
+from npdraw.subsets import binarize, evenly_spaced, keep, mixed, parse_limit, validation_size
 
 GLYPHS, MNIST = Source("glyphs"), Source("mnist")
 

@@ -26,14 +26,16 @@ LAYERS = {
     "header": {"errors"},
     "artifacts": BASE | {"header"},
     "model": {"npdraw", "config", "errors", "model"},  # knows no paths
-    "stages": BASE | {"artifacts", "datasets", "model", "stages"},
-    "cli": BASE | {"artifacts", "datasets", "model", "stages", "cli"},
+    "subsets": BASE | {"datasets"},
+    "stages": BASE | {"artifacts", "datasets", "subsets", "model", "stages"},
+    "cli": BASE | {"artifacts", "datasets", "subsets", "model", "stages", "cli"},
     "__main__": {"cli", "errors"},
 }
 # Modules beside datasets.py that are not named above are its own: nobody else may import them.
 OWN = {path.stem for path in PACKAGE.glob("*.py")} - LAYERS.keys() - {"__init__", "datasets"}
 LAYERS |= {"datasets": BASE | OWN} | dict.fromkeys(OWN, BASE)
 LAYERS["published"] = BASE | {"downloads"}
+LAYERS["photographs"] = BASE | {"downloads", "published"}
 
 LIGHT = [PACKAGE / f"{name}.py" for name in ("__init__", "__main__", "config", "errors", "files")]
 LIGHT += [

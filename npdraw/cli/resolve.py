@@ -60,7 +60,7 @@ def limit(text: str | None) -> int | float | None:
     """Return the number or fraction of images that `--limit` names, None for all."""
     if text is None:
         return None
-    from npdraw.datasets import parse_limit
+    from npdraw.subsets import parse_limit
 
     return parse_limit(text)
 

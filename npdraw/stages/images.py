@@ -11,22 +11,12 @@ from torch import Tensor
 
 from npdraw.artifacts import Header
 from npdraw.config import ParseConfig
-from npdraw.datasets import (
-    PATHS,
-    Source,
-    binarize,
-    digest,
-    evenly_spaced,
-    keep,
-    load,
-    mixed,
-    parse_source,
-    validation_size,
-)
+from npdraw.datasets import PATHS, Source, digest, load, parse_source
 from npdraw.errors import DataError, UsageError
 from npdraw.stages.lock import run_folder
 from npdraw.stages.output import read_json
 from npdraw.stages.progress import Progress
+from npdraw.subsets import binarize, evenly_spaced, keep, mixed, validation_size
 
 
 @dataclass(frozen=True)

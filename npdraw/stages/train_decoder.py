@@ -13,7 +13,6 @@ from torch import Tensor
 
 from npdraw.artifacts import check_input
 from npdraw.config import Config, as_dict
-from npdraw.datasets import evenly_spaced
 from npdraw.model.npdraw import NPDraw, Relaxation
 from npdraw.stages.checkpoint import resume, save_checkpoint
 from npdraw.stages.distributed import check_batch, chunks, joined, total
@@ -45,6 +44,7 @@ from npdraw.stages.training import (
     remember_best,
     settle,
 )
+from npdraw.subsets import evenly_spaced
 
 JUDGED_SAMPLES = 8
 """Hard samples for each validation image."""

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 
 from npdraw.config import Config, as_dict
-from npdraw.datasets import evenly_spaced
 from npdraw.model.canvas import paint
 from npdraw.model.latents import Latents
 from npdraw.model.prior import Prior
@@ -40,6 +39,7 @@ from npdraw.stages.training import (
     remember_best,
     settle,
 )
+from npdraw.subsets import evenly_spaced
 
 
 def train_prior(

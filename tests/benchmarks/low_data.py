@@ -22,12 +22,7 @@ from torch import nn
 
 from npdraw.cli.progress import Lines
 from npdraw.config import Config, override, read_toml
-from npdraw.datasets import (
-    binarize,
-    default_root,
-    parse_limit,
-    parse_source,
-)
+from npdraw.datasets import default_root, parse_source
 from npdraw.errors import NpdrawError
 from npdraw.presets import preset
 from npdraw.stages.eval_nll import eval_nll
@@ -37,6 +32,7 @@ from npdraw.stages.parse import parse
 from npdraw.stages.runtime import Runtime
 from npdraw.stages.train_decoder import train_decoder
 from npdraw.stages.train_prior import train_prior
+from npdraw.subsets import binarize, parse_limit
 from tests.benchmarks.low_data_settings import npdraw_settings, vae_settings
 from tests.benchmarks.vae import VAE
 from tests.benchmarks.vae_training import Settings, evaluate, train

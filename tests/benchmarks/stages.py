@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from npdraw.datasets import binarize, load, parse_source
+from npdraw.datasets import load, parse_source
 from npdraw.model.canvas import paint_step
 from npdraw.model.latents import Latents, blank
 from npdraw.model.parsing import parse
@@ -22,6 +22,7 @@ from npdraw.stages.loading import layout_of
 from npdraw.stages.noise import uniform
 from npdraw.stages.runtime import Runtime
 from npdraw.stages.sheet import CHUNK, render
+from npdraw.subsets import binarize
 from tests.benchmarks.timing import measure, seconds
 from tests.benchmarks.workloads import (
     Bench,

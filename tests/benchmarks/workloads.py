@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from npdraw.config import Config
-from npdraw.datasets import Pixels, binarize
+from npdraw.datasets import Pixels
 from npdraw.model.bank import build_bank
 from npdraw.model.latents import Latents, blank
 from npdraw.model.npdraw import NPDraw
@@ -20,6 +20,7 @@ from npdraw.stages.parse import CHUNK as PARSED_AT_ONCE
 from npdraw.stages.runtime import Runtime
 from npdraw.stages.sheet import CHUNK, draw, render
 from npdraw.stages.training import new_state
+from npdraw.subsets import binarize
 
 Work = Callable[[], object]
 

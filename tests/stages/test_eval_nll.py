@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from npdraw.artifacts import read_header
-from npdraw.datasets import binarize
 from npdraw.errors import ArtifactError, DataError, UsageError
 from npdraw.model.npdraw import NPDraw
 from npdraw.stages import eval_nll as stage
 from npdraw.stages.eval_nll import log_mean_exp, side_by_side
 from npdraw.stages.loading import read_model
 from npdraw.stages.noise import uniform
+from npdraw.subsets import binarize
 
 KEYS = {
     "nll",

@@ -11,9 +11,10 @@ import torch
 from PIL import Image
 
 from npdraw.artifacts import read_header
-from npdraw.datasets import Source, mixed, parse_source
+from npdraw.datasets import Source, parse_source
 from npdraw.errors import DataError, NpdrawError, UsageError
 from npdraw.stages.images import find_source, same_images, training_images
+from npdraw.subsets import mixed
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from PIL import Image
 
 from npdraw.artifacts import read_artifact, read_header
 from npdraw.config import DecoderConfig, as_dict
-from npdraw.datasets import binarize, digest
+from npdraw.datasets import digest
 from npdraw.errors import (
     ArtifactError,
     BusyError,
@@ -32,6 +32,7 @@ from npdraw.stages.loading import layout_of, new_model, read_model, read_parse
 from npdraw.stages.noise import uniform
 from npdraw.stages.output import locked
 from npdraw.stages.training import descend, learning_rate
+from npdraw.subsets import binarize
 
 KEYS = {"steps", "seconds", "resumed_from", "nll", "elbo", "rate", "distortion", "canvas_mse"}
 """What interface.md promises of `npdraw train-decoder --json`."""
