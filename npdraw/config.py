@@ -90,7 +90,12 @@ class ParseConfig:
         _within(4, 256, image_size=self.image_size)
         _require(self.channels in (1, 3), f"channels {self.channels}; 1 is grey, 3 is colour")
         _require(
-            self.canvas_size == 0 or self.image_size % max(4, self.canvas_size) == 0,
+            self.channels == 1 or not self.binarize,
+            "channels 3 with binarize; colour is not binary",
+        )
+        _require(
+            self.canvas_size == 0
+            or (self.canvas_size >= 4 and self.image_size % self.canvas_size == 0),
             f"canvas_size {self.canvas_size}; a whole number of pixels of the image, whose side is "
             f"{self.image_size}, must make one of the canvas, of at least 4 a side",
         )

@@ -95,11 +95,12 @@ def test_whole_numbers_and_lists_are_taken_where_they_fit() -> None:
 
 OUT_OF_RANGE = [
     (ParseConfig, "image_size", [3, 257]),
-    (ParseConfig, "channels", [0, 3]),
+    (ParseConfig, "channels", [0, 2, 3]),
     (ParseConfig, "part_size", [0, 29]),
     (ParseConfig, "stride", [0, 29, 6]),
     (ParseConfig, "jitter", [0, 7, 65]),
     (ParseConfig, "parts", [0, 4097]),
+    (ParseConfig, "canvas_size", [-1, 3, 15, 56]),
     (ParseConfig, "snap", ["median"]),
     (ParseConfig, "compositing", ["min"]),
     (ParseConfig, "threshold", [-0.1]),
@@ -157,8 +158,15 @@ def test_a_value_out_of_range_is_an_error_that_names_the_setting(
 
 def test_a_grid_has_a_largest_number_of_cells() -> None:
     assert ParseConfig(image_size=256, stride=4).stride == 4
-    with pytest.raises(UsageError, match="image_size 256 and stride 3 make 7396 cells, more than"):
+    with pytest.raises(UsageError, match="canvas of 256 pixels and stride 3 make 7396 cells, more"):
         ParseConfig(image_size=256, stride=3)
+    assert ParseConfig(image_size=256, canvas_size=128, stride=3).canvas_side == 128
+
+
+def test_colour_is_not_binary() -> None:
+    assert ParseConfig(channels=3, binarize=False).levels == 256
+    with pytest.raises(UsageError, match="channels 3 with binarize"):
+        ParseConfig(channels=3)
 
 
 def test_squares_of_the_decoder_are_no_larger_than_images() -> None:
@@ -170,7 +178,8 @@ def test_squares_of_the_decoder_are_no_larger_than_images() -> None:
 def test_every_setting_has_a_range() -> None:
     checked = {(kind, name) for kind, name, _ in OUT_OF_RANGE}
     for kind in (ParseConfig, PriorConfig, DecoderConfig):
-        assert {(kind, field.name) for field in fields(kind)} <= checked
+        ranged = {field.name for field in fields(kind) if field.default is not True}
+        assert {(kind, name) for name in ranged} <= checked
 
 
 def test_every_setting_says_what_it_means() -> None:

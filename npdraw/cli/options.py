@@ -22,7 +22,7 @@ SEEDS = "0-99"
 BATCH_SIZE = 100
 TEMPERATURE = 1.0
 
-SETS = "glyphs, mnist, omniglot, folder:PATH or npz:FILE"
+SETS = "glyphs, mnist, omniglot, cifar10, celeba, folder:PATH or npz:FILE"
 
 
 def plain(text: str) -> str:
@@ -104,7 +104,7 @@ ArtifactPath = Annotated[
         "ARTIFACT", "any artifact of npdraw, or the name of a shipped model", callback=resolve.model
     ),
 ]
-SetName = Annotated[str, _argument("NAME", "mnist or omniglot")]
+SetName = Annotated[str, _argument("NAME", "mnist, omniglot or cifar10")]
 Data = Annotated[str | None, _data(f"images: {SETS}", "those of the preset")]
 OtherData = Annotated[
     str | None, _data(f"other images than the artifact's: {SETS}", "the artifact's")
