@@ -12,9 +12,7 @@ from npdraw.errors import UsageError, did_you_mean
 
 _LONG = DecoderConfig(steps=12_500, encoder_learning_rate=3e-3, learning_rate=3e-3, wake=0.2)
 
-_COLOUR = ParseConfig(
-    image_size=32, channels=3, binarize=False, parts=200, snap="medoid", compositing="over"
-)
+_COLOUR = ParseConfig(image_size=32, channels=3, binarize=False, parts=200, compositing="over")
 
 _PAPER_PRIOR = PriorConfig(
     width=64, depth=8, heads=16, head_width=64, mlp_width=2048, learning_rate=1e-3
