@@ -130,6 +130,18 @@ def parse_source(text: str) -> Source:
     return Source(text)
 
 
+def has_colour(source: Source) -> bool:
+    """Return whether the images are in colour; of a folder, most of some that are looked at.
+
+    False for what cannot be read: `load` says why.
+    """
+    if source.path is None:
+        return SETS[source.name].channels == 3
+    if source.name == "npz":
+        return pictures.npz_has_colour(source.path)
+    return pictures.folder_has_colour(source.path)
+
+
 def load(
     source: Source,
     split: str,

@@ -7,6 +7,7 @@ import stat
 import warnings
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,6 +29,8 @@ _MODES = {1: "L", 3: "RGB"}
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # of others, one starts Ghostscript
 _FEWEST = 4
 _NAMED = 3
+_LOOKED_AT = 20  # pictures of a folder, for whether they have colours
+_FAINT_COLOUR = 4  # of 255: paper and ink, scanned
 _MOST_SCANS = 100  # of a JPEG; encoders make 10
 _MOST_READ = 64 << 20
 
@@ -96,6 +99,24 @@ def read_folder(
     rows = np.arange(len(pictures))
     test = rows % 10 == 9 if len(rows) >= 10 else rows == len(rows) - 1
     return np.stack(pictures)[test if split == "test" else ~test], tuple(notes)
+
+
+def folder_has_colour(folder: Path) -> bool:
+    """Return whether most of some pictures in `folder` and below have colours; False if none is."""
+    paths = sorted(_walk(folder), key=lambda path: path.relative_to(folder).as_posix())
+    found = []
+    for path in paths[:: max(1, len(paths) // _LOOKED_AT)]:
+        with suppress(Exception):  # of files that cannot be read `read_folder` tells
+            small = _fit(_read_picture(path), 32, 3).astype(int)
+            found.append(np.ptp(small, axis=0).mean() > _FAINT_COLOUR)
+    return bool(found) and 2 * sum(found) > len(found)
+
+
+def npz_has_colour(path: Path) -> bool:
+    """Return whether the array `train` of a file is in colour; False if there is none."""
+    with suppress(Exception), zipfile.ZipFile(path) as archive, archive.open("train.npy") as file:
+        return len(_read_header(file)[0]) == 4
+    return False
 
 
 def _walk(folder: Path) -> Iterator[Path]:

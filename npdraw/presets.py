@@ -60,6 +60,13 @@ PRESETS: Mapping[str, Config] = {
         # Lines are thin: for less the canvas gets dots that only the decoder reads.
         decoder=replace(_LONG, canvas_weight=4.0, wake_canvas_weight=4.0),
     ),
+    "pictures": Config(
+        preset="pictures",
+        data="cifar10",
+        parse=_COLOUR,
+        prior=PriorConfig(width=64, depth=3, mlp_width=256, steps=300),
+        decoder=DecoderConfig(encoder_channels=64, decoder_channels=(32, 64), steps=400, ema=0.99),
+    ),
     "cifar10": Config(preset="cifar10", data="cifar10", parse=_COLOUR),
     "celeba": Config(
         preset="celeba",

@@ -58,7 +58,7 @@ def _preset(panel: str, meaning: str) -> Any:
         "--preset",
         panel,
         meaning,
-        default="the one named after --data",
+        default="the one named after --data; glyphs or pictures for a folder",
         autocompletion=_complete_preset,
     )
 

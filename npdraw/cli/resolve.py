@@ -11,9 +11,10 @@ from typing import Any
 
 from npdraw.config import Config, override, read_toml
 from npdraw.errors import ArtifactError, UsageError, did_you_mean
-from npdraw.presets import PRESETS, preset
+from npdraw.presets import preset
 
 RUNS = Path("runs")
+COLOUR_PRESET = "pictures"
 MOST_SEEDS = 1_000_000
 LARGEST_SEED = 2**63 - 1
 _MADE_BY = {"parse": "parse", "prior": "train-prior", "model": "train-decoder"}
@@ -22,15 +23,20 @@ _MADE_BY = {"parse": "parse", "prior": "train-prior", "model": "train-decoder"}
 def preset_and_data(preset_name: str | None, data: str | None) -> tuple[str, str]:
     """Return the preset and the data set; each is found from the other where it is not given.
 
+    Images in a folder or file have the preset `glyphs`, or `pictures` if they are in colour.
+
     Raises:
         UsageError: there is no such preset or data set.
     """
     if data is not None:
         # Imported here because datasets needs numpy, which the help must not wait for.
-        from npdraw.datasets import parse_source
+        from npdraw.datasets import has_colour, parse_source
 
-        named = parse_source(data).name
-        preset_name = preset_name or (named if named in PRESETS else Config().preset)
+        source = parse_source(data)
+        if preset_name is None and source.path is None:
+            preset_name = source.name
+        elif preset_name is None and has_colour(source):
+            preset_name = COLOUR_PRESET
     row = preset(preset_name or Config().preset)
     return row.preset, data or row.data
 

@@ -73,7 +73,7 @@ def test_a_page_has_a_sentence_and_two_examples_and_fits(
 def test_options_are_few_in_panels_and_complete(
     page: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "240")
+    monkeypatch.setenv("COLUMNS", "300")
     text = shown(page, capsys)
     params = COMMANDS[page].params
     assert len(params) <= MOST_OPTIONS

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from npdraw.cli import resolve
 from npdraw.errors import ArtifactError, UsageError
@@ -25,6 +27,29 @@ def test_preset_and_data_follow_from_each_other(
     preset: str | None, data: str | None, expected: tuple[str, str]
 ) -> None:
     assert resolve.preset_and_data(preset, data) == expected
+
+
+def test_pictures_in_colour_have_a_preset_of_their_own(tmp_path: Path) -> None:
+    colours = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
+    (tmp_path / "grey").mkdir()
+    (tmp_path / "coloured").mkdir()
+    for number, picture in enumerate(colours):
+        Image.fromarray(picture).convert("L").convert("RGB").save(f"{tmp_path}/grey/{number}.png")
+        Image.fromarray(picture).save(f"{tmp_path}/coloured/{number}.png")
+    (tmp_path / "coloured/1.png").write_bytes(b"none")
+    np.savez(tmp_path / "grey.npz", train=colours[..., 0], test=colours[..., 0])
+    np.savez(tmp_path / "coloured.npz", train=colours, test=colours)
+    for source, expected in {
+        "folder:grey": "glyphs",
+        "folder:coloured": "pictures",
+        "npz:grey.npz": "glyphs",
+        "npz:coloured.npz": "pictures",
+    }.items():
+        kind, _, name = source.partition(":")
+        data = f"{kind}:{tmp_path / name}"
+        assert resolve.preset_and_data(None, data) == (expected, data)
+        assert resolve.preset_and_data("mnist", data) == ("mnist", data)
+        assert resolve.folder(None, None, data) == Path("runs") / expected
 
 
 def test_settings_are_preset_then_file_then_flags(tmp_path: Path) -> None:
