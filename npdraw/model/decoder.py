@@ -29,7 +29,9 @@ class Decoder(nn.Module):
         channels: tuple[int, ...],
         depth: int,
         patch: int,
+        start: Tensor | None = None,
     ) -> None:
+        """`start` [outputs] is what it gives for every pixel at first; None: anything."""
         super().__init__()
         self.patch = patch
         self.multiple = patch * 2 ** (len(channels) - 1)
@@ -45,6 +47,8 @@ class Decoder(nn.Module):
         self.join = nn.Conv2d(fine + canvas_channels, 2 * fine, 3, padding=1)
         self.head = nn.Conv2d(2 * fine, outputs, 3, padding=1)
         nn.init.zeros_(self.head.weight)
+        if start is not None:
+            self.head.bias = nn.Parameter(start)
 
     def forward(self, canvas: Tensor) -> Tensor:
         """Return the parameters of the likelihood, fp32 [N, outputs, H, W], from the canvas.

@@ -4,7 +4,9 @@ Model.md section 6: Bernoulli for binary images, a mixture of discretised logist
 Every method takes the decoder's output, `parameters` [N, outputs(C), H, W], and computes in fp32.
 """
 
+import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -13,12 +15,31 @@ from torch import Tensor
 from npdraw.model.latents import invert
 
 
+class Likelihood(Protocol):
+    """What a pixel distribution can do."""
+
+    def outputs(self, channels: int) -> int:
+        """Return how many numbers the decoder gives for a pixel."""
+
+    def start(self, channels: int) -> Tensor | None:
+        """Return the numbers that a decoder gives at first, [outputs]; None: any."""
+
+    def log_prob(self, parameters: Tensor, images: Tensor, /) -> Tensor:
+        """Return log p(x) in nats, [N], of images [N, C, H, W] in [0, 1]."""
+
+    def mean(self, parameters: Tensor, /) -> Tensor:
+        """Return the expected image, [N, C, H, W] in [0, 1]."""
+
+
 class Bernoulli:
     """Independent binary pixels; the decoder's output is one logit for each."""
 
     def outputs(self, channels: int) -> int:
         """Return how many numbers the decoder gives for a pixel."""
         return channels
+
+    def start(self, _: int) -> None:
+        """Return that a decoder may begin with any numbers."""
 
     def log_prob(self, logits: Tensor, images: Tensor) -> Tensor:
         """Return log p(x) in nats, [N]; logits and images in {0, 1} are [N, C, H, W]."""
@@ -76,6 +97,13 @@ class MixtureOfLogistics:
     def outputs(self, channels: int) -> int:
         """Return how many numbers the decoder gives for a pixel."""
         return self.components * (1 + 2 * channels + channels * (channels - 1) // 2)
+
+    def start(self, channels: int) -> Tensor:
+        """Return the numbers to begin with, [outputs]: components side by side over 0..1."""
+        found = torch.zeros(self.components, self.outputs(channels) // self.components)
+        found[:, 1 : 1 + channels] = torch.linspace(-0.9, 0.9, self.components)[:, None]
+        found[:, 1 + channels : 1 + 2 * channels] = -math.log(2 * self.components)
+        return found.flatten()
 
     def log_prob(self, parameters: Tensor, images: Tensor) -> Tensor:
         """Return log p(x) in nats, [N]; images [N, C, H, W] of multiples of 1 / 255 in [0, 1]."""
@@ -141,6 +169,11 @@ class MixtureOfLogistics:
             log_scale.clamp(*LOG_SCALES),
             torch.tanh(slope),
         )
+
+
+def likelihood_of(levels: int) -> Likelihood:
+    """Return the distribution of pixels with 2 or 256 values."""
+    return Bernoulli() if levels == 2 else MixtureOfLogistics()
 
 
 def _log_bin(values: Tensor, centre: Tensor, log_scale: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from npdraw.model.decoder import Decoder
 from npdraw.model.encoder import Encoder
 from npdraw.model.latents import Factors, Latents, concatenate, harden, invert
 from npdraw.model.layout import Layout
-from npdraw.model.likelihood import Bernoulli, MixtureOfLogistics
+from npdraw.model.likelihood import likelihood_of
 from npdraw.model.prior import Prior
 
 
@@ -112,14 +112,18 @@ class NPDraw(nn.Module):
         channels = bank.shape[1]
         self.layout, self.compositing = layout, compositing
         self.levels, self.enlarged = levels, enlarged
-        self.likelihood = Bernoulli() if levels == 2 else MixtureOfLogistics()
+        self.likelihood = likelihood_of(levels)
         self.bank: Tensor
         self.register_buffer("bank", bank.clone(), persistent=False)
         self.prior = prior
         self.encoder = Encoder(layout, channels, len(bank), encoder_channels, encoder_depth)
-        outputs = self.likelihood.outputs(channels)
         self.decoder = Decoder(
-            channels + 1, outputs, decoder_channels, decoder_depth, decoder_patch
+            channels + 1,
+            self.likelihood.outputs(channels),
+            decoder_channels,
+            decoder_depth,
+            decoder_patch,
+            self.likelihood.start(channels),
         )
 
     def in_unit(self, values: Tensor) -> Tensor:

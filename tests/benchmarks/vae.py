@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from npdraw.model.blocks import residual_blocks
-from npdraw.model.likelihood import Bernoulli
+from npdraw.model.likelihood import likelihood_of
 
 LARGEST_LOG_SCALE = 4.0
 """Log standard deviations of the posterior are kept within plus and minus so much."""
@@ -66,19 +66,25 @@ class Encoder(nn.Module):
     """From images to the posterior: squares of pixels, then residual blocks and halvings."""
 
     def __init__(
-        self, side: int, latents: int, channels: tuple[int, ...], depth: int, patch: int
+        self,
+        image: tuple[int, int],
+        latents: int,
+        channels: tuple[int, ...],
+        depth: int,
+        patch: int,
     ) -> None:
         super().__init__()
+        colours, side = image
         self.patch, self.multiple = patch, patch * 2 ** (len(channels) - 1)
         coarse = -(-side // self.multiple)
-        self.stem = nn.Conv2d(patch**2, channels[0], 3, padding=1)
+        self.stem = nn.Conv2d(colours * patch**2, channels[0], 3, padding=1)
         self.down = nn.ModuleList(residual_blocks(c, depth) for c in channels)
         self.shrink = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairwise(channels))
         self.head = nn.Linear(channels[-1] * coarse**2, 2 * latents)
         carry(self.stem, *self.shrink)
 
     def forward(self, images: Tensor, drop: nn.Module) -> Gaussian:
-        """Return q for images [N, 1, H, W]; `drop` drops out features."""
+        """Return q for images [N, C, H, W]; `drop` drops out features."""
         patches = F.pixel_unshuffle(padded(images, self.multiple), self.patch)
         h = self.stem(patches.contiguous(memory_format=torch.channels_last))
         for blocks, shrink in zip(self.down, [*self.shrink, nn.Identity()], strict=True):
@@ -88,10 +94,16 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """From z to one logit for each pixel: NP-DRAW's way up."""
+    """From z to the parameters of each pixel: NP-DRAW's way up."""
 
     def __init__(
-        self, side: int, latents: int, channels: tuple[int, ...], depth: int, patch: int
+        self,
+        side: int,
+        outputs: int,
+        latents: int,
+        channels: tuple[int, ...],
+        depth: int,
+        patch: int,
     ) -> None:
         super().__init__()
         self.side, self.patch = side, patch
@@ -106,13 +118,13 @@ class Decoder(nn.Module):
         fine = max(8, channels[0] // patch**2)
         self.unpatch = nn.Conv2d(channels[0], fine * patch**2, 1)
         self.join = nn.Conv2d(fine, 2 * fine, 3, padding=1)
-        self.head = nn.Conv2d(2 * fine, 1, 3, padding=1, bias=False)
-        self.background = nn.Parameter(torch.zeros(1, side, side))
+        self.head = nn.Conv2d(2 * fine, outputs, 3, padding=1, bias=False)
+        self.background = nn.Parameter(torch.zeros(outputs, side, side))
         nn.init.zeros_(self.head.weight)
         carry(self.unfold, self.widen, *self.grow, self.unpatch, self.join)
 
     def forward(self, z: Tensor, drop: nn.Module) -> Tensor:
-        """Return fp32 logits [N, 1, H, W] for z [N, L]; `drop` drops out features."""
+        """Return fp32 [N, outputs, H, W] for z [N, L]; `drop` drops out features."""
         h = self.unfold(z).unflatten(1, self.shape)
         h = h.contiguous(memory_format=torch.channels_last)
         h = self.middle(self.widen(drop(F.silu(h))))
@@ -154,21 +166,32 @@ class VAE(nn.Module):
         depth: int,
         patch: int,
         dropout: float = 0.0,
+        levels: int = 2,
+        colours: int = 1,
     ) -> None:
-        """Images are [1, side, side]; `channels`, `depth` and `patch` as in NP-DRAW's decoder."""
+        """Images are [colours, side, side]; `channels`, `depth`, `patch` as in NP-DRAW's decoder.
+
+        Their pixels have `levels` values, 2 or 256.
+        """
         super().__init__()
-        self.latents = latents
-        self.likelihood = Bernoulli()
-        self.encoder = Encoder(side, latents, channels, depth, patch)
-        self.decoder = Decoder(side, latents, channels, depth, patch)
+        self.latents, self.levels = latents, levels
+        self.likelihood = likelihood_of(levels)
+        outputs = self.likelihood.outputs(colours)
+        self.encoder = Encoder((colours, side), latents, channels, depth, patch)
+        self.decoder = Decoder(side, outputs, latents, channels, depth, patch)
         self.drop = nn.Dropout(dropout)
 
     @torch.no_grad()
     def start_from(self, images: Tensor) -> None:
         """Begin with each pixel at its mean over images uint8 [N, 1, H, W], with two half counts.
 
-        As Burda, Grosse & Salakhutdinov 2016 do; with few images it saves many steps.
+        As Burda, Grosse & Salakhutdinov 2016 do; with few images it saves many steps. Pixels of 256
+        values begin as NP-DRAW's.
         """
+        start = self.likelihood.start(images.shape[1])
+        if start is not None:
+            self.decoder.background.copy_(start[:, None, None].expand_as(self.decoder.background))
+            return
         ink = (images.float() / 255).sum(0)
         self.decoder.background.copy_(torch.logit((ink + 0.5) / (len(images) + 1)))
 

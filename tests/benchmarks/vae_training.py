@@ -77,8 +77,9 @@ def train(
 ) -> Trained:
     """Train for `seconds` and leave the weights with the best validation ELBO in the model.
 
-    `images` uint8 [N, 1, H, W], `held_out` in {0, 1}. Validation begins at steps 0, 1, 2, 4, 8, so
-    that few images are stopped in time, and then comes as often as its share of the time allows.
+    `images` uint8 [N, C, H, W], `held_out` of values 0..levels - 1. Validation begins at steps 0,
+    1, 2, 4, 8, so that few images are stopped in time, and then comes as often as its share of the
+    time allows.
     """
     began = judged_at = time.perf_counter()
     device = images.device
@@ -126,7 +127,9 @@ def train_step(
     index = batch(seed, state.step, settings.batch_size, len(train)).to(train.device)
     chances = torch.rand((len(index), *train.shape[1:]), generator=noise, device=train.device)
     normal = torch.randn((len(index), model.latents), generator=noise, device=train.device)
-    images = (chances < train[index].float() / 255).float()
+    images = train[index].float() / 255
+    if model.levels == 2:
+        images = (chances < images).float()
     with runtime.autocast(train.device):
         distortion, kl = model(images, normal)
     weight = min(1.0, done / settings.kl_warmup) if settings.kl_warmup else 1.0
@@ -135,7 +138,7 @@ def train_step(
 
 
 def validate(model: VAE, images: Tensor, seed: int, chunk: int = 200) -> float:
-    """Return the negative ELBO of images in {0, 1}, nats per image."""
+    """Return the negative ELBO of images of values 0..levels - 1, nats per image."""
     samples = -(-LEAST_SAMPLES // len(images))
     figures = evaluate(model, images, range(len(images)), samples, seed, chunk)
     return float(figures[:, 1:].sum(1).mean())
@@ -147,11 +150,12 @@ def evaluate(
 ) -> Tensor:
     """Return nll, rate and distortion of each image, float64 [N, 3].
 
-    Images in {0, 1}; `index` says which numbers of the data set they have, which key the noise.
+    Images of values 0..levels - 1; `index` says which numbers of the data set they have, which key
+    the noise.
     """
     figures = []
     for start in range(0, len(images), chunk):
-        x = images[start : start + chunk].float()
+        x = images[start : start + chunk].float() / (model.levels - 1)
         noise = normals(seed, index[start : start + chunk], (samples, model.latents)).to(x.device)
         q = model.encode(x)
         weighted = [model.weigh(x, q, noise[:, s]) for s in range(samples)]

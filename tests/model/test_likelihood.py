@@ -168,3 +168,13 @@ def test_samples_have_the_mean_and_the_frequencies_of_the_distribution(channels)
 def test_the_decoder_gives_ten_components_a_hundred_numbers_for_a_colour_pixel():
     assert MixtureOfLogistics().outputs(3) == 100
     assert MixtureOfLogistics().outputs(1) == 30
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_decoder_begins_with_no_value_in_favour(channels):
+    start = MixtureOfLogistics().start(channels)
+    assert start.shape == (MixtureOfLogistics().outputs(channels),)
+    images = (torch.rand(50, 1, 1, 1).mul(255).round() / 255).expand(-1, channels, -1, -1)
+    nats = -MixtureOfLogistics().log_prob(start.view(1, -1, 1, 1).expand(50, -1, -1, -1), images)
+    assert float(nats.mean()) / channels < math.log(256) + 0.1
+    assert Bernoulli().start(channels) is None
