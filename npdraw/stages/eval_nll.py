@@ -16,7 +16,7 @@ from npdraw.model.latents import Factors
 from npdraw.model.npdraw import NPDraw
 from npdraw.stages.distributed import by_first, chunks, filled, joined
 from npdraw.stages.group import Group
-from npdraw.stages.images import find_source, test_images
+from npdraw.stages.images import find_source, observed_test_images
 from npdraw.stages.loading import read_model
 from npdraw.stages.noise import uniform
 from npdraw.stages.output import Identity, begun, clear, locked, read_json, write_json
@@ -65,7 +65,7 @@ def eval_nll(
     model, config, artifact = read_model(model_path)
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     where = find_source(artifact.header, model_path, source)
-    values, chosen = test_images(where, root, config.parse, seed, images, progress)
+    values, chosen = observed_test_images(where, root, config.parse, seed, images, progress)
     settings: dict[str, Any] = {
         "model": artifact.header.digest,
         "data": digest(values.numpy()),

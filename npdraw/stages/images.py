@@ -90,7 +90,7 @@ def observed(images: Tensor, config: ParseConfig, seed: int) -> Tensor:
     return torch.from_numpy(binarize(images.numpy(), seed)) if config.binarize else images
 
 
-def test_images(
+def observed_test_images(
     source: Source,
     root: Path,
     config: ParseConfig,
@@ -107,7 +107,7 @@ def test_images(
         progress.note(note)
     chosen = evenly_spaced(len(loaded.images), images or len(loaded.images))
     # All are binarised, so that an image is the same however many are asked for.
-    return observed(torch.from_numpy(loaded.images), config, seed)[chosen], chosen.tolist()
+    return observed(torch.tensor(loaded.images), config, seed)[chosen], chosen.tolist()
 
 
 def moves(config: ParseConfig) -> int:

@@ -21,7 +21,7 @@ from npdraw.errors import NpdrawError
 from npdraw.model.latents import Latents, concatenate
 from npdraw.model.layout import Layout
 from npdraw.model.npdraw import NPDraw
-from npdraw.stages.images import find_source, test_images
+from npdraw.stages.images import find_source, observed_test_images
 from npdraw.stages.loading import read_model
 from npdraw.stages.noise import uniform
 from npdraw.stages.runtime import Runtime
@@ -96,7 +96,7 @@ def agreement(
     model, config, artifact = read_model(path)
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     where = find_source(artifact.header, path, source)
-    binary, _ = test_images(where, root, config.parse, seed, None, Lines())
+    binary, _ = observed_test_images(where, root, config.parse, seed, None, Lines())
     binary = binary.to(device)
     with runtime.autocast(device):
         sampled = draw(model.prior, list(range(samples)))

@@ -24,7 +24,7 @@ from npdraw.errors import NpdrawError
 from npdraw.model.decoder import Decoder
 from npdraw.model.likelihood import likelihood_of
 from npdraw.stages.eval_nll import eval_nll
-from npdraw.stages.images import find_source, observed, same_images, test_images
+from npdraw.stages.images import find_source, observed, observed_test_images, same_images
 from npdraw.stages.loading import read_model
 from npdraw.stages.lock import run_folder
 from npdraw.stages.output import read_json
@@ -117,7 +117,9 @@ def measure(given: argparse.Namespace, progress: Lines) -> list[Line]:
     data = same_images(artifact.header, path, given.data, given.data_root, config.parse, progress)
     held_out = observed(data.held_out, config.parse, 0).to(device)
     source = find_source(artifact.header, path, given.data)
-    test, index = test_images(source, given.data_root, config.parse, 0, given.images, progress)
+    test, index = observed_test_images(
+        source, given.data_root, config.parse, 0, given.images, progress
+    )
     decoder = config.decoder
     rivals: dict[str, tuple[nn.Module, int]] = {
         "empty canvas": (Blank(config), 1),

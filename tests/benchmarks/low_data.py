@@ -26,7 +26,7 @@ from npdraw.datasets import default_root, parse_source
 from npdraw.errors import NpdrawError
 from npdraw.presets import preset
 from npdraw.stages.eval_nll import eval_nll
-from npdraw.stages.images import moves, test_images, training_images
+from npdraw.stages.images import moves, observed_test_images, training_images
 from npdraw.stages.loading import read_model
 from npdraw.stages.parse import parse
 from npdraw.stages.runtime import Runtime
@@ -126,7 +126,9 @@ def vae_line(
         tell=progress.note,
     )
     source = parse_source(task.source)
-    test, index = test_images(source, task.root, config.parse, task.seed, task.images, progress)
+    test, index = observed_test_images(
+        source, task.root, config.parse, task.seed, task.images, progress
+    )
     with task.runtime.autocast(device):
         binary = test.to(device)
         nll, rate, distortion = evaluate(model, binary, index, task.samples, task.seed).T

@@ -18,7 +18,7 @@ from npdraw.datasets import default_root
 from npdraw.errors import NpdrawError
 from npdraw.files import write_atomic
 from npdraw.model.npdraw import NPDraw
-from npdraw.stages.images import find_source, test_images
+from npdraw.stages.images import find_source, observed_test_images
 from npdraw.stages.loading import read_model
 from npdraw.stages.noise import uniform
 from npdraw.stages.sheet import beside, draw, png, render, tile, to_uint8
@@ -39,7 +39,7 @@ def pictures(path: Path, source: str | None, root: Path, folder: Path) -> None:
     """Draw the pictures of the model at `path` into `folder`."""
     model, config, artifact = read_model(path)
     where = find_source(artifact.header, path, source)
-    images, _ = test_images(where, root, config.parse, 0, RECONSTRUCTED, Lines())
+    images, _ = observed_test_images(where, root, config.parse, 0, RECONSTRUCTED, Lines())
     sheets = {
         "samples": (COLUMNS, beside(*render(model, draw(model.prior, list(range(SAMPLES)))))),
         "reconstructions": (COLUMNS // 2, reconstructions(model, images.float())),

@@ -60,7 +60,7 @@ def nll(monkeypatch):
         ones = torch.ones(images, 1, 1, 1, dtype=torch.uint8)
         monkeypatch.setattr(stage, "read_model", lambda path: read)
         monkeypatch.setattr(stage, "find_source", lambda *_: None)
-        monkeypatch.setattr(stage, "test_images", lambda *_: (ones, list(range(images))))
+        monkeypatch.setattr(stage, "observed_test_images", lambda *_: (ones, list(range(images))))
         silent = SimpleNamespace(
             start=lambda *_, **__: None, update=lambda *_, **__: None, finish=lambda: None
         )
