@@ -1,3 +1,37 @@
-"""npdraw: images drawn part by part (NP-DRAW, Zeng et al., UAI 2021)."""
+"""npdraw: images drawn part by part (NP-DRAW, Zeng et al., UAI 2021).
+
+import npdraw
+
+model = npdraw.load("mnist")  # a shipped model, or the file of one
+drawings = model.sample(9, seed=0)
+images = model.decode(model.paint(drawings))
+"""
+
+from __future__ import annotations
+
+from os import PathLike
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from npdraw.stages.drawing_model import DrawingModel
 
 __version__ = "0.1.0"
+
+
+def load(
+    path_or_name: str | PathLike[str], *, device: str = "auto", precision: str = "auto"
+) -> DrawingModel:
+    """Read a trained model: a file of `npdraw train-decoder`, or a shipped model by its name.
+
+    `device` is auto (cuda if there is one), cpu or cuda; `precision` auto, fp32 or bf16. Torch is
+    imported here, not with npdraw.
+
+    Raises:
+        npdraw.errors.ArtifactError: there is no such model, or it is damaged.
+        npdraw.errors.UsageError: there is no such device.
+    """
+    from npdraw.stages.drawing_model import open_model
+    from npdraw.stages.runtime import Runtime
+    from npdraw.stages.shipped import find
+
+    return open_model(find(path_or_name), Runtime(device=device, precision=precision))

@@ -101,6 +101,18 @@ def read_folder(
     return np.stack(pictures)[test if split == "test" else ~test], tuple(notes)
 
 
+def read_picture(path: Path, image_size: int, channels: int) -> Pixels:
+    """Read one picture: uint8 [C, image_size, image_size]; `DataError` if it cannot be read."""
+    try:
+        return _fit(_read_picture(path), image_size, channels)
+    except FileNotFoundError as error:
+        raise DataError(f"there is no picture {path}") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's readers raise almost anything for a damaged file
+        raise DataError(f"cannot read {path}: {error}") from error
+
+
 def folder_has_colour(folder: Path) -> bool:
     """Return whether most of some pictures in `folder` and below have colours; False if none is."""
     paths = sorted(_walk(folder), key=lambda path: path.relative_to(folder).as_posix())

@@ -4,6 +4,7 @@ Trainings are shortened by flags added at the end (the last of two equal flags c
 is changed.
 """
 
+import json
 import os
 import re
 import shlex
@@ -12,11 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from npdraw.cli import execute
 from npdraw.config import override
+from npdraw.model.layout import Layout
 from npdraw.presets import preset
+from npdraw.stages.strokes import bank_digest, from_json, strokes_of
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -40,7 +44,7 @@ def commands() -> list[list[str]]:
 
 
 def quick(words: list[str]) -> list[str]:
-    quiet = [] if words[0] in ("data", "export") else ["--quiet"]  # they never say much
+    quiet = ["--quiet"] if words[0] in (*QUICK, "sample") else []  # the others never say much
     return [*words, *QUICK.get(words[0], []), *quiet]
 
 
@@ -86,6 +90,25 @@ def test_commands_on_mnist(
     for words in stages:
         code = execute(quick(words))
         assert code == 0, f"{shlex.join(words)}: {capsys.readouterr().err}"
+
+
+def test_the_python_of_the_readme_runs(shipped: Path) -> None:
+    (code,) = blocks("python")
+    # The shipped models of tests draw images of 8 x 8.
+    found: dict[str, object] = {}
+    exec(compile(code.replace("28", "8"), "README.md", "exec"), found)
+    for name, count in (("drawings", 9), ("images", 9), ("nats", 9), ("variants", 4)):
+        assert len(found[name]) == count  # type: ignore[arg-type]
+
+
+def test_the_drawing_of_the_readme_is_one() -> None:
+    (text,) = blocks("json")
+    drawing = json.loads(text)
+    layout = Layout(28, 28, part_size=4, stride=4)
+    (stroke,) = drawing["strokes"]
+    bank = torch.zeros(50, 1, 4, 4)
+    drawing["bank"] = bank_digest(bank)
+    assert strokes_of(from_json(drawing, bank, layout), layout) == [stroke]
 
 
 def test_settings_of_the_readme_are_settings() -> None:

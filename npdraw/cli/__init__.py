@@ -19,11 +19,17 @@ import typer
 
 from npdraw import __version__
 from npdraw.cli import console, data, failures
+from npdraw.cli.animate import animate
+from npdraw.cli.complete import complete
+from npdraw.cli.decode import decode
+from npdraw.cli.edit import edit
 from npdraw.cli.eval_nll import eval_nll
 from npdraw.cli.export import export
 from npdraw.cli.info import info
+from npdraw.cli.interpolate import interpolate
 from npdraw.cli.options import plain
 from npdraw.cli.parse import parse
+from npdraw.cli.reconstruct import reconstruct
 from npdraw.cli.run import run
 from npdraw.cli.sample import sample
 from npdraw.cli.train_decoder import train_decoder
@@ -60,7 +66,11 @@ def _npdraw(
     """
 
 
-PIPELINE, OTHER = "The pipeline, in this order", "All of it, and what is there"
+PIPELINE, DRAWINGS, OTHER = (
+    "The pipeline, in this order",
+    "Drawings: see, complete and edit them",
+    "All of it, and what is there",
+)
 
 app = typer.Typer(rich_markup_mode="rich", pretty_exceptions_enable=False)
 app.callback(help=_help(_npdraw))(_npdraw)
@@ -69,6 +79,9 @@ app.command("train-prior", help=_help(train_prior), rich_help_panel=PIPELINE)(tr
 app.command("train-decoder", help=_help(train_decoder), rich_help_panel=PIPELINE)(train_decoder)
 app.command("eval-nll", help=_help(eval_nll), rich_help_panel=PIPELINE)(eval_nll)
 app.command("sample", help=_help(sample), rich_help_panel=PIPELINE)(sample)
+for _command in (animate, reconstruct, complete, edit, decode, interpolate):
+    _named = app.command(_command.__name__, help=_help(_command), rich_help_panel=DRAWINGS)
+    _named(_command)
 app.command("run", help=_help(run), rich_help_panel=OTHER)(run)
 app.command("export", help=_help(export), rich_help_panel=OTHER)(export)
 app.command("info", help=_help(info), rich_help_panel=OTHER)(info)

@@ -98,11 +98,55 @@ ModelPath = Annotated[
         callback=resolve.model,
     ),
 ]
+NamedModel = Annotated[
+    Path,
+    _argument(
+        "MODEL",
+        "artifact of npdraw train-decoder, or the name of a shipped model",
+        callback=resolve.model,
+    ),
+]
 ArtifactPath = Annotated[
     Path,
     _argument(
         "ARTIFACT", "any artifact of npdraw, or the name of a shipped model", callback=resolve.model
     ),
+]
+_WORD = "a picture, a drawing (.json), seed:N for a sample, or test:N for a test image"
+Word = Annotated[str, _argument("DRAWING", _WORD)]
+Other = Annotated[str, _argument("OTHER", f"the drawing to end with: {_WORD}")]
+Words = Annotated[list[str], _argument("IMAGE...", "pictures, or test:N for test images")]
+Drawing = Annotated[str | None, _option("--image", INPUT, _WORD, default="nothing is given")]
+Drawings = Annotated[
+    list[str] | None, _option("--image", INPUT, f"{_WORD}; may be repeated", default="samples")
+]
+From = Annotated[str | None, _option("--from", INPUT, f"what --region is taken from: {_WORD}")]
+Region = Annotated[
+    str | None,
+    _option(
+        "--region",
+        INPUT,
+        "rectangle of the image in pixels, ends excluded; cells of the grid wholly inside count",
+        metavar="TOP:BOTTOM,LEFT:RIGHT",
+    ),
+]
+Prefix = Annotated[
+    int | None, _option("--prefix", INPUT, "keep so many first strokes of --image", min=0)
+]
+Remove = Annotated[
+    list[int] | None, _option("--remove", MODEL, "clear a step; may be repeated", metavar="STEP")
+]
+Move = Annotated[
+    list[str] | None,
+    _option("--move", MODEL, "move a part to another step; may be repeated", metavar="STEP:STEP"),
+]
+Replace = Annotated[
+    list[str] | None,
+    _option("--replace", MODEL, "give a step another part; may be repeated", metavar="STEP:PART"),
+]
+Add = Annotated[
+    list[str] | None,
+    _option("--add", MODEL, "paint a part at a blank step; may be repeated", metavar="STEP:PART"),
 ]
 SetName = Annotated[str, _argument("NAME", "mnist, omniglot or cifar10")]
 Data = Annotated[str | None, _data(f"images: {SETS}", "those of the preset")]
@@ -215,5 +259,16 @@ Seeds = Annotated[
 ]
 Grid = Annotated[bool, _option("--grid", OUTPUT, "one PNG sheet instead of a PNG for each image")]
 Canvas = Annotated[bool, _option("--canvas", OUTPUT, "show the canvas beside each image")]
+OutPicture = Annotated[
+    Path | None, _out("PNG to write", "named after the command, beside MODEL or in runs/NAME")
+]
+OutMoving = Annotated[
+    Path | None,
+    _out(
+        "GIF, APNG or WebP to write, by its suffix",
+        "named after the command, beside MODEL or in runs/NAME; GIF for grey, WebP for colour",
+    ),
+]
+Fps = Annotated[float, _option("--fps", OUTPUT, "frames a second")]
 Quiet = Annotated[bool, _option("--quiet", OUTPUT, "no progress and no notes")]
 AsJson = Annotated[bool, _option("--json", OUTPUT, "print one JSON object")]

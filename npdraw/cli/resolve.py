@@ -3,14 +3,15 @@
 Bare commands chain: what is not given is looked for, and written, in `runs/<preset>/`.
 """
 
+import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from npdraw.config import Config, override, read_toml
-from npdraw.errors import ArtifactError, UsageError, did_you_mean
+from npdraw.errors import ArtifactError, UsageError
 from npdraw.presets import preset
 
 RUNS = Path("runs")
@@ -72,25 +73,10 @@ def limit(text: str | None) -> int | float | None:
 
 
 def model(given: Path | None) -> Path | None:
-    """Return the file that MODEL stands for: the one of that path, else a shipped model's.
+    """Return the file that MODEL stands for, see `shipped.find`."""
+    from npdraw.stages.shipped import find
 
-    Raises:
-        ArtifactError: it looks like a name, and there is neither such a file nor such a model; the
-            hint has the nearest name.
-    """
-    if given is None or len(given.parts) != 1 or given.is_file():
-        return given
-    from npdraw.stages.shipped import shipped
-
-    known, name = shipped(), given.name
-    if name in known:
-        return known[name]
-    if known and not given.suffix and not given.exists():
-        raise ArtifactError(
-            f"there is no file {name}, and no shipped model of that name",
-            hint=did_you_mean(name, known),
-        )
-    return given
+    return None if given is None else find(given)
 
 
 def artifact(kind: str, given: Path | None, folder: Path, *, made_from: Path | None = None) -> Path:
@@ -141,6 +127,46 @@ def folder(
                 hint=f"Leave out {flag} or {name or given}",
             )
     return RUNS / name if name else given.parent
+
+
+def region(text: str | None) -> tuple[int, int, int, int] | None:
+    """Read `--region`: TOP:BOTTOM,LEFT:RIGHT, as those four numbers."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d{1,6}):(\d{1,6}),(\d{1,6}):(\d{1,6})", text)
+    if match is None:
+        raise UsageError(
+            f"--region {text} is not TOP:BOTTOM,LEFT:RIGHT", hint="Write for instance 0:14,0:28"
+        )
+    top, bottom, left, right = map(int, match.groups())
+    return top, bottom, left, right
+
+
+def pairs(flag: str, texts: Sequence[str] | None) -> list[tuple[int, int]]:
+    """Read values A:B of a flag that may be repeated."""
+    found = []
+    for text in texts or ():
+        match = re.fullmatch(r"(\d{1,9}):(\d{1,9})", text)
+        if match is None:
+            raise UsageError(
+                f"{flag} {text} is not two numbers", hint=f"Write for instance {flag} 17:24"
+            )
+        found.append((int(match[1]), int(match[2])))
+    return found
+
+
+def moving(given: Path | None, path: Path, folder: Path, name: str) -> Path:
+    """Return the moving picture to write: the one given, else `name` in `folder`.
+
+    GIF for a model of grey images, WebP for one in colour, whose colours a GIF would change.
+    """
+    if given is not None:
+        return given
+    from npdraw.artifacts import read_header
+
+    parse = read_header(path, kind="model").config.get("parse", {})
+    colour = isinstance(parse, dict) and parse.get("channels") == 3
+    return folder / f"{name}{'.webp' if colour else '.gif'}"
 
 
 def seed(number: int | None) -> int | None:

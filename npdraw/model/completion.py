@@ -75,7 +75,7 @@ def _chosen(
         _put(z, cell, kept.canonical())
         weights = weights + here.joint(kept)
         if _effective(weights) < particles / 2:
-            # Systematic: one number moves all marks, which are equally far apart. Numbers of a given
+            # Systematic: one number moves all marks, which are equally far apart. Those of a given
             # cell are free for this, since nothing is drawn there.
             marks = (torch.arange(particles, device=fixed.device) + uniform[0, cell, 0]) / particles
             z = z[invert(weights.expand(particles, -1), marks)]

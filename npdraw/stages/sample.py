@@ -1,6 +1,5 @@
 """Stage 5: draw images from the prior (model.md section 5)."""
 
-import json
 import math
 import time
 from collections.abc import Mapping
@@ -8,19 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
-from npdraw.artifacts import check_place, write_artifact, write_atomic
+from npdraw.artifacts import check_place, write_artifact
 from npdraw.errors import UsageError
-from npdraw.files import sweep_folder, sweep_temporaries
+from npdraw.files import sweep_folder
 from npdraw.model.latents import concatenate
 from npdraw.stages.loading import drawing_tensors, read_model
-from npdraw.stages.lock import check_output
 from npdraw.stages.output import Identity, finished
+from npdraw.stages.pictures import is_up_to_date, text_of, write_still
 from npdraw.stages.progress import Progress
 from npdraw.stages.runtime import Runtime, batches
-from npdraw.stages.sheet import MARK, PORTION, beside, draw, png, render, tile
+from npdraw.stages.sheet import PORTION, beside, draw, render, tile
 
 DRAWINGS = "drawings.safetensors"
 """Name of the artifact in a folder of samples."""
@@ -58,9 +56,9 @@ def sample(
     identity = Identity(
         {"sample": settings, **header.config}, header.dataset, {"model": header.digest}, header.seed
     )
-    text = json.dumps({"model": header.digest, **settings})
+    shown_by = {"model": header.digest, **settings}
     if grid:
-        if _has_sheet(out, text, force=runtime.force):
+        if is_up_to_date(out, shown_by, force=runtime.force):
             return {
                 "images": len(seeds),
                 "seconds": None,
@@ -84,10 +82,10 @@ def sample(
     progress.finish()
     shown = torch.cat(pictures)
     if grid:
-        write_atomic(out, [png(tile(shown), text)])
+        write_still(out, tile(shown), shown_by)
         files = 1
     else:
-        files = 1 + _write_folder(out, shown, seeds, {"model": header.digest, **settings})
+        files = 1 + _write_folder(out, shown, seeds, shown_by)
         write_artifact(
             out / DRAWINGS,
             "drawings",
@@ -106,35 +104,6 @@ def sample(
     return {"images": len(seeds), "seconds": seconds, "files": files, "out": str(out)}
 
 
-def _text_of(path: Path) -> str | None:
-    """Return what npdraw wrote into this picture; None if it did not make it."""
-    try:
-        with Image.open(path) as picture:
-            return picture.info.get(MARK)
-    except OSError:
-        return None
-
-
-def _has_sheet(out: Path, text: str, *, force: bool) -> bool:
-    """Whether the sheet that says `text` is there.
-
-    Another sheet may be replaced, but never a picture that npdraw did not make.
-    """
-    check_output(out, ())
-    sweep_temporaries(out)
-    if out.suffix.lower() != ".png":
-        raise UsageError(f"{out} is not the name of a PNG", hint="Name a .png with --out.")
-    if force or not out.is_file():
-        return False
-    found = _text_of(out)
-    if found is None:
-        raise UsageError(
-            f"{out} is there and is not a sheet of npdraw's",
-            hint="Choose another --out, or --force to replace it.",
-        )
-    return found == text
-
-
 def _check_folder(out: Path, identity: Identity, force: bool) -> None:
     """A folder may be written again by the same command; anything else in it is left alone."""
     if out.exists() and not out.is_dir():
@@ -145,7 +114,7 @@ def _check_folder(out: Path, identity: Identity, force: bool) -> None:
     if (out / DRAWINGS).exists():
         finished(out / DRAWINGS, "drawings", identity, force=False)
     # An interrupted sample holds only pictures of ours.
-    elif any(_text_of(path) is None for path in out.iterdir()):
+    elif any(text_of(path) is None for path in out.iterdir()):
         raise UsageError(
             f"{out} is there and holds other files", hint="Choose another --out, or --force."
         )
@@ -157,9 +126,8 @@ def _write_folder(out: Path, images: Tensor, seeds: list[int], settings: Mapping
     names = {seed: f"{seed:0{digits}d}.png" for seed in seeds}
     if out.is_dir():
         for old in out.glob("*.png"):
-            if old.name not in names.values() and _text_of(old) is not None:
+            if old.name not in names.values() and text_of(old) is not None:
                 old.unlink()
     for seed, image in zip(seeds, images, strict=True):
-        text = json.dumps({**settings, "seeds": [seed]})
-        write_atomic(out / names[seed], [png(image, text)])
+        write_still(out / names[seed], image, {**settings, "seeds": [seed]})
     return len(names)

@@ -1,10 +1,8 @@
 """Sample sheets: tensors of probabilities to PNG bytes, the same bytes for the same picture."""
 
-import io
 from pathlib import Path
 
 import torch
-from PIL import Image, PngImagePlugin
 from torch import Tensor
 
 from npdraw.artifacts import write_atomic
@@ -13,6 +11,7 @@ from npdraw.model.latents import Latents, concatenate
 from npdraw.model.npdraw import NPDraw
 from npdraw.model.prior import Prior
 from npdraw.stages.noise import uniform
+from npdraw.stages.pictures import png
 
 CHUNK = 256
 """Drawings sampled at once, always: float sums depend on the batch size, choices must not."""
@@ -28,9 +27,6 @@ LEGIBLE = 56
 
 BORDER, GREY = 4, 96
 """Width of the frame between pictures, pixels, and its value."""
-
-MARK = "npdraw"
-"""Key of the PNG text that says what a picture shows; its presence says that npdraw made it."""
 
 
 def to_uint8(images: Tensor) -> Tensor:
@@ -48,17 +44,6 @@ def to_uint8(images: Tensor) -> Tensor:
     if low < -1e-4 or high > 1 + 1e-4:
         raise ValueError(f"the image has values in [{low:.4g}, {high:.4g}], expected [0, 1]")
     return (images.clamp(0, 1) * 255 + 0.5).to(torch.uint8)
-
-
-def png(pixels: Tensor, text: str = "") -> bytes:
-    """Encode uint8 [C, H, W] (C 1: mode L, 3: RGB) as PNG, with `text` under the key `npdraw`."""
-    array = pixels.permute(1, 2, 0).cpu().numpy()
-    picture = Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
-    info = PngImagePlugin.PngInfo()
-    info.add_text(MARK, text)
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", pnginfo=info, compress_level=6)
-    return buffer.getvalue()
 
 
 def tile(images: Tensor, columns: int | None = None) -> Tensor:

@@ -6,10 +6,11 @@ imported.
 """
 
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 
 from npdraw.artifacts import Header, read_header
-from npdraw.errors import ArtifactError
+from npdraw.errors import ArtifactError, did_you_mean
 
 _PACKAGE = Path(__file__).parents[1]
 PLACES = (_PACKAGE / "shipped", _PACKAGE.parent / "data" / "models")
@@ -24,6 +25,27 @@ def folder() -> Path:
 def shipped() -> dict[str, Path]:
     """Return the file of every shipped model by its name, in the order of the names."""
     return {path.stem: path for path in sorted(folder().glob("*.safetensors"))}
+
+
+def find(given: str | PathLike[str]) -> Path:
+    """Return the file of a model: the one of that path, else the shipped model of that name.
+
+    Raises:
+        ArtifactError: it looks like a name, and there is neither such a file nor such a model; the
+            hint has the nearest name.
+    """
+    path = Path(given)
+    if len(path.parts) != 1 or path.is_file():
+        return path
+    known, name = shipped(), path.name
+    if name in known:
+        return known[name]
+    if known and not path.suffix and not path.exists():
+        raise ArtifactError(
+            f"there is no file {name}, and no shipped model of that name",
+            hint=did_you_mean(name, known),
+        )
+    return path
 
 
 def name_of(path: Path) -> str | None:

@@ -21,7 +21,8 @@ from npdraw.model.npdraw import NPDraw
 from npdraw.stages.images import find_source, observed_test_images
 from npdraw.stages.loading import read_model
 from npdraw.stages.noise import uniform
-from npdraw.stages.sheet import beside, draw, png, render, tile, to_uint8
+from npdraw.stages.pictures import png
+from npdraw.stages.sheet import beside, draw, render, tile, to_uint8
 
 SAMPLES, COLUMNS = 50, 10
 RECONSTRUCTED = 20

@@ -11,7 +11,8 @@ from PIL import Image
 from npdraw.errors import DivergedError
 from npdraw.stages import sheet
 from npdraw.stages.loading import read_model
-from npdraw.stages.sheet import BORDER, GREY, LEGIBLE, MARK, beside, draw, png, tile, to_uint8
+from npdraw.stages.pictures import MARK, png
+from npdraw.stages.sheet import BORDER, GREY, LEGIBLE, beside, draw, tile, to_uint8
 
 
 def test_grey_levels_are_the_nearest() -> None:

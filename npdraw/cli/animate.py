@@ -1,0 +1,47 @@
+"""`npdraw animate`."""
+
+from npdraw.cli import console, options, resolve
+
+SEEDS, FPS = "0", 8.0
+
+
+def animate(
+    model: options.ModelPath = None,
+    *,
+    data: options.FindData = None,
+    preset: options.FindPreset = None,
+    image: options.Drawings = None,
+    data_root: options.DataRoot = None,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    threads: options.Threads = 0,
+    force: options.Force = False,
+    seeds: options.Seeds = SEEDS,
+    fps: options.Fps = FPS,
+    out: options.OutMoving = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Show a canvas filling part by part beside the decoded image, as a moving picture.
+
+    Examples:
+
+        npdraw animate mnist --seeds 0-3
+        npdraw animate glyphs --image test:0 --fps 4 --out runs/one.apng
+    """
+    words = image or [f"seed:{number}" for number in resolve.seeds(seeds)]
+    folder = resolve.folder(model, preset, data)
+    model = resolve.artifact("model", model, folder)
+
+    from npdraw.datasets import default_root
+    from npdraw.stages.animate import animate as stage
+    from npdraw.stages.runtime import Runtime
+
+    result = stage(
+        model,
+        words=words,
+        root=data_root or default_root(),
+        fps=fps,
+        out=resolve.moving(out, model, folder, "animation"),
+        runtime=Runtime(device=device, precision=precision, threads=threads, force=force),
+    )
+    console.show("animate", result, as_json=as_json)

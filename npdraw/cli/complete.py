@@ -1,0 +1,56 @@
+"""`npdraw complete`."""
+
+from npdraw.cli import console, options, resolve
+
+SEEDS = "0-7"
+
+
+def complete(
+    model: options.ModelPath = None,
+    *,
+    data: options.FindData = None,
+    preset: options.FindPreset = None,
+    image: options.Drawing = None,
+    prefix: options.Prefix = None,
+    region: options.Region = None,
+    temperature: options.Temperature = options.TEMPERATURE,
+    data_root: options.DataRoot = None,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    threads: options.Threads = 0,
+    force: options.Force = False,
+    seeds: options.Seeds = SEEDS,
+    out: options.OutPicture = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Keep strokes of a drawing and let the prior draw the rest, several times.
+
+    Examples:
+
+        npdraw complete glyphs --image test:0 --region 0:14,0:28
+        npdraw complete mnist --image seed:3 --prefix 1 --seeds 0-3 --out runs/completed.png
+    """
+    numbers = resolve.seeds(seeds)
+    folder = resolve.folder(model, preset, data)
+    model = resolve.artifact("model", model, folder)
+    rectangle = resolve.region(region)
+
+    from npdraw.datasets import default_root
+    from npdraw.stages.complete import complete as stage
+    from npdraw.stages.edit import Region
+    from npdraw.stages.runtime import Runtime
+
+    result = stage(
+        model,
+        word=image,
+        prefix=prefix,
+        region=None if rectangle is None else Region(*rectangle),
+        seeds=numbers,
+        temperature=temperature,
+        root=data_root or default_root(),
+        out=out or folder / "completions.png",
+        runtime=Runtime(device=device, precision=precision, threads=threads, force=force),
+    )
+    told = {"given": len(result["given"]), "drawings": len(result["drawings"])}
+    shown = console.figures(told | {"out": result["out"]})
+    console.show("complete", result, as_json=as_json, lines=shown)

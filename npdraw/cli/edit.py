@@ -1,0 +1,57 @@
+"""`npdraw edit`."""
+
+from npdraw.cli import console, options, resolve
+
+
+def edit(
+    model: options.NamedModel,
+    drawing: options.Word,
+    *,
+    source: options.From = None,
+    region: options.Region = None,
+    remove: options.Remove = None,
+    move: options.Move = None,
+    replace: options.Replace = None,
+    add: options.Add = None,
+    data_root: options.DataRoot = None,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    threads: options.Threads = 0,
+    force: options.Force = False,
+    out: options.OutPicture = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Edit a drawing: parts of another one, or parts moved, removed, replaced and added.
+
+    Beside the picture of before and after, a file of its name in .json holds the edited drawing.
+
+    Examples:
+
+        npdraw edit mnist seed:3 --from seed:8 --region 0:16,0:28
+        npdraw edit mnist seed:3 --add 0:1 --out runs/with-a-dot.png
+    """
+    folder = resolve.folder(model, None)
+    path = resolve.artifact("model", model, folder)
+    rectangle = resolve.region(region)
+    moves, parts, more = (
+        resolve.pairs(flag, texts)
+        for flag, texts in (("--move", move), ("--replace", replace), ("--add", add))
+    )
+
+    from npdraw.datasets import default_root
+    from npdraw.stages.edit import Changes, Region
+    from npdraw.stages.edit import edit as stage
+    from npdraw.stages.runtime import Runtime
+
+    result = stage(
+        path,
+        word=drawing,
+        other=source,
+        region=None if rectangle is None else Region(*rectangle),
+        changes=Changes(remove or (), moves, parts, more),
+        root=data_root or default_root(),
+        out=out or folder / "edited.png",
+        runtime=Runtime(device=device, precision=precision, threads=threads, force=force),
+    )
+    told = {**result, "strokes": len(result["strokes"])}
+    console.show("edit", result, as_json=as_json, lines=console.figures(told))

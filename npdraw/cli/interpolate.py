@@ -1,0 +1,43 @@
+"""`npdraw interpolate`."""
+
+from npdraw.cli import console, options, resolve
+from npdraw.cli.animate import FPS
+
+
+def interpolate(
+    model: options.NamedModel,
+    drawing: options.Word,
+    other: options.Other,
+    *,
+    data_root: options.DataRoot = None,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    threads: options.Threads = 0,
+    force: options.Force = False,
+    fps: options.Fps = FPS,
+    out: options.OutMoving = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Turn one drawing into another, a step of the grid at a time, as a moving picture.
+
+    Examples:
+
+        npdraw interpolate mnist seed:0 seed:1
+        npdraw interpolate glyphs test:0 test:1 --fps 4 --out runs/morph.webp
+    """
+    folder = resolve.folder(model, None)
+    path = resolve.artifact("model", model, folder)
+
+    from npdraw.datasets import default_root
+    from npdraw.stages.animate import interpolate as stage
+    from npdraw.stages.runtime import Runtime
+
+    result = stage(
+        path,
+        words=(drawing, other),
+        root=data_root or default_root(),
+        fps=fps,
+        out=resolve.moving(out, path, folder, "interpolation"),
+        runtime=Runtime(device=device, precision=precision, threads=threads, force=force),
+    )
+    console.show("interpolate", result, as_json=as_json)

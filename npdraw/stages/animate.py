@@ -1,0 +1,68 @@
+"""Moving pictures: a drawing that fills part by part, one that becomes another."""
+
+from pathlib import Path
+from typing import Any
+
+from npdraw.errors import UsageError
+from npdraw.model.latents import Latents
+from npdraw.stages.drawing_model import DrawingModel, open_model
+from npdraw.stages.frames import moving, prefixes, transitions
+from npdraw.stages.pictures import MOVING, is_up_to_date, write_moving
+from npdraw.stages.runtime import Runtime
+from npdraw.stages.strokes import fingerprint
+from npdraw.stages.subjects import subject
+
+MOST = 16
+"""Drawings side by side."""
+
+FASTEST = 50
+"""Frames a second, at most: players show no more."""
+
+
+def animate(
+    model_path: Path, *, words: list[str], root: Path, fps: float, out: Path, runtime: Runtime
+) -> dict[str, Any]:
+    """Write how the canvas fills part by part, beside the decoded image, for each of `words`.
+
+    What a word may be, `subjects.subject` says. Returns the figures of `npdraw animate --json`.
+    """
+    if len(words) > MOST:
+        raise UsageError(f"{len(words)} drawings side by side; {MOST} are the most")
+    model = open_model(model_path, runtime)
+    subjects = [subject(word, model, root) for word in words]
+    return _write("animate", model, [prefixes(s.drawing) for s in subjects], fps, out)
+
+
+def interpolate(
+    model_path: Path, *, words: tuple[str, str], root: Path, fps: float, out: Path, runtime: Runtime
+) -> dict[str, Any]:
+    """Write the way from one drawing to another, a step of the grid at a time."""
+    model = open_model(model_path, runtime)
+    one, other = (subject(word, model, root).drawing for word in words)
+    return _write("interpolate", model, [transitions(one, other)], fps, out)
+
+
+def _write(
+    command: str, model: DrawingModel, ways: list[tuple[Latents, list[int]]], fps: float, out: Path
+) -> dict[str, Any]:
+    if not 0 < fps <= FASTEST:
+        raise UsageError(f"--fps {fps}, not above 0 and up to {FASTEST}")
+    settings = {
+        "shows": command,
+        "model": model.header.digest,
+        "drawings": [fingerprint(z) for z, _ in ways],
+        "fps": fps,
+        "precision": model.runtime.chosen(model.device),
+    }
+    strokes = [len(steps) for _, steps in ways]
+    found = {"drawings": len(ways), "steps": strokes, "frames": 1 + max(strokes), "out": str(out)}
+    colour = model.config.parse.channels == 3
+    if colour and out.suffix.lower() == ".gif":
+        raise UsageError(
+            f"{out}: a GIF has too few colours", hint="Name an .apng or a .webp with --out."
+        )
+    if is_up_to_date(out, settings, suffixes=MOVING, force=model.runtime.force):
+        return found | {"up_to_date": True}
+    frames, outlines = moving(model, ways)
+    write_moving(out, frames, outlines, settings, round(1000 / fps))
+    return found

@@ -1,0 +1,84 @@
+"""Completion: given strokes are kept, the rest is drawn anew, several times."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from npdraw.errors import UsageError
+from npdraw.model.latents import Latents, blank
+from npdraw.stages.drawing_model import DrawingModel, open_model
+from npdraw.stages.edit import Region, cells_in
+from npdraw.stages.frames import rendered, still
+from npdraw.stages.pictures import is_up_to_date, write_still
+from npdraw.stages.runtime import Runtime
+from npdraw.stages.strokes import fingerprint, strokes_of
+from npdraw.stages.subjects import subject
+
+
+def complete(
+    model_path: Path,
+    *,
+    word: str | None,
+    prefix: int | None,
+    region: Region | None,
+    seeds: list[int],
+    temperature: float,
+    root: Path,
+    out: Path,
+    runtime: Runtime,
+) -> dict[str, Any]:
+    """Draw the rest of a drawing for each seed; write what was given and all completions.
+
+    Of `word` (see `subjects.subject`) is given: with `prefix` its first strokes and that nothing
+    else is painted before the last of them; with `region` what is in there, blank cells too; with
+    neither all its strokes, and any other cell may be painted. Without `word` nothing is given.
+    The picture has pairs of canvas and decoded image, the first of what was given.
+    """
+    model = open_model(model_path, runtime)
+    given = blank(1, model.layout.steps) if word is None else subject(word, model, root).drawing
+    if word is None and (prefix is not None or region is not None):
+        raise UsageError("nothing is named that --prefix or --region could be of")
+    fixed = _fixed(given, word is not None, prefix, region, model)
+    drawn = [model.complete(given, fixed, 1, seed, temperature=temperature) for seed in seeds]
+    kept = Latents(given.whether & fixed, given.where, given.what).canonical()
+    shown = [kept, *drawn] if fixed.any() else drawn
+    settings = {
+        "shows": "complete",
+        "model": model.header.digest,
+        "drawings": [fingerprint(z) for z in shown],
+        "precision": runtime.chosen(model.device),
+    }
+    result = {
+        "given": strokes_of(kept, model.layout),
+        "drawings": [
+            {"seed": s, "strokes": strokes_of(z, model.layout)}
+            for s, z in zip(seeds, drawn, strict=True)
+        ],
+        "out": str(out),
+    }
+    if is_up_to_date(out, settings, force=runtime.force):
+        return result | {"up_to_date": True}
+    pairs = [rendered(model, z) for z in shown]
+    write_still(
+        out, still([torch.cat([pair[row] for pair in pairs]) for row in range(2)]), settings
+    )
+    return result
+
+
+def _fixed(
+    given: Latents, named: bool, prefix: int | None, region: Region | None, model: DrawingModel
+) -> torch.Tensor:
+    """Return which cells are given, bool [T]."""
+    steps = model.layout.steps
+    if prefix is not None and region is not None:
+        raise UsageError("--prefix and --region cannot both say what is given")
+    if region is not None:
+        return cells_in(region, model)
+    if prefix is None:
+        return given.whether[0] & named
+    strokes = given.whether[0].nonzero().flatten().tolist()
+    if not 0 <= prefix <= len(strokes):
+        raise UsageError(f"--prefix {prefix}, but the drawing has {len(strokes)} strokes")
+    end = 0 if prefix == 0 else steps if prefix == len(strokes) else strokes[prefix - 1] + 1
+    return torch.arange(steps) < end

@@ -1,0 +1,54 @@
+"""Images beside what the model makes of them: parse, posterior canvas, decoded image."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from npdraw.model.latents import concatenate
+from npdraw.stages.drawing_model import open_model
+from npdraw.stages.frames import rendered, still
+from npdraw.stages.pictures import is_up_to_date, write_still
+from npdraw.stages.runtime import Runtime
+from npdraw.stages.sheet import to_uint8
+from npdraw.stages.strokes import fingerprint
+from npdraw.stages.subjects import with_image
+
+
+def reconstruct(
+    model_path: Path, *, words: list[str], root: Path, samples: int, out: Path, runtime: Runtime
+) -> dict[str, Any]:
+    """Write a picture with a row for each image, and return its figures.
+
+    A row shows the image, the canvas of the parse, the canvas of the likeliest drawing of the
+    posterior, and the image that is decoded from that one. `figures` has for each image the bound
+    on its NLL with `samples` samples in nats, and of parse and posterior the canvas error and the
+    number of parts.
+
+    Raises:
+        UsageError, DataError: see `subjects.with_image`.
+    """
+    model = open_model(model_path, runtime)
+    found = [with_image(word, model, root) for word in words]
+    images = torch.cat([image for _, image in found])
+    parse, posterior = model.parse(images), concatenate([s.drawing for s, _ in found])
+    nll = model.nll(images, samples)
+    small = model.layout.shrink(images)
+    figures = [{"image": word, "nll": float(bound)} for word, bound in zip(words, nll, strict=True)]
+    for name, z in (("parse", parse), ("posterior", posterior)):
+        errors = (model.paint(z)[:, :-1] - small).square().flatten(1).mean(1)
+        for row, error, parts in zip(figures, errors, z.whether.sum(1), strict=True):
+            row |= {f"{name}_canvas_mse": float(error), f"{name}_parts": int(parts)}
+    result = {"images": len(words), "samples": samples, "figures": figures, "out": str(out)}
+    settings = {
+        "shows": "reconstruct",
+        "model": model.header.digest,
+        "drawings": [fingerprint(parse), fingerprint(posterior)],
+        "precision": runtime.chosen(model.device),
+    }
+    if is_up_to_date(out, settings, force=runtime.force):
+        return result | {"up_to_date": True}
+    (parsed, _), (canvases, decoded) = rendered(model, parse), rendered(model, posterior)
+    columns = (to_uint8(images), parsed, canvases, decoded)
+    write_still(out, still([torch.stack(row) for row in zip(*columns, strict=True)]), settings)
+    return result
