@@ -23,8 +23,8 @@ from npdraw.files import disk_error, exclusive, sweep_temporaries, write_atomic
 SILENCE = 30.0
 """Seconds without a byte after which a server is given up."""
 
-MOST = 64 << 20
-"""Bytes; no published file has more, packed or unpacked, unless it is said to."""
+MOST = 256 << 20
+"""Bytes; no published file has more, packed or unpacked: the largest archive has 170 MB."""
 
 LOCK = ".npdraw.lock"
 
@@ -59,10 +59,8 @@ def sweep(path: Path) -> None:
         _remove(temporary)
 
 
-def fetch(url: str, path: Path, algorithm: str, checksum: str, most: int = MOST) -> None:
+def fetch(url: str, path: Path, algorithm: str, checksum: str) -> None:
     """Write what lies at `url` to `path` if it has this checksum; otherwise leave all as it is.
-
-    At most `most` bytes are taken.
 
     Raises:
         DataError: the server cannot be reached, refuses, falls silent or sends something else.
@@ -83,8 +81,8 @@ def fetch(url: str, path: Path, algorithm: str, checksum: str, most: int = MOST)
                 stated = response.headers["Content-Length"]
                 while chunk := response.read(_CHUNK):
                     size += len(chunk)
-                    if size > most:
-                        raise failed(f"it has more than {most:,} bytes")
+                    if size > MOST:
+                        raise failed(f"it has more than {MOST:,} bytes")
                     found.update(chunk)
                     yield chunk
         except (OSError, HTTPException, ValueError) as error:  # values: where it is redirected to

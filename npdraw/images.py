@@ -126,6 +126,8 @@ def folder_has_colour(folder: Path) -> bool:
 
 def npz_has_colour(path: Path) -> bool:
     """Return whether the array `train` of a file is in colour; False if there is none."""
+    if not path.is_file():  # a pipe would be waited for
+        return False
     with suppress(Exception), zipfile.ZipFile(path) as archive, archive.open("train.npy") as file:
         return len(_read_header(file)[0]) == 4
     return False

@@ -125,7 +125,6 @@ def download(name: str, root: Path) -> None:
                 archive,
                 CIFAR_ARCHIVE.algorithm,
                 CIFAR_ARCHIVE.checksum,
-                most=4 * downloads.MOST,
             )
         with tarfile.open(archive) as opened:
             for file in files:

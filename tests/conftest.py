@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,13 @@ from npdraw.stages.loading import new_model, weights_of
 
 WriteModel = Callable[[Path, str], None]
 TinySettings = Callable[..., str]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def signals_heard() -> None:
+    """Hear signals as on a terminal; in the background INT, under nohup HUP would be ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

@@ -26,6 +26,9 @@ class Coin(torch.nn.Module):
         super().__init__()
         self.e = e
 
+    def in_unit(self, values):
+        return values.float()
+
     def factors(self, images, paint):
         logit = math.log(paint / (1 - paint))
         return Factors(
@@ -55,7 +58,7 @@ def nll(monkeypatch):
 
     def run(e, estimator, samples, images=16):
         header = SimpleNamespace(digest="coin")
-        parse = SimpleNamespace(image_size=1, channels=1)
+        parse = SimpleNamespace(image_size=1, channels=1, binarize=True)
         read = (Coin(e), SimpleNamespace(parse=parse), SimpleNamespace(header=header))
         ones = torch.ones(images, 1, 1, 1, dtype=torch.uint8)
         monkeypatch.setattr(stage, "read_model", lambda path: read)

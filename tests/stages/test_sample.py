@@ -215,7 +215,7 @@ def test_a_picture_of_somebody_else_is_left_alone(stages: Any, made: Any, tmp_pa
     foreign = out.read_bytes()
     for content in (foreign, b"not a picture", b""):
         out.write_bytes(content)
-        with pytest.raises(UsageError, match="not a sheet of npdraw") as caught:
+        with pytest.raises(UsageError, match="not a picture of npdraw") as caught:
             stages.sample(made.model, out, grid=True)
         assert caught.value.exit_code == 2
         assert "--force" in caught.value.hint
