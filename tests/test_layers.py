@@ -153,7 +153,7 @@ def test_heavy_imports_are_found_unless_they_are_for_types_or_later() -> None:
 
 COMMANDS = ["parse", "train-prior", "train-decoder", "eval-nll", "sample", "run"]
 COMMANDS += ["animate", "reconstruct", "complete", "edit", "decode", "interpolate"]
-COMMANDS += ["export", "info", "data"]
+COMMANDS += ["report", "export", "info", "data"]
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ from npdraw.cli.interpolate import interpolate
 from npdraw.cli.options import plain
 from npdraw.cli.parse import parse
 from npdraw.cli.reconstruct import reconstruct
+from npdraw.cli.report import report
 from npdraw.cli.run import run
 from npdraw.cli.sample import sample
 from npdraw.cli.train_decoder import train_decoder
@@ -83,6 +84,7 @@ for _command in (animate, reconstruct, complete, edit, decode, interpolate):
     _named = app.command(_command.__name__, help=_help(_command), rich_help_panel=DRAWINGS)
     _named(_command)
 app.command("run", help=_help(run), rich_help_panel=OTHER)(run)
+app.command("report", help=_help(report), rich_help_panel=OTHER)(report)
 app.command("export", help=_help(export), rich_help_panel=OTHER)(export)
 app.command("info", help=_help(info), rich_help_panel=OTHER)(info)
 

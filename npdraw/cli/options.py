@@ -112,6 +112,14 @@ ArtifactPath = Annotated[
         "ARTIFACT", "any artifact of npdraw, or the name of a shipped model", callback=resolve.model
     ),
 ]
+Runs = Annotated[
+    list[Path] | None,
+    _argument(
+        "RUN...",
+        "folders of npdraw run, models, or names of shipped models",
+        default="runs/PRESET",
+    ),
+]
 _WORD = "a picture, a drawing (.json), seed:N for a sample, or test:N for a test image"
 Word = Annotated[str, _argument("DRAWING", _WORD)]
 Other = Annotated[str, _argument("OTHER", f"the drawing to end with: {_WORD}")]
@@ -261,6 +269,10 @@ Grid = Annotated[bool, _option("--grid", OUTPUT, "one PNG sheet instead of a PNG
 Canvas = Annotated[bool, _option("--canvas", OUTPUT, "show the canvas beside each image")]
 OutPicture = Annotated[
     Path | None, _out("PNG to write", "named after the command, beside MODEL or in runs/NAME")
+]
+OutPage = Annotated[
+    Path | None,
+    _out("HTML file to write", "report.html in the first RUN, beside that model, or in runs/NAME"),
 ]
 OutMoving = Annotated[
     Path | None,

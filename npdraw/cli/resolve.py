@@ -129,6 +129,28 @@ def folder(
     return RUNS / name if name else given.parent
 
 
+def runs(given: Sequence[Path] | None, preset_name: str | None, data: str | None) -> list[Path]:
+    """Return the runs to report on: those given, else `runs/<preset>/`.
+
+    A folder is that folder, whatever else has its name; see `shipped.find` for others.
+
+    Raises:
+        UsageError: runs are given together with a flag that only says where to look.
+        ArtifactError: a name is that of no run, model or shipped model.
+    """
+    if not given:
+        return [folder(None, preset_name, data)]
+    folder(given[0], preset_name, data)
+    from npdraw.stages.shipped import find
+
+    return [path if path.is_dir() else find(path) for path in given]
+
+
+def run_folder(run: Path) -> Path:
+    """Return the folder for what is made of a run: its own, or see `folder` for a model."""
+    return run if run.is_dir() else folder(run, None)
+
+
 def region(text: str | None) -> tuple[int, int, int, int] | None:
     """Read `--region`: TOP:BOTTOM,LEFT:RIGHT, as those four numbers."""
     if text is None:

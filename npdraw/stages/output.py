@@ -38,19 +38,20 @@ class Identity:
 
     def differences(self, header: Header) -> list[str]:
         """Name the settings in which an artifact's header differs, with both values."""
-        mine = _flatten({"seed": self.seed, "inputs": self.inputs, "dataset": self.dataset})
-        mine |= _flatten(self.config)
-        other = _flatten({"seed": header.seed, "inputs": header.inputs, "dataset": header.dataset})
-        other |= _flatten(header.config)
+        mine = flatten({"seed": self.seed, "inputs": self.inputs, "dataset": self.dataset})
+        mine |= flatten(self.config)
+        other = flatten({"seed": header.seed, "inputs": header.inputs, "dataset": header.dataset})
+        other |= flatten(header.config)
         names = sorted(name for name in mine | other if mine.get(name) != other.get(name))
         return [f"{name} {_short(other.get(name))}, now {_short(mine.get(name))}" for name in names]
 
 
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return groups of values as one, with a point between the names: `parse.parts`."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{key}.")
+            flat |= flatten(value, f"{prefix}{key}.")
         else:
             flat[prefix + key] = list(value) if isinstance(value, tuple) else value
     return flat

@@ -13,7 +13,7 @@ from npdraw.cli import app, execute
 ORDER = (
     *("parse", "train-prior", "train-decoder", "eval-nll", "sample", "run", ""),
     *("animate", "reconstruct", "complete", "edit", "decode", "interpolate"),
-    *("export", "info", "data", "data ls", "data download", "data doctor"),
+    *("report", "export", "info", "data", "data ls", "data download", "data doctor"),
 )
 
 

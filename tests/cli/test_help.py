@@ -50,7 +50,7 @@ def test_every_command_of_the_design_is_there() -> None:
     assert set(PAGES) == {
         *("", "parse", "train-prior", "train-decoder", "eval-nll", "sample", "run"),
         *("animate", "reconstruct", "complete", "edit", "decode", "interpolate"),
-        *("export", "info"),
+        *("report", "export", "info"),
         *("data", "data ls", "data download", "data doctor"),
     }
 

@@ -1,0 +1,126 @@
+"use strict";
+// Steps through drawings: the page has each as its strokes and two mosaics of frames.
+(() => {
+  const data = document.getElementById("drawings");
+  if (!data) return;
+  const drawings = JSON.parse(data.textContent);
+  const [painted, decoded, mark, told, time, stepper] = [
+    "painted", "decoded", "mark", "told", "time", "stepper",
+  ].map((name) => document.getElementById(name));
+  const faces = [...document.querySelectorAll(".faces button")];
+  const play = document.querySelector('[data-go="play"]');
+  const PACE = 350; // milliseconds from one stroke to the next
+  const SHARP = 8; // device pixels for each of a small picture
+  let shown = null, timer = 0;
+
+  const loaded = (mosaic) => new Promise((resolve, reject) => {
+    const picture = new Image();
+    picture.onload = () => resolve(picture);
+    picture.onerror = reject;
+    picture.src = mosaic.src;
+  });
+
+  function draw(canvas, mosaic, picture, count) {
+    const { columns, width, height } = mosaic, tile = mosaic.at[count];
+    canvas.width = width * SHARP;
+    canvas.height = height * SHARP;
+    const brush = canvas.getContext("2d");
+    brush.imageSmoothingEnabled = false;
+    brush.drawImage(picture, (tile % columns) * width, Math.floor(tile / columns) * height,
+      width, height, 0, 0, canvas.width, canvas.height);
+  }
+
+  // A part may reach over the edge of the canvas.
+  const within = (value, most) => Math.min(Math.max(value, 0), most);
+
+  function outline(stroke, { canvas: [height, width], part_size: side }) {
+    mark.hidden = !stroke;
+    if (!stroke) return;
+    const top = within(stroke.row, height), bottom = within(stroke.row + side, height);
+    const left = within(stroke.column, width), right = within(stroke.column + side, width);
+    Object.assign(mark.style, {
+      top: `${100 * top / height}%`, height: `${100 * (bottom - top) / height}%`,
+      left: `${100 * left / width}%`, width: `${100 * (right - left) / width}%`,
+    });
+  }
+
+  function show(count) {
+    const { entry, pictures } = shown, { strokes } = entry.drawing;
+    count = within(count, strokes.length);
+    time.value = count;
+    draw(painted, entry.canvas, pictures[0], count);
+    draw(decoded, entry.image, pictures[1], count);
+    const stroke = strokes[count - 1];
+    outline(stroke, entry.drawing);
+    const where = stroke
+      ? `part ${stroke.part} at row ${stroke.row}, column ${stroke.column}` : "the empty canvas";
+    const text = `Stroke ${count} of ${strokes.length}: ${where}`;
+    told.textContent = text;
+    time.setAttribute("aria-valuetext", text);
+    painted.setAttribute("aria-label", `Canvas of ${entry.label} after ${count} strokes`);
+    decoded.setAttribute("aria-label", `Image decoded after ${count} strokes`);
+    stepper.dataset.count = count;
+  }
+
+  const now = () => Number(time.value);
+  const end = () => shown.entry.drawing.strokes.length;
+
+  function pause() {
+    clearInterval(timer);
+    timer = 0;
+    play.textContent = "Play";
+  }
+
+  function toggle() {
+    if (timer) return pause();
+    if (now() === end()) show(0);
+    play.textContent = "Pause";
+    timer = setInterval(() => {
+      show(now() + 1);
+      if (now() === end()) pause();
+    }, PACE);
+  }
+
+  const moves = {
+    first: () => 0, back: () => now() - 1, on: () => now() + 1, last: () => end(),
+  };
+
+  function go(name) {
+    if (!shown) return;
+    if (name === "play") return toggle();
+    pause();
+    show(moves[name]());
+  }
+
+  async function choose(number) {
+    pause();
+    const entry = drawings[number];
+    faces.forEach((face, n) => face.setAttribute("aria-pressed", String(n === number)));
+    const pictures = await Promise.all([loaded(entry.canvas), loaded(entry.image)]);
+    shown = { entry, pictures };
+    time.max = entry.drawing.strokes.length;
+    show(entry.drawing.strokes.length);
+    stepper.dataset.drawing = number;
+  }
+
+  const keys = {
+    ArrowLeft: "back", ArrowDown: "back", ArrowRight: "on", ArrowUp: "on",
+    Home: "first", End: "last", " ": "play",
+  };
+  stepper.addEventListener("keydown", (event) => {
+    const name = keys[event.key];
+    if (!name || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (name === "play" && event.target.tagName === "BUTTON") return; // it presses the button
+    event.preventDefault();
+    go(name);
+  });
+  document.querySelectorAll("[data-go]").forEach((button) => {
+    button.addEventListener("click", () => go(button.dataset.go));
+  });
+  time.addEventListener("input", () => {
+    pause();
+    show(now());
+  });
+  faces.forEach((face, number) => face.addEventListener("click", () => choose(number)));
+  choose(0);
+})();
