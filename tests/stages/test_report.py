@@ -309,7 +309,7 @@ def test_names_and_values_are_escaped(
     (run / "model.safetensors.run/config.json").write_text(
         json.dumps({"decoder": {ODD: ODD, "steps": [ODD, [ODD]]}, ODD: ODD, "source": "/secret"})
     )
-    more = {"label", "h3", "thead", "tfoot"}  # of several runs, and of missing pieces
+    more = {"label", "h3", "h4", "thead", "tfoot"}  # of several runs, and of missing pieces
     plain = Page(written(other, name="plain.html").content)
     for page in (written(run), written(run, other)):
         text = page.content.decode()
