@@ -200,13 +200,15 @@ def _as_published(facts: Facts, split: str, native: Pixels) -> bool:
     return known is None or digest(native[:, None]) == known
 
 
-def read_picture(path: Path, image_size: int, channels: int) -> Pixels:
+def read_picture(source: Path | bytes, image_size: int, channels: int) -> Pixels:
     """Read one picture as `load` reads those of a folder: uint8 [C, image_size, image_size].
+
+    `source` is its file, or what is in it.
 
     Raises:
         DataError: there is none, or it cannot be read.
     """
-    return pictures.read_picture(path, image_size, channels)
+    return pictures.read_picture(source, image_size, channels)
 
 
 def download(name: str, root: Path) -> None:

@@ -8,13 +8,14 @@ import warnings
 import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from npdraw.errors import DataError
 
@@ -101,16 +102,23 @@ def read_folder(
     return np.stack(pictures)[test if split == "test" else ~test], tuple(notes)
 
 
-def read_picture(path: Path, image_size: int, channels: int) -> Pixels:
-    """Read one picture: uint8 [C, image_size, image_size]; `DataError` if it cannot be read."""
+def read_picture(source: Path | bytes, image_size: int, channels: int) -> Pixels:
+    """Read one picture from a file or from its bytes: uint8 [C, image_size, image_size].
+
+    Raises:
+        DataError: there is none, or it cannot be read.
+    """
+    name = "the picture" if isinstance(source, bytes) else str(source)
     try:
-        return _fit(_read_picture(path), image_size, channels)
+        return _fit(_read_picture(source), image_size, channels)
     except FileNotFoundError as error:
-        raise DataError(f"there is no picture {path}") from error
+        raise DataError(f"there is no picture {name}") from error
     except MemoryError:
         raise
+    except UnidentifiedImageError as error:  # names the object that held the bytes
+        raise DataError(f"cannot read {name}: it is none of {', '.join(_FORMATS)}") from error
     except Exception as error:  # Pillow's readers raise almost anything for a damaged file
-        raise DataError(f"cannot read {path}: {error}") from error
+        raise DataError(f"cannot read {name}: {error}") from error
 
 
 def folder_has_colour(folder: Path) -> bool:
@@ -152,18 +160,20 @@ def _walk(folder: Path) -> Iterator[Path]:
             yield at
 
 
-def _read_picture(path: Path) -> Image.Image:
+def _read_picture(source: Path | bytes) -> Image.Image:
     """Return the first frame upright, with 8 bits a channel and without transparency."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+        if isinstance(source, Path) and not stat.S_ISREG(source.stat().st_mode):
+            # A pipe would be waited for.
             raise ValueError("it is no regular file, or a folder that cannot be listed")
-        with Image.open(path, formats=_FORMATS) as picture:
+        file = BytesIO(source) if isinstance(source, bytes) else source
+        with Image.open(file, formats=_FORMATS) as picture:
             most = (Image.MAX_IMAGE_PIXELS or 0) // 2  # it is decoded in several copies
             if picture.format == "WEBP" and picture.width * picture.height > most:
                 raise ValueError(f"it has more than {most:,} pixels, the most of WebP")
-            if picture.format in ("JPEG", "MPO") and _scans(path) > _MOST_SCANS:
+            if picture.format in ("JPEG", "MPO") and _scans(source) > _MOST_SCANS:
                 raise ValueError(f"it is built up in more than {_MOST_SCANS} steps")
             ImageOps.exif_transpose(picture, in_place=True)
             picture.load()
@@ -180,13 +190,16 @@ def _read_picture(path: Path) -> Image.Image:
         return picture if picture.mode == "L" else picture.convert("RGB")
 
 
-def _scans(path: Path) -> int:
+def _scans(source: Path | bytes) -> int:
     """Return how often a JPEG goes over its pixels, beyond once for every 8 KiB.
 
     The mark of it is there by chance too, in what cameras append: once in 64 KiB.
     """
-    with path.open("rb") as file:
-        content = file.read(_MOST_READ)
+    if isinstance(source, bytes):
+        content = source
+    else:
+        with source.open("rb") as file:
+            content = file.read(_MOST_READ)
     return content.count(b"\xff\xda") - (len(content) >> 13)
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from npdraw import images
 from npdraw.errors import DataError
-from npdraw.images import fit, read_folder, read_npz
+from npdraw.images import fit, read_folder, read_npz, read_picture
 
 GREY = {"image_size": 8, "channels": 1, "strict": False}
 
@@ -413,3 +413,21 @@ def test_many_arrays_are_not_all_named(tmp_path):
     path = pack(tmp_path / "x.npz", *[(f"{n:03}.npy", GOOD) for n in range(200)])
     with pytest.raises(DataError, match=r"'006', '007', '\.\.\.'\], not train"):
         read_npz(path, "train")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF"])
+def test_a_picture_is_read_from_its_file_or_its_bytes_alike(tmp_path, kind):
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    path = tmp_path / "x"
+    Image.fromarray(pixels).save(path, kind)
+    for channels in (1, 3):
+        read = read_picture(path, 8, channels)
+        assert read.shape == (channels, 8, 8)
+        assert len(np.unique(read)) > 8
+        assert np.array_equal(read, read_picture(path.read_bytes(), 8, channels))
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"\x89PNG\r\n\x1a\n" + bytes(40)])
+def test_bytes_that_are_no_picture_are_refused(content):
+    with pytest.raises(DataError, match=r"cannot read the picture: [^<>]*$"):
+        read_picture(content, 8, 1)

@@ -47,9 +47,20 @@ def subject(word: str, model: DrawingModel, root: Path) -> Subject:
         drawing = read_drawing(Path(word), model.network.bank, model.layout)
         return Subject(word, None, drawing)
     else:
-        settings = model.config.parse
-        pixels = read_picture(Path(word), settings.image_size, settings.channels)
-        image = model.observe(torch.tensor(pixels)[None])
+        return pictured(Path(word), model)
+    return Subject(word, image, model.encode(image))
+
+
+def pictured(source: Path | bytes, model: DrawingModel) -> Subject:
+    """Return the subject that a picture is, given by its file or by what is in it.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    settings = model.config.parse
+    pixels = read_picture(source, settings.image_size, settings.channels)
+    image = model.observe(torch.tensor(pixels)[None])
+    word = "a picture" if isinstance(source, bytes) else str(source)
     return Subject(word, image, model.encode(image))
 
 
