@@ -46,6 +46,7 @@ LIGHT += [
 ]
 LIGHT += [PACKAGE / "stages" / "__init__.py", PACKAGE / "stages" / "group.py"]
 LIGHT += [PACKAGE / "stages" / "lock.py", PACKAGE / "stages" / "shipped.py"]
+LIGHT += [PACKAGE / "stages" / "studio" / "__init__.py"]
 
 
 def layer(path: Path) -> str:
@@ -152,7 +153,7 @@ def test_heavy_imports_are_found_unless_they_are_for_types_or_later() -> None:
 
 
 COMMANDS = ["parse", "train-prior", "train-decoder", "eval-nll", "sample", "run"]
-COMMANDS += ["animate", "reconstruct", "complete", "edit", "decode", "interpolate"]
+COMMANDS += ["animate", "reconstruct", "complete", "edit", "decode", "interpolate", "studio"]
 COMMANDS += ["report", "export", "info", "data"]
 
 

@@ -33,6 +33,7 @@ from npdraw.cli.reconstruct import reconstruct
 from npdraw.cli.report import report
 from npdraw.cli.run import run
 from npdraw.cli.sample import sample
+from npdraw.cli.studio import studio
 from npdraw.cli.train_decoder import train_decoder
 from npdraw.cli.train_prior import train_prior
 from npdraw.errors import STOPPING, Terminated
@@ -80,7 +81,7 @@ app.command("train-prior", help=_help(train_prior), rich_help_panel=PIPELINE)(tr
 app.command("train-decoder", help=_help(train_decoder), rich_help_panel=PIPELINE)(train_decoder)
 app.command("eval-nll", help=_help(eval_nll), rich_help_panel=PIPELINE)(eval_nll)
 app.command("sample", help=_help(sample), rich_help_panel=PIPELINE)(sample)
-for _command in (animate, reconstruct, complete, edit, decode, interpolate):
+for _command in (animate, reconstruct, complete, edit, decode, interpolate, studio):
     _named = app.command(_command.__name__, help=_help(_command), rich_help_panel=DRAWINGS)
     _named(_command)
 app.command("run", help=_help(run), rich_help_panel=OTHER)(run)

@@ -238,6 +238,12 @@ Precision = Annotated[
 Threads = Annotated[
     int, _option("--threads", RUN, "CPU threads; 0: as many as torch chooses", min=0, max=256)
 ]
+Port = Annotated[
+    int, _option("--port", RUN, "port on 127.0.0.1; 0: one that is free", min=0, max=65535)
+]
+NoBrowser = Annotated[
+    bool, _option("--no-browser", RUN, "only print the URL; otherwise it is opened on a screen")
+]
 Force = Annotated[bool, _option("--force", RUN, "start afresh, over what is there")]
 DryRun = Annotated[bool, _option("--dry-run", RUN, "print settings and estimates, write nothing")]
 Verify = Annotated[bool, _option("--verify", RUN, "read all of it and check the digest")]

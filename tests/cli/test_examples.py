@@ -17,11 +17,23 @@ ORDER = (
 )
 
 
+ENDLESS = ("studio",)
+"""Commands that serve until Ctrl-C: tests/stages/test_studio.py starts and stops them."""
+
+
 def examples(page: str) -> list[str]:
     command: Any = typer.main.get_command(app)
     for word in page.split():
         command = command.commands[word]
     return [line.strip() for line in command.help.splitlines() if line.startswith("    npdraw ")]
+
+
+def test_every_page_is_run_or_endless() -> None:
+    command: Any = typer.main.get_command(app)
+    found = {""}
+    for name, page in command.commands.items():
+        found |= {name, *(f"{name} {below}" for below in getattr(page, "commands", ()))}
+    assert found == {*ORDER, *ENDLESS}
 
 
 def test_the_examples_of_every_page_work(

@@ -49,7 +49,7 @@ def examples(text: str) -> list[str]:
 def test_every_command_of_the_design_is_there() -> None:
     assert set(PAGES) == {
         *("", "parse", "train-prior", "train-decoder", "eval-nll", "sample", "run"),
-        *("animate", "reconstruct", "complete", "edit", "decode", "interpolate"),
+        *("animate", "reconstruct", "complete", "edit", "decode", "interpolate", "studio"),
         *("report", "export", "info"),
         *("data", "data ls", "data download", "data doctor"),
     }

@@ -1,0 +1,52 @@
+"""`npdraw studio`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from npdraw.cli import console, options, progress, resolve
+
+
+def studio(
+    model: options.NamedModel,
+    *,
+    data_root: options.DataRoot = None,
+    port: options.Port = 0,
+    no_browser: options.NoBrowser = False,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    threads: options.Threads = 0,
+    quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Open a page to draw with a model: move its parts and see the image follow.
+
+    It is served on 127.0.0.1 only, until Ctrl-C. The URL holds a secret: who has it may draw too.
+
+    Examples:
+
+        npdraw studio omniglot
+        npdraw studio runs/glyphs/model.safetensors --port 8080 --no-browser
+    """
+    from npdraw.stages.studio import require_extra
+
+    require_extra()
+    path = resolve.artifact("model", model, resolve.folder(model, None))
+
+    from npdraw.datasets import default_root
+    from npdraw.stages.runtime import Runtime
+    from npdraw.stages.studio.server import studio as stage
+
+    with progress.told(quiet=quiet) as reporter:
+
+        def ready(result: Mapping[str, Any]) -> None:
+            console.show("studio", result, as_json=as_json, lines=[result["url"]])
+            reporter.note("Ctrl-C ends the studio.")
+
+        stage(
+            path,
+            port=port,
+            browser=not no_browser,
+            root=data_root or default_root(),
+            runtime=Runtime(device=device, precision=precision, threads=threads),
+            ready=ready,
+        )

@@ -1,0 +1,127 @@
+"""Who may speak with the studio: its own page alone.
+
+Other pages in the same browser can send requests to 127.0.0.1 too, and a name of theirs can be made
+to lead there (DNS rebinding). So Host and Origin must be the studio's own, and every path begins
+with a random token that only the URL on the terminal tells. Bodies are small, and read before
+anything is made of them.
+"""
+
+import hmac
+import json
+from collections.abc import Sequence
+
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+HOST = "127.0.0.1"
+
+MOST_BYTES = 1 << 20
+"""Of the body of a request."""
+
+_MOST_DRAINED = 16 << 20
+"""Bytes read of a body that is refused: who still sends would not hear why."""
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "same-origin",  # the token is in the address
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+}
+"""Of every response: the page loads nothing from elsewhere, and nobody else shows it."""
+
+
+class RefusalError(Exception):
+    """A request that is not answered, with its status."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Guard:
+    """Passes on to `app` the requests to /TOKEN/... at 127.0.0.1:`port`, with the whole body."""
+
+    def __init__(self, app: ASGIApp, token: str, port: int) -> None:
+        self.app, self.token, self.host = app, token, f"{HOST}:{port}"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, by a refusal or as `app` does."""
+        assert scope["type"] == "http"  # the server is told to speak nothing else
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *_RAW_HEADERS]
+            await send(message)
+
+        headers = Headers(scope=scope)
+        try:
+            self._check(headers, scope["path"])
+            body = await _read(headers, receive)
+        except RefusalError as refusal:
+            await _drain(headers, receive)
+            await refused(refusal.status, str(refusal))(scope, receive, send_guarded)
+            return
+        unread: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def receive_whole() -> Message:
+            return unread.pop() if unread else await receive()
+
+        await self.app(scope, receive_whole, send_guarded)
+
+    def _check(self, headers: Headers, path: str) -> None:
+        if headers.get("host") != self.host:
+            raise RefusalError(403, f"the studio is at {self.host} only")
+        origin = headers.get("origin")  # not sent with what a person opens, nor by other programs
+        if origin is not None and origin != f"http://{self.host}":
+            raise RefusalError(403, "the request comes from another page")
+        given = path.split("/")[1] if path.startswith("/") else ""
+        if not hmac.compare_digest(given.encode(), self.token.encode()):
+            raise RefusalError(403, "the address lacks the studio's token")
+
+
+def refused(
+    status: int, message: str, *, code: str = "refused", hint: str = "", allow: Sequence[str] = ()
+) -> Response:
+    """Return the response of an error, as JSON like that of the command line."""
+    told = {"ok": False, "error": {"code": code, "message": message, "hint": hint}}
+    more = {"Allow": ", ".join(allow)} if allow else None
+    return Response(json.dumps(told), status, headers=more, media_type="application/json")
+
+
+async def _read(headers: Headers, receive: Receive) -> bytes:
+    """Return the body of a request."""
+    too_large = RefusalError(413, f"the request has more than {MOST_BYTES:,} bytes")
+    if _length(headers) > MOST_BYTES:
+        raise too_large
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        if len(body) > MOST_BYTES:
+            raise too_large
+        more = message.get("more_body", False)
+    return body
+
+
+async def _drain(headers: Headers, receive: Receive) -> None:
+    """Read what is still to come of a body, if it is not very much."""
+    left = _MOST_DRAINED if _length(headers) <= _MOST_DRAINED else 0
+    while left > 0:
+        message = await receive()
+        left -= len(message.get("body", b""))
+        if not message.get("more_body", False):
+            return
+
+
+def _length(headers: Headers) -> int:
+    """Return the announced length of the body; 0 for none, of which the server has judged."""
+    text = headers.get("content-length", "")
+    return int(text) if text.isdecimal() and len(text) <= 20 else 0
+
+
+_RAW_HEADERS = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]

@@ -1,0 +1,65 @@
+// Requests to the server that this page came from. Addresses are relative: the token is in them.
+
+const LARGEST_BODY = 900_000; // bytes; the server takes 1 MiB
+const LARGEST_SIDE = 1024; // pixels of a picture that is made smaller to be sent
+
+/** An error to be shown as it is. */
+export class StudioError extends Error {}
+
+async function answer(path, options) {
+  let response;
+  try {
+    response = await fetch(path, options);
+  } catch {
+    throw new StudioError("The studio does not answer. Start it again: npdraw studio");
+  }
+  const told = await response.json().catch(() => null);
+  if (!response.ok || told === null) {
+    const { message = `The studio answered ${response.status}`, hint = "" } = told?.error ?? {};
+    throw new StudioError([message, hint].filter(Boolean).map(sentence).join(" "));
+  }
+  return told;
+}
+
+function sentence(text) {
+  const whole = text[0].toUpperCase() + text.slice(1);
+  return /[.!?]$/.test(whole) ? whole : `${whole}.`;
+}
+
+function ask(name, question) {
+  return answer(`api/${name}`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(question),
+  });
+}
+
+export const model = () => answer("api/model");
+export const render = (drawing) => ask("render", { drawing });
+export const load = (word) => ask("load", { word });
+export const compose = (drawing, other, cells) => ask("compose", { drawing, other, cells });
+export const resample = (drawing, fixed, seed) => ask("resample", { drawing, fixed, seed });
+
+/** Send a picture or a drawing; a picture that is too large is made smaller first. */
+export async function upload(file) {
+  return answer("api/upload", {
+    method: "POST",
+    headers: { "Content-Type": "application/octet-stream" },
+    body: file.size > LARGEST_BODY ? await smaller(file) : file,
+  });
+}
+
+async function smaller(file) {
+  let bitmap;
+  try {
+    bitmap = await createImageBitmap(file);
+  } catch {
+    throw new StudioError(`${file.name} is too large to be sent, and no picture to make smaller.`);
+  }
+  const factor = Math.min(1, LARGEST_SIDE / Math.max(bitmap.width, bitmap.height));
+  const canvas = document.createElement("canvas");
+  canvas.width = Math.max(1, Math.round(bitmap.width * factor));
+  canvas.height = Math.max(1, Math.round(bitmap.height * factor));
+  canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  return new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.92));
+}

@@ -1,0 +1,362 @@
+// Drawing A: every way to change it, its history, its time, and the pictures that follow.
+
+import * as api from "./api.js";
+import { draggable } from "./drag.js";
+import { Drawing, History } from "./drawing.js";
+
+const PLAYED_MS = 220; // from one stroke to the next
+
+/** The drawing that is edited. `onChange` hears of everything that controls depend on. */
+export class Editor {
+  constructor({ layout, grid, bank, ghost, pictures, status, blank }) {
+    Object.assign(this, { layout, grid, bank, ghost, pictures, status, blank });
+    this.drawing = new Drawing();
+    this.history = new History();
+    this.time = null; // strokes shown; null for all
+    this.held = null; // the step whose stroke the keyboard moves
+    this.busy = false;
+    this.onChange = () => {};
+    this.seed = 0;
+    this.version = 0; // of what is to be seen: a late answer shows nothing
+    this.waiting = false;
+    draggable(grid.element, (event) => this.#pressed(event));
+    grid.element.addEventListener("keydown", (event) => this.#key(event));
+    grid.element.addEventListener("focusin", () => this.onChange());
+  }
+
+  get strokes() {
+    return this.drawing.ordered;
+  }
+
+  get count() {
+    return this.drawing.strokes.size;
+  }
+
+  get shown() {
+    return this.time ?? this.count;
+  }
+
+  // --- Editing -------------------------------------------------------------------------------
+
+  /** Replace the drawing by an edited one; the pictures follow. */
+  edit(drawing, what) {
+    if (this.busy) {
+      this.status.say("One moment: the model is drawing.");
+      return;
+    }
+    const began = performance.now();
+    this.#replace(drawing, what);
+    this.#follow(what, began);
+  }
+
+  put(part, place) {
+    const old = this.drawing.strokes.get(place.step);
+    const same = old?.part === part && old.row === place.row && old.column === place.column;
+    if (same) return;
+    this.grid.setCursor(place.step);
+    this.edit(this.drawing.put({ ...place, part }), `Part ${part} placed at ${this.#name(place.step)}`);
+  }
+
+  move(step, place) {
+    const old = this.drawing.strokes.get(step);
+    this.grid.setCursor(place.step);
+    if (old.step === place.step && old.row === place.row && old.column === place.column) return;
+    const what = `Part ${old.part} moved to ${this.#name(place.step)}`;
+    this.edit(this.drawing.move(step, place), what);
+  }
+
+  remove(step) {
+    const stroke = this.drawing.strokes.get(step);
+    if (!stroke) this.status.say(`There is no stroke at ${this.#name(step)}.`);
+    else this.edit(this.drawing.remove(step), `Part ${stroke.part} removed`);
+  }
+
+  clear() {
+    this.edit(new Drawing(), "Everything removed");
+  }
+
+  /** Lock a cell, or unlock it; the pictures stay. */
+  toggleLock(step) {
+    const on = !this.drawing.locked.has(step);
+    this.#lock([step], on, `${on ? "Locked" : "Unlocked"} ${this.#name(step)}`);
+  }
+
+  get allLocked() {
+    return this.count > 0 && this.strokes.every(({ step }) => this.drawing.locked.has(step));
+  }
+
+  toggleAllLocks() {
+    const on = !this.allLocked;
+    const steps = on ? [...this.drawing.strokes.keys()] : [...this.drawing.locked];
+    this.#lock(steps, on, on ? "All strokes locked" : "Nothing is locked");
+  }
+
+  #lock(steps, on, what) {
+    if (this.busy) return;
+    const time = this.time;
+    this.#replace(this.drawing.lock(steps, on), what);
+    this.time = time;
+    this.#changed();
+    this.status.say(`${what}.`);
+  }
+
+  undo() {
+    if (this.history.canUndo) this.#return(this.history.undo(this.drawing), "Undone");
+  }
+
+  redo() {
+    if (this.history.canRedo) this.#return(this.history.redo(this.drawing), "Done again");
+  }
+
+  #return({ drawing, what }, how) {
+    if (this.busy) return;
+    this.drawing = drawing;
+    this.time = null;
+    this.#changed();
+    this.#follow(`${how}: ${what[0].toLowerCase()}${what.slice(1)}`);
+  }
+
+  #replace(drawing, what) {
+    this.history.note(this.drawing, what);
+    this.drawing = drawing;
+    this.time = null;
+    this.#changed();
+  }
+
+  #name(step) {
+    return this.layout.name(step);
+  }
+
+  // --- What the model does -------------------------------------------------------------------
+
+  /** Take the drawing that the server answers with; `locked` stays locked. */
+  async take(asked, what, doing, locked = new Set()) {
+    if (this.busy) return;
+    const version = this.#begin(doing);
+    try {
+      const reply = await asked;
+      this.#replace(Drawing.of(reply.drawing, locked), what);
+      await this.#show(reply, version);
+      this.status.say(`${what}.`);
+    } catch (error) {
+      this.status.fail(error);
+    } finally {
+      this.#end();
+    }
+  }
+
+  /** The same, of the first drawing: there is nothing to undo. */
+  start(reply) {
+    this.drawing = Drawing.of(reply.drawing);
+    this.#changed();
+    this.version += 1;
+    return this.#show(reply, this.version);
+  }
+
+  resample() {
+    const { locked } = this.drawing;
+    const seed = this.seed;
+    const kept = locked.size === 1 ? "1 cell" : `${locked.size || "no"} cells`;
+    const asked = this.busy ? null : api.resample(this.json(), [...locked], seed);
+    if (asked) this.seed += 1;
+    return this.take(asked, `Resampled with seed ${seed}, ${kept} kept`, "Drawing anew …", locked);
+  }
+
+  /** Paint cells of another drawing, JSON, onto this one. */
+  compose(other, cells) {
+    const asked = this.busy ? null : api.compose(this.json(), other, cells);
+    const what = `${cells.length} ${cells.length === 1 ? "cell" : "cells"} of B painted onto A`;
+    return this.take(asked, what, "Painting …", this.drawing.locked);
+  }
+
+  #begin(doing) {
+    this.busy = true;
+    this.status.say(doing);
+    this.onChange();
+    this.version += 1;
+    return this.version;
+  }
+
+  #end() {
+    this.busy = false;
+    this.onChange();
+  }
+
+  // --- Time ----------------------------------------------------------------------------------
+
+  /** Show the first `count` strokes. */
+  goTo(count) {
+    const to = Math.max(0, Math.min(this.count, count));
+    if (to === this.shown) return;
+    this.time = to === this.count ? null : to;
+    this.#changed();
+    this.#follow(null);
+  }
+
+  play() {
+    if (this.playing) {
+      this.#pause();
+      return;
+    }
+    if (this.time === null) this.goTo(0);
+    this.playing = setInterval(() => {
+      this.goTo(this.shown + 1);
+      if (this.time === null) this.#pause();
+    }, PLAYED_MS);
+    this.onChange();
+  }
+
+  #pause() {
+    clearInterval(this.playing);
+    this.playing = null;
+    this.onChange();
+  }
+
+  // --- Pictures ------------------------------------------------------------------------------
+
+  json(count = Infinity) {
+    return this.drawing.json(this.blank, count);
+  }
+
+  /** Let the pictures follow the drawing: one question at a time, the latest of those waiting. */
+  async #follow(what, began = performance.now()) {
+    this.version += 1;
+    this.told = what ? { what, began } : null;
+    if (this.waiting) return;
+    this.waiting = true;
+    try {
+      let version;
+      do {
+        version = this.version;
+        const told = this.told;
+        await this.#show(await api.render(this.json(this.shown)), version);
+        if (told && version === this.version) this.#measured(told);
+      } while (version !== this.version && !this.busy);
+    } catch (error) {
+      this.status.fail(error);
+    } finally {
+      this.waiting = false;
+    }
+  }
+
+  async #show(reply, version) {
+    if (version === this.version) await this.pictures.show(reply, this.shown);
+  }
+
+  /** Tell what was done and how long the picture took, from the event to the screen. */
+  #measured({ what, began }) {
+    const { duration } = performance.measure("drop-to-picture", { start: began });
+    this.status.say(`${what}. Decoded in ${Math.round(duration)} ms.`);
+  }
+
+  #changed() {
+    const strokes = this.strokes.slice(0, this.shown);
+    const latest = this.time === null ? null : (strokes.at(-1)?.step ?? null);
+    const seen = new Map(strokes.map((stroke) => [stroke.step, stroke]));
+    this.grid.show(new Drawing(seen, this.drawing.locked), latest);
+    this.held = null;
+    this.grid.mark("held", []);
+    this.onChange();
+  }
+
+  // --- Pointer and keyboard ------------------------------------------------------------------
+
+  /** What is told of a drag of `part` over the drawing: from the bank, or of the stroke `step`. */
+  dragOf(part, step = null) {
+    const end = () => {
+      this.ghost.hide();
+      this.grid.mark("target", []);
+      this.grid.mark("held", []);
+      document.body.classList.remove("dragging");
+    };
+    return {
+      start: () => {
+        this.ghost.show(this.bank.dress, part, this.layout.part * this.grid.scale);
+        document.body.classList.add("dragging");
+        if (step !== null) this.grid.mark("held", [step]);
+      },
+      move: (event) => {
+        const { row, column, over } = this.grid.point(event);
+        this.ghost.at(event, !over && step !== null);
+        this.grid.mark("target", over ? [this.layout.place(row, column).step] : []);
+      },
+      drop: (event) => {
+        end();
+        const { row, column, over } = this.grid.point(event);
+        const place = this.layout.place(row, column);
+        if (over && step === null) this.put(part, place);
+        else if (over) this.move(step, place);
+        else if (step !== null) this.remove(step);
+      },
+      cancel: end,
+    };
+  }
+
+  #pressed(event) {
+    event.preventDefault(); // no text is selected; the cell takes the focus
+    const { row, column } = this.grid.point(event);
+    const stroke = this.layout.stroke(this.strokes.slice(0, this.shown), row, column);
+    const step = stroke?.step ?? this.layout.at(row, column);
+    this.grid.setCursor(step, true);
+    const { inHand } = this.bank;
+    if (inHand !== null) {
+      return { click: () => this.put(inHand, this.layout.place(row, column)) };
+    }
+    if (!stroke || this.busy) return { click: () => this.#tell(step) };
+    return { ...this.dragOf(stroke.part, step), click: () => this.#tell(step) };
+  }
+
+  #tell(step) {
+    this.status.say(`${this.grid.cells[step].ariaLabel}.`);
+  }
+
+  #key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const { cursor } = this.grid;
+    const actions = {
+      Enter: () => this.#act(cursor),
+      " ": () => this.#act(cursor),
+      Delete: () => this.remove(cursor),
+      Backspace: () => this.remove(cursor),
+      Escape: () => this.putDown(),
+      l: () => this.toggleLock(cursor),
+      r: () => this.resample(),
+      ",": () => this.goTo(this.shown - 1),
+      ".": () => this.goTo(this.shown + 1),
+    };
+    const action = actions[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+    if (!action) return;
+    event.preventDefault();
+    action();
+  }
+
+  /** Place what is in hand at a cell; with nothing in hand pick its stroke up. */
+  #act(step) {
+    const { inHand } = this.bank;
+    if (inHand !== null) {
+      const { top, left, side } = this.layout.cell(step);
+      this.put(inHand, this.layout.place(top + side / 2, left + side / 2, step));
+    } else if (this.held !== null) {
+      const stroke = this.drawing.strokes.get(this.held);
+      const { positions } = this.layout.facts;
+      const number = positions[this.held].findIndex(
+        ([row, column]) => row === stroke.row && column === stroke.column,
+      );
+      const [row, column] = positions[step][number];
+      this.putDown();
+      this.move(stroke.step, { step, row, column });
+    } else if (this.drawing.strokes.has(step)) {
+      this.held = step;
+      this.grid.mark("held", [step]);
+      this.status.say("Stroke in hand: arrows choose its cell, Enter puts it there.");
+    } else {
+      this.status.say("This cell is blank: take a part first, then press Enter here.");
+    }
+  }
+
+  putDown() {
+    this.held = null;
+    this.grid.mark("held", []);
+    if (this.bank.inHand !== null) this.bank.take(null);
+  }
+}

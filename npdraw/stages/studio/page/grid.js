@@ -1,0 +1,110 @@
+// The cells over a canvas: shown, found under the pointer, and gone through with the keyboard.
+
+const DIRECTIONS = ["ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight", "Home", "End"];
+
+/** A grid of cells over the picture of `stage`; one cell is its cursor, which Tab leads to. */
+export class Grid {
+  constructor(stage, layout, { label, help }) {
+    this.stage = stage;
+    this.layout = layout;
+    this.cursor = 0;
+    this.cells = [];
+    /** Called with the cell that the keyboard went to, and whether Shift was down. */
+    this.onMove = () => {};
+    this.element = document.createElement("div");
+    this.element.className = "grid";
+    this.element.role = "grid";
+    this.element.ariaLabel = label;
+    this.element.setAttribute("aria-describedby", help);
+    stage.style.aspectRatio = `${layout.width} / ${layout.height}`;
+    for (let row = 0; row < layout.rows; row += 1) {
+      const line = document.createElement("div");
+      line.role = "row";
+      for (let column = 0; column < layout.columns; column += 1) {
+        line.append(this.#cell(row * layout.columns + column));
+      }
+      this.element.append(line);
+    }
+    stage.append(this.element);
+    this.element.addEventListener("keydown", (event) => this.#move(event));
+    this.element.addEventListener("focusin", (event) => {
+      this.setCursor(Number(event.target.dataset.step));
+    });
+    this.setCursor(0);
+  }
+
+  #cell(step) {
+    const { top, left, side } = this.layout.cell(step);
+    const cell = document.createElement("div");
+    cell.role = "gridcell";
+    cell.tabIndex = -1;
+    cell.dataset.step = step;
+    Object.assign(cell.style, this.#box(top, left, side));
+    this.cells.push(cell);
+    return cell;
+  }
+
+  #box(top, left, side) {
+    const { height, width } = this.layout;
+    return {
+      top: `${(100 * top) / height}%`,
+      left: `${(100 * left) / width}%`,
+      height: `${(100 * side) / height}%`,
+      width: `${(100 * side) / width}%`,
+    };
+  }
+
+  setCursor(step, focus = false) {
+    this.cells[this.cursor].tabIndex = -1;
+    this.cells[this.cursor].removeAttribute("aria-current");
+    this.cursor = step;
+    this.cells[step].tabIndex = 0;
+    this.cells[step].setAttribute("aria-current", "true");
+    if (focus) this.cells[step].focus({ preventScroll: true });
+  }
+
+  #move(event) {
+    if (!DIRECTIONS.includes(event.key) || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    this.setCursor(this.layout.neighbour(this.cursor, event.key), true);
+    this.onMove(this.cursor, event.shiftKey);
+  }
+
+  /** Show which cells are painted and locked, and which one was painted last. */
+  show(drawing, latest = null) {
+    for (const [step, cell] of this.cells.entries()) {
+      const stroke = drawing.strokes.get(step);
+      const locked = drawing.locked.has(step);
+      cell.classList.toggle("painted", stroke !== undefined);
+      cell.classList.toggle("locked", locked);
+      cell.classList.toggle("latest", step === latest);
+      const content = stroke === undefined ? "blank" : `part ${stroke.part}`;
+      cell.ariaLabel = `${this.layout.name(step)}: ${content}${locked ? ", locked" : ""}`;
+    }
+  }
+
+  /** Mark cells with a class and no others. */
+  mark(name, steps) {
+    const marked = new Set(steps);
+    for (const [step, cell] of this.cells.entries()) {
+      cell.classList.toggle(name, marked.has(step));
+      if (name === "chosen") cell.ariaSelected = marked.has(step) ? "true" : null;
+    }
+  }
+
+  /** Pixels of the page that a pixel of the canvas takes. */
+  get scale() {
+    return this.element.getBoundingClientRect().width / this.layout.width;
+  }
+
+  /** Row and column, in pixels of the canvas, of a pointer, and whether it is over it. */
+  point(event) {
+    const box = this.element.getBoundingClientRect();
+    const row = (event.clientY - box.top) / this.scale;
+    const column = (event.clientX - box.left) / this.scale;
+    const slack = this.layout.part / 2; // a part half over the edge is still meant to be on it
+    const within = (value, size) => value >= -slack && value < size + slack;
+    const over = within(row, this.layout.height) && within(column, this.layout.width);
+    return { row, column, over };
+  }
+}
