@@ -14,11 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from npdraw.artifacts import write_artifact
+from npdraw.config import Config, DecoderConfig, ParseConfig, PriorConfig, as_dict
 from npdraw.model.latents import Latents
 from npdraw.stages.drawing_model import DrawingModel
+from npdraw.stages.loading import new_model, weights_of
 from npdraw.stages.sheet import to_uint8
 from npdraw.stages.strokes import as_json
 from npdraw.stages.studio.app import application
@@ -118,3 +122,47 @@ def expected_pictures(model: DrawingModel, z: Latents) -> dict[str, NDArray[np.u
     canvas = model.paint(z)
     image = model.decode(canvas)
     return {"canvas": to_uint8(canvas[:, :-1])[0].numpy(), "image": to_uint8(image)[0].numpy()}
+
+
+def write_colour_model(path: Path) -> None:
+    """Write a tiny colour model of random weights, its canvas half as wide as the image."""
+    config = Config(
+        parse=ParseConfig(
+            image_size=16,
+            channels=3,
+            binarize=False,
+            canvas_size=8,
+            part_size=4,
+            stride=4,
+            parts=4,
+            compositing="over",
+        ),
+        prior=PriorConfig(width=8, depth=1, heads=1, head_width=8, mlp_width=8),
+        decoder=DecoderConfig(
+            encoder_channels=4, encoder_depth=1, decoder_channels=(4,), decoder_depth=1
+        ),
+    )
+    torch.manual_seed(0)
+    bank = torch.rand(4, 3, 4, 4)
+    model = new_model(config, bank)
+    with torch.no_grad():  # it starts as one that draws the same grey whatever the canvas is
+        for weight in model.parameters():
+            weight.add_(0.1 * torch.randn_like(weight))
+    record = {
+        "name": "cifar10",
+        "train": 40,
+        "validation": 20,
+        "image_shape": [3, 16, 16],
+        "binarized": False,
+        "digest": "0" * 64,
+    }
+    write_artifact(
+        path,
+        "model",
+        weights_of(model, bank),
+        config=as_dict(config),
+        dataset=record,
+        inputs={},
+        seed=0,
+        metrics={"elbo": 1.0},
+    )

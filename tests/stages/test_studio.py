@@ -20,12 +20,9 @@ import torch
 from PIL import Image
 
 import npdraw
-from npdraw.artifacts import write_artifact
-from npdraw.config import Config, DecoderConfig, ParseConfig, PriorConfig, as_dict
 from npdraw.errors import UsageError
 from npdraw.model.latents import Latents
 from npdraw.stages.edit import composed
-from npdraw.stages.loading import new_model, weights_of
 from npdraw.stages.runtime import Runtime
 from npdraw.stages.strokes import fingerprint, from_json
 from npdraw.stages.studio import easel as easel_module
@@ -33,7 +30,16 @@ from npdraw.stages.studio.app import PAGE
 from npdraw.stages.studio.guard import HEADERS, HOST, MOST_BYTES
 from npdraw.stages.studio.server import studio
 from npdraw.stages.subjects import subject
-from tests.stages.serving import TOKEN, Reply, Served, expected_pictures, pixels, served, unpacked
+from tests.stages.serving import (
+    TOKEN,
+    Reply,
+    Served,
+    expected_pictures,
+    pixels,
+    served,
+    unpacked,
+    write_colour_model,
+)
 
 
 @pytest.fixture(scope="module")
@@ -45,41 +51,9 @@ def page(trained: Any, stages: Any) -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def coloured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """The studio of a colour model of random weights, its canvas half as wide as the image."""
-    config = Config(
-        parse=ParseConfig(
-            image_size=16,
-            channels=3,
-            binarize=False,
-            canvas_size=8,
-            part_size=4,
-            stride=4,
-            parts=4,
-            compositing="over",
-        ),
-        prior=PriorConfig(width=8, depth=1, heads=1, head_width=8, mlp_width=8),
-        decoder=DecoderConfig(
-            encoder_channels=4, encoder_depth=1, decoder_channels=(4,), decoder_depth=1
-        ),
-    )
-    torch.manual_seed(0)
-    bank = torch.rand(4, 3, 4, 4)
+    """The studio of a colour model, its canvas half as wide as the image."""
     path = tmp_path_factory.mktemp("coloured") / "model.safetensors"
-    record = {
-        "name": "cifar10",
-        "train": 40,
-        "validation": 20,
-        "image_shape": [3, 16, 16],
-        "binarized": False,
-        "digest": "0" * 64,
-    }
-    model = new_model(config, bank)
-    with torch.no_grad():  # it starts as one that draws the same grey whatever the canvas is
-        for weight in model.parameters():
-            weight.add_(0.1 * torch.randn_like(weight))
-    weights = weights_of(model, bank)
-    more = {"inputs": {}, "seed": 0, "metrics": {"elbo": 1.0}}
-    write_artifact(path, "model", weights, config=as_dict(config), dataset=record, **more)
+    write_colour_model(path)
     with served(npdraw.load(path), path.parent) as found:
         yield found
 

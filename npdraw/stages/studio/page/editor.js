@@ -52,8 +52,11 @@ export class Editor {
   put(part, place) {
     const old = this.drawing.strokes.get(place.step);
     const same = old?.part === part && old.row === place.row && old.column === place.column;
-    if (same) return;
     this.grid.setCursor(place.step);
+    if (same) {
+      this.status.say(`Part ${part} is at ${this.#name(place.step)} already.`);
+      return;
+    }
     this.edit(this.drawing.put({ ...place, part }), `Part ${part} placed at ${this.#name(place.step)}`);
   }
 
@@ -224,6 +227,7 @@ export class Editor {
     this.told = what ? { what, began } : null;
     if (this.waiting) return;
     this.waiting = true;
+    this.pictures.expect(true);
     try {
       let version;
       do {
@@ -236,6 +240,7 @@ export class Editor {
       this.status.fail(error);
     } finally {
       this.waiting = false;
+      this.pictures.expect(false);
     }
   }
 
@@ -243,7 +248,7 @@ export class Editor {
     if (version === this.version) await this.pictures.show(reply, this.shown);
   }
 
-  /** Tell what was done and how long the picture took, from the event to the screen. */
+  /** Tell what was done, and how long it took from then until the picture could be shown. */
   #measured({ what, began }) {
     const { duration } = performance.measure("drop-to-picture", { start: began });
     this.status.say(`${what}. Decoded in ${Math.round(duration)} ms.`);

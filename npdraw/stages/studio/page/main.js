@@ -27,6 +27,10 @@ const status = {
 const pictures = {
   canvas: find("canvas"),
   image: find("image"),
+  /** Say whether other pictures are on their way. */
+  expect(coming) {
+    this.image.ariaBusy = String(coming);
+  },
   /** Show the pictures of an answer, and return when they can be seen. */
   async show(reply, strokes) {
     this.canvas.alt = `Canvas of drawing A, ${strokes} strokes`;
@@ -101,7 +105,8 @@ function controls(editor) {
   find("redo").disabled = busy || !editor.history.canRedo;
   find("remove").disabled = busy || !drawing.strokes.has(cursor);
   find("clear").disabled = busy || count === 0;
-  find("cell").textContent = grid.cells[cursor].ariaLabel ?? "";
+  const [content] = (grid.cells[cursor].ariaLabel ?? "").split(", locked"); // is marked there
+  find("cell").textContent = content;
   find("lock").disabled = busy;
   find("lock").textContent = drawing.locked.has(cursor) ? "Unlock" : "Lock";
   find("lock-all").disabled = busy || (count === 0 && drawing.locked.size === 0);
