@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help install demo test test-slow test-faults lint format bench scaling curve low-data agreement pictures clean
+.PHONY: help install demo test test-slow test-faults lint format bench scaling curve low-data agreement pictures studio-browser studio-bench clean
 
 help:
 	@echo "make demo       set up, run the pipeline on the embedded glyphs into runs/demo"
@@ -16,6 +16,7 @@ help:
 	@echo "make low-data   NP-DRAW and a VAE on few images of MNIST, in the same time"
 	@echo "make agreement  what the prior draws against what the encoder draws, MODEL=NAME"
 	@echo "make curve      likelihood against canvas error    make pictures  those of the README"
+	@echo "make studio-browser  a browser for the tests of the studio    make studio-bench  from drop to picture"
 	@echo "make clean      remove .venv"
 
 .venv/installed: pyproject.toml constraints.txt
@@ -71,6 +72,19 @@ agreement: .venv/developer
 
 pictures: .venv/developer
 	@$(BIN)/python -m tests.benchmarks.pictures mnist omniglot
+
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+# Debian's and Ubuntu's packages; elsewhere any Chromium or Chrome on the path will do.
+studio-browser: .venv/developer
+	$(PIP) install --quiet --editable '.[dev,browser]' --constraint constraints.txt
+	@for name in chromium chromium-browser google-chrome chrome; do \
+		command -v $$name >/dev/null && exit 0; \
+	done; \
+		{ $(SUDO) apt-get update && $(SUDO) apt-get install --yes chromium; }
+
+studio-bench: .venv/developer
+	@$(BIN)/python -m tests.benchmarks.studio
 
 clean:
 	rm -rf .venv
