@@ -81,7 +81,7 @@ studio-browser: .venv/developer
 	@for name in chromium chromium-browser google-chrome chrome; do \
 		command -v $$name >/dev/null && exit 0; \
 	done; \
-		{ $(SUDO) apt-get update && $(SUDO) apt-get install --yes chromium; }
+	$(SUDO) apt-get update && $(SUDO) apt-get install --yes chromium
 
 studio-bench: .venv/developer
 	@$(BIN)/python -m tests.benchmarks.studio
