@@ -102,9 +102,8 @@ def _has(arguments: Sequence[str], flag: str) -> bool:
 
 def one_process(words: Sequence[str]) -> None:
     """Raise `UsageError` if torchrun started several processes for a command that has no use."""
-    alone = ("sample", "animate", "reconstruct", "complete", "edit", "decode", "interpolate")
-    alone += ("studio", "report", "export", "info", "data")
-    if environment().size > 1 and words[1:2] and words[1] in alone:
+    together = ("parse", "train-prior", "train-decoder", "eval-nll", "run")
+    if environment().size > 1 and words[1:2] and words[1] not in together:
         raise UsageError(
             f"{' '.join(words)} runs in one process, not in {environment().size}",
             hint="Start it without torchrun.",
