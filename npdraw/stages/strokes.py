@@ -68,6 +68,8 @@ def read_drawing(path: Path, bank: Tensor, layout: Layout) -> Latents:
     Raises:
         ArtifactError: it cannot be read, is no drawing, or belongs to another bank or layout.
     """
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise _unfit(path, "it is no regular file")
     try:
         with path.open("rb") as file:
             content = file.read(_LONGEST + 1)

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,14 @@ def test_files_of_any_kind_are_refused(content: bytes, tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(ArtifactError, match=r"x\.json is no drawing for this model"):
         read_drawing(path, BANK, LAYOUT)
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.json")
+    (tmp_path / "y.json").mkdir()
+    for name in ("x.json", "y.json"):
+        with pytest.raises(ArtifactError, match="it is no regular file"):
+            read_drawing(tmp_path / name, BANK, LAYOUT)
 
 
 def test_a_file_that_is_not_there_and_a_drawing_of_another_bank(
