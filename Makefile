@@ -33,8 +33,11 @@ install: .venv/developer
 demo: .venv/installed
 	$(BIN)/npdraw run --preset glyphs --images 500 --out runs/demo
 
+# Tests are of one thread each, so as many at a time as there are cores at least.
+WORKERS ?= 2
+
 test: .venv/developer
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 
 test-slow: .venv/developer
 	$(BIN)/python -m pytest -m slow

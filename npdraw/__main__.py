@@ -24,6 +24,7 @@ def main() -> NoReturn:
     for number in STOPPING:
         if number != signal.SIGHUP or signal.getsignal(number) == signal.SIG_DFL:  # else nohup
             signal.signal(number, _stop)
+    sys.unraisablehook = _unraisable
 
     from npdraw.cli import main as run  # noqa: PLC0415
 
@@ -51,6 +52,18 @@ def _stop(number: int, frame: FrameType | None) -> NoReturn:
     if _importing(frame):
         _leave(number)
     raise KeyboardInterrupt if number == signal.SIGINT else Terminated(number)
+
+
+def _unraisable(lost: "sys.UnraisableHookArgs") -> None:
+    """End the command when the exception of `_stop` was raised where Python drops exceptions.
+
+    While an object is taken down, for one: the signal would be printed and forgotten.
+    """
+    if isinstance(lost.exc_value, Terminated):
+        _leave(lost.exc_value.number)
+    if isinstance(lost.exc_value, KeyboardInterrupt):
+        _leave(signal.SIGINT)
+    sys.__unraisablehook__(lost)
 
 
 def _leave(number: int) -> NoReturn:

@@ -105,17 +105,12 @@ def main() -> NoReturn:
     code = execute(sys.argv[1:])
     for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)  # the result is told; nothing is left to stop
-    try:
-        sys.stdout.flush()
-    except OSError:
-        # What cannot be written must not be written again, with a complaint, when Python ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    if environment().size > 1:
-        # Threads of torch.distributed still run; taking Python down under them aborted half of the
-        # processes ("terminate called without an active exception").
-        sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # what nobody reads is lost
+            stream.flush()
+    # Nothing is left to do, and Python's own end takes time: torch's modules are taken down in half
+    # a second (LOG.md), and under the threads of torch.distributed half of the processes aborted.
+    os._exit(code)
 
 
 def execute(arguments: Sequence[str]) -> int:

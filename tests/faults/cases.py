@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from npdraw.__main__ import main
 from npdraw.errors import STOPPING
@@ -170,23 +170,24 @@ def _case(
     sys.stderr = io.TextIOWrapper(open(2, "wb", closefd=False), line_buffering=True)  # noqa: SIM115
     before = _resident_mb()
     sys.argv = ["npdraw", *words]
-    code = 1
-    hold_signals()
     usage = os.open(spool / "usage", os.O_WRONLY | os.O_CREAT, 0o600)
+    leave = os._exit
+
+    def measured_exit(code: int) -> NoReturn:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        os.pwrite(usage, f"{max(0.0, peak - before):.1f}".encode(), 0)
+        leave(code)
+
+    os._exit = measured_exit  # type: ignore[assignment]
+    hold_signals()
     try:
         for function, given in faults:
             function(*given)
         main()
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:
         traceback.print_exc()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    with suppress(ValueError, OSError):
-        sys.stdout.flush()
-        sys.stderr.flush()
-    os.pwrite(usage, f"{max(0.0, peak - before):.1f}".encode(), 0)
-    os._exit(code)
+    sys.stderr.flush()
+    os._exit(1)
 
 
 def hold_signals() -> None:

@@ -15,8 +15,9 @@ import pytest
 
 from npdraw.artifacts import read_header
 from npdraw.errors import STOPPING
+from npdraw.stages import sample
 from tests.faults.cases import Cases
-from tests.faults.conftest import SCALE, Chain
+from tests.faults.conftest import Chain
 
 STOPS = 1
 """Of each command and signal, in the short form."""
@@ -101,7 +102,7 @@ def test_stopped_at_any_moment(
 @pytest.mark.parametrize("number", STOPPING, ids=["INT", "TERM", "HUP"])
 def test_stopped_while_it_imports(number: int, chain: Chain, tmp_path: Path, scale: int) -> None:
     """Whole processes, because forks import nothing; torch takes a second or more."""
-    rng = random.Random(number)
+    rng = random.Random(f"imports {number}")
     for attempt in range(STOPS * scale):
         folder = chain.copy(tmp_path / str(attempt), *Chain.NAMES)
         process = subprocess.Popen(
@@ -149,22 +150,34 @@ def _alive_in(session: int) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM][:SCALE])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["INT", "TERM"])
 def test_the_cursor_comes_back(number: int, chain: Chain, tmp_path: Path) -> None:
     folder = chain.copy(tmp_path, *Chain.NAMES)
     words = ["train-prior", "parse.safetensors", "--steps", "100000", "--out", "x"]
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.chdir(folder)
-        os.environ["TERM"] = "xterm"
-        os.execv(sys.executable, [sys.executable, "-m", "npdraw", *words])
+    terminal, other_end = pty.openpty()
+    running = chain.cases.start(
+        *words,
+        folder=folder,
+        environment={"TERM": "xterm"},
+        faults=[(_sit_at, (os.ttyname(other_end),))],
+    )
     shown = _read(terminal, lambda text: b"\x1b[?25l" in text and b"train-prior" in text)
-    os.kill(pid, number)
+    running.send(number)
+    os.close(other_end)  # so that the terminal ends with the process
     shown += _read(terminal, lambda text: False)
-    _, status = os.waitpid(pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 128 + number
+    os.close(terminal)
+    assert running.wait().code == 128 + number
     assert shown.rindex(b"\x1b[?25h") > shown.rindex(b"\x1b[?25l")
     assert b"To go on: npdraw train-prior" in shown
+
+
+def _sit_at(terminal: str) -> None:
+    """Read from and write to a terminal."""
+    opened = os.open(terminal, os.O_RDWR)
+    for number in range(3):
+        os.dup2(opened, number)
+    os.close(opened)
+    sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))  # noqa: SIM115
 
 
 def _read(terminal: int, enough: object) -> bytes:
@@ -190,6 +203,37 @@ def test_a_second_signal_acts_at_once(chain: Chain, tmp_path: Path) -> None:
     ended = running.wait(10)
     assert ended.code == 143, ended.shown
     assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize("number", STOPPING, ids=["INT", "TERM", "HUP"])
+def test_stopped_while_an_object_is_taken_down(number: int, chain: Chain, tmp_path: Path) -> None:
+    """Python drops what is raised there."""
+    folder = chain.copy(tmp_path, *Chain.NAMES)
+    faults = [(_signal_from_del, (number,))]
+    ended = chain.cases.run("sample", "model.safetensors", "--json", folder=folder, faults=faults)
+    assert ended.code == 128 + number, ended.shown
+    assert ended.json["error"]["code"] == "stopped"
+    assert "Error: stopped" in ended.err and "Traceback" not in ended.err, ended.shown
+
+
+class _Dying:
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __del__(self) -> None:
+        os.kill(os.getpid(), self.number)
+
+
+def _signal_from_del(number: int) -> None:
+    """Let an object that sends a signal go when the stage is done."""
+    drawn = sample.sample
+
+    def drawn_and_dying(*given: object, **more: object) -> object:
+        result = drawn(*given, **more)  # type: ignore[arg-type]
+        _Dying(number)
+        return result
+
+    sample.sample = drawn_and_dying  # type: ignore[assignment]
 
 
 def test_cases_are_single_processes(cases: Cases, tmp_path: Path) -> None:
