@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help install demo test test-slow test-faults lint format bench scaling curve low-data agreement pictures studio-browser studio-bench clean
+.PHONY: help install demo test test-slow test-faults lint format bench scaling curve low-data agreement edits pictures studio-browser studio-bench clean
 
 help:
 	@echo "make demo       set up, run the pipeline on the embedded glyphs into runs/demo"
@@ -15,6 +15,7 @@ help:
 	@echo "make bench      speed of each stage  make scaling growth of time and memory with size"
 	@echo "make low-data   NP-DRAW and a VAE on few images of MNIST, in the same time"
 	@echo "make agreement  what the prior draws against what the encoder draws, MODEL=NAME"
+	@echo "make edits      how local an edit is: change inside and outside of its region, MODEL=NAME"
 	@echo "make curve      likelihood against canvas error    make pictures  those of the README"
 	@echo "make studio-browser  a browser for the tests of the studio    make studio-bench  from drop to picture"
 	@echo "make clean      remove .venv"
@@ -72,6 +73,9 @@ MODEL ?= mnist
 
 agreement: .venv/developer
 	@$(BIN)/python -m tests.benchmarks.agreement $(MODEL)
+
+edits: .venv/developer
+	@$(BIN)/python -m tests.benchmarks.edits $(MODEL)
 
 pictures: .venv/developer
 	@$(BIN)/python -m tests.benchmarks.pictures mnist omniglot
