@@ -39,4 +39,6 @@ def test_canvases_change_inside_of_the_region_alone(
     assert found["edits"] == 12
     assert found["edits_that_change_the_canvas"] > 0
     assert found["canvas_change_outside_largest"] == 0
-    assert found["decoded_change_mean"]["inside"] > 0
+    # Untrained, the decoder answers the same to every canvas.
+    assert found["decoded_change_mean"]["inside"] == 0
+    assert found["inside_over_outside"] is None

@@ -31,10 +31,17 @@ NEAR = 4
 """Pixels from the region's edge up to which a pixel outside of it is told as near."""
 
 
-def rectangle(rng: random.Random, height: int, width: int) -> Region:
-    """Return a region of half the height and half the width of an image, anywhere in it."""
-    top, left = rng.randint(0, height - height // 2), rng.randint(0, width - width // 2)
-    return Region(top, top + height // 2, left, left + width // 2)
+def rectangle(rng: random.Random, model: DrawingModel) -> Region:
+    """Return the region of half of the grid's rows and half of its columns, anywhere in it."""
+    layout, scale = model.layout, model.network.enlarged
+    top = rng.randint(0, layout.rows - layout.rows // 2)
+    left = rng.randint(0, layout.columns - layout.columns // 2)
+    cells = layout.positions.unflatten(0, (layout.rows, layout.columns))  # [R, C, O, 2]
+    chosen = cells[top : top + layout.rows // 2, left : left + layout.columns // 2].flatten(0, 2)
+    first, last = chosen.amin(0) * scale, (chosen.amax(0) + layout.part_size) * scale
+    height, width = layout.height * scale, layout.width * scale
+    bounds = max(0, int(first[0])), min(height, int(last[0]))
+    return Region(*bounds, max(0, int(first[1])), min(width, int(last[1])))
 
 
 def distances(region: Region, height: int, width: int) -> Tensor:
@@ -60,7 +67,7 @@ def edited(model: DrawingModel, images: Tensor, seed: int) -> dict[str, Any]:
     befores, afters, away = [], [], []
     for number in range(len(images) // 2):
         one, other = (drawings[2 * number + k : 2 * number + k + 1] for k in range(2))
-        region = rectangle(rng, height, width)
+        region = rectangle(rng, model)
         befores.append(one)
         afters.append(composed(one, other, cells_in(region, model)))
         away.append(distances(region, height, width))
