@@ -1,11 +1,12 @@
 """Completion: drawings that keep given cells, the rest sampled from p(rest | given).
 
 A prefix is clamped, which is exact. For anything else the given cells depend on free ones before
-them, so particles are drawn cell by cell, weighted by the probability of what is given, and
-resampled (sequential importance resampling; Doucet, de Freitas and Gordon 2001, chapter 1).
+them, so particles are drawn as far as the next given cells, weighted by the probability of these,
+and resampled (sequential importance resampling; Doucet, de Freitas and Gordon 2001, chapter 1).
 """
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -60,37 +61,36 @@ def _chosen(
 ) -> Latents:
     """Return one particle, [1, T], drawn by weight; its cells from `last` on are blank."""
     particles = len(uniform)
-    nowhere = torch.arange(len(fixed), device=fixed.device) < first_free
-    z = _repeated(given, particles)
-    z = Latents(z.whether & nowhere, z.where * nowhere, z.what * nowhere)
+    kept = z = _repeated(given.canonical(), particles)
     weights = torch.zeros(particles, device=uniform.device)
-    for cell in range(first_free, last):
+    for free, begin, end in _stretches(fixed.tolist(), first_free, last):
+        z = prior.sample(uniform, temperature=temperature, given=z, given_steps=free, until=begin)
+        for whole, known in zip(_parts(z), _parts(kept), strict=True):
+            whole[:, begin:end] = known[:, begin:end]
         factors: Factors = prior(z.one_hot(prior.layout.placements, len(prior.bank)))
-        here = Factors(*(x[:, cell : cell + 1] for x in _parts(factors)))
-        if not fixed[cell]:
-            drawn = here.sample(uniform[:, cell : cell + 1], temperature)
-            _put(z, cell, drawn)
-            continue
-        kept = Latents(*(x[:, cell : cell + 1] for x in _parts(_repeated(given, particles))))
-        _put(z, cell, kept.canonical())
-        weights = weights + here.joint(kept)
+        here = Factors(*(x[:, begin:end] for x in _parts(factors)))
+        weights = weights + here.joint(Latents(*(x[:, begin:end] for x in _parts(z))))
         if _effective(weights) < particles / 2:
             # Systematic: one number moves all marks, which are equally far apart. Those of a given
             # cell are free for this, since nothing is drawn there.
-            marks = (torch.arange(particles, device=fixed.device) + uniform[0, cell, 0]) / particles
-            z = z[invert(weights.expand(particles, -1), marks)]
+            marks = torch.arange(particles, device=fixed.device) + uniform[0, begin, 0]
+            z = z[invert(weights.expand(particles, -1), marks / particles)]
             weights = torch.zeros_like(weights)
     return z[invert(weights, uniform[0, last - 1, 1])[None]]
 
 
+def _stretches(fixed: list[bool], first_free: int, last: int) -> Iterator[tuple[int, int, int]]:
+    """Yield where free cells begin, the given ones after them begin, and these end."""
+    end = first_free
+    while end < last:
+        free = end
+        begin = fixed.index(True, free)
+        end = fixed.index(False, begin) if False in fixed[begin:last] else last
+        yield free, begin, end
+
+
 def _parts(x: Factors | Latents) -> tuple[Tensor, Tensor, Tensor]:
     return x.whether, x.where, x.what
-
-
-def _put(z: Latents, cell: int, drawn: Latents) -> None:
-    """Write one cell of each drawing."""
-    for whole, part in zip(_parts(z), _parts(drawn), strict=True):
-        whole[:, cell] = part[:, 0]
 
 
 def _effective(weights: Tensor) -> float:

@@ -185,20 +185,23 @@ class Prior(nn.Module):
         temperature: float = 1.0,
         given: Latents | None = None,
         given_steps: int = 0,
+        until: int | None = None,
         at_once: int = 0,
     ) -> Latents:
         """Draw hard drawings stroke by stroke, with a key/value cache.
 
         `uniform` [N, T, 3] in [0, 1) decides whether, where and what of each cell by itself, so
         that image i does not depend on the others. The first `given_steps` cells are those of
-        `given` (completion); `temperature` divides all logits. `at_once` divides N: every product
-        has the rows of so many drawings, because float sums depend on their number (0: of all).
-        Drawings that are done give way to others, and with the longest it ends.
+        `given` (completion), those from `until` on stay blank; `temperature` divides all logits.
+        `at_once` divides N: every product has the rows of so many drawings, because float sums
+        depend on their number (0: of all). Drawings that are done give way to others, and with the
+        longest it ends.
         """
         images, steps, device = len(uniform), self.layout.steps, uniform.device
         at_once = at_once or images
         z, cells = blank(images, steps, device), torch.arange(steps, device=device)
         clamped, fixed = cells < given_steps, z if given is None else given
+        ahead = cells < (steps if until is None else until)
         layers: list[Layer] = list(self.layers)  # type: ignore[arg-type]
         maps = [layer.attention.maps_for_steps() for layer in layers]
         table, beside = self._table(), surrounded(self.source)
@@ -210,7 +213,7 @@ class Prior(nn.Module):
             hidden = F.gelu(self.from_state(self.norm(x))[:, None] + now.pull[:, count:])
             chance = torch.sigmoid(self._whether(hidden) / temperature)
             hit = uniform[now.image, :, 0] < F.pad(chance, (count, 0))
-            hit = torch.where(clamped, fixed.whether[now.image], hit) & (cells > now.last)
+            hit = torch.where(clamped, fixed.whether[now.image], hit) & ahead & (cells > now.last)
             goes_on = hit.any(1)
             # An image that is done goes along with any cell, and leaves no trace.
             cell = torch.where(goes_on, hit.long().argmax(1), steps - 1)
