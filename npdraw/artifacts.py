@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from npdraw.errors import ArtifactError
-from npdraw.files import check_place, sweep_temporaries, write_atomic
+from npdraw.files import write_atomic
 from npdraw.header import (
     COMMANDS,
     DTYPES,
@@ -22,35 +22,15 @@ from npdraw.header import (
     check_digest,
     damaged,
     digest_of,
-    is_digest,
     layout,
     opened,
     parse_metadata,
     read_head,
-    read_header,
     render,
 )
 
 if TYPE_CHECKING:
     import torch
-
-__all__ = [
-    "Artifact",
-    "Expected",
-    "Header",
-    "check_count",
-    "check_input",
-    "check_place",
-    "check_tensors",
-    "check_values",
-    "is_digest",
-    "read_artifact",
-    "read_header",
-    "sweep_temporaries",
-    "unfit",
-    "write_artifact",
-    "write_atomic",
-]
 
 
 @dataclass(frozen=True)

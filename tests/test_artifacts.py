@@ -21,17 +21,14 @@ from npdraw.artifacts import (
     Expected,
     check_count,
     check_input,
-    check_place,
     check_tensors,
     check_values,
     read_artifact,
-    read_header,
-    sweep_temporaries,
     write_artifact,
-    write_atomic,
 )
 from npdraw.errors import ArtifactError, ResourceError, UsageError
-from npdraw.header import canonical
+from npdraw.files import check_place, sweep_temporaries, write_atomic
+from npdraw.header import canonical, read_header
 
 TENSORS = {
     "bank.parts": torch.linspace(-1, 1, 18).reshape(2, 3, 3),
@@ -195,7 +192,7 @@ def test_the_header_is_read_without_torch_or_numpy(file: Path) -> None:
     code = f"""
 import sys
 from pathlib import Path
-from npdraw.artifacts import read_header
+from npdraw.header import read_header
 print(read_header(Path({str(file)!r}), kind="prior", verify=True).metrics)
 print(sorted({{"torch", "numpy", "safetensors"}} & sys.modules.keys()))
 """

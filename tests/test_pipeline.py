@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from npdraw.artifacts import read_header
 from npdraw.cli import execute
 from npdraw.errors import ArtifactError
+from npdraw.header import read_header
 
 STEPS = 200
 """Of the decoder: long enough for a kill in between, some seconds."""

@@ -18,6 +18,6 @@ def info(
         npdraw info runs/glyphs/parse.safetensors
         npdraw info mnist --verify --json
     """
-    from npdraw.artifacts import read_header
+    from npdraw.header import read_header
 
     console.show("info", asdict(read_header(artifact, verify=verify)), as_json=as_json)

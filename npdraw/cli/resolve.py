@@ -88,7 +88,7 @@ def artifact(kind: str, given: Path | None, folder: Path, *, made_from: Path | N
     """
     if given is not None:
         if not given.exists():  # said now, not after the imports of a stage
-            from npdraw.artifacts import read_header
+            from npdraw.header import read_header
 
             read_header(given, kind=kind)
         return given
@@ -184,7 +184,7 @@ def moving(given: Path | None, path: Path, folder: Path, name: str) -> Path:
     """
     if given is not None:
         return given
-    from npdraw.artifacts import read_header
+    from npdraw.header import read_header
 
     parse = read_header(path, kind="model").config.get("parse", {})
     colour = isinstance(parse, dict) and parse.get("channels") == 3

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from npdraw.artifacts import Header
 from npdraw.config import Config
 from npdraw.errors import UsageError
+from npdraw.header import Header
 from npdraw.model.completion import PARTICLES, complete
 from npdraw.model.latents import Latents, concatenate
 from npdraw.model.layout import Layout

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from npdraw.artifacts import read_header
 from npdraw.datasets import digest
 from npdraw.errors import ArtifactError, DivergedError, UsageError
+from npdraw.header import read_header
 from npdraw.model.latents import Factors
 from npdraw.model.npdraw import NPDraw
 from npdraw.stages.distributed import by_first, chunks, filled, joined

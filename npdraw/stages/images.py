@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from npdraw.artifacts import Header
 from npdraw.config import ParseConfig
 from npdraw.datasets import PATHS, Source, digest, load, parse_source
 from npdraw.errors import DataError, UsageError
+from npdraw.header import Header
 from npdraw.stages.lock import run_folder
 from npdraw.stages.output import read_json
 from npdraw.stages.progress import Progress

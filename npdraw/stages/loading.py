@@ -10,18 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from npdraw.artifacts import (
-    Artifact,
-    Expected,
-    check_tensors,
-    check_values,
-    is_digest,
-    read_artifact,
-    unfit,
-)
+from npdraw.artifacts import Artifact, Expected, check_tensors, check_values, read_artifact, unfit
 from npdraw.config import SECTIONS, Config, ParseConfig, override
 from npdraw.datasets import PATHS, SETS
 from npdraw.errors import ArtifactError, NpdrawError, UsageError
+from npdraw.header import is_digest
 from npdraw.model.latents import Latents
 from npdraw.model.layout import Layout
 from npdraw.model.npdraw import NPDraw

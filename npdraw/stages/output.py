@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from npdraw.artifacts import Header, read_header, write_atomic
 from npdraw.errors import ArtifactError, UsageError
+from npdraw.files import write_atomic
+from npdraw.header import Header, read_header
 from npdraw.stages.distributed import by_first
 from npdraw.stages.group import ALONE, Group
 from npdraw.stages.lock import lock, run_folder

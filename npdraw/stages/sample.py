@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from npdraw.artifacts import check_place, write_artifact
+from npdraw.artifacts import write_artifact
 from npdraw.errors import UsageError
-from npdraw.files import sweep_folder
+from npdraw.files import check_place, sweep_folder
 from npdraw.model.latents import concatenate
 from npdraw.stages.loading import drawing_tensors, read_model
 from npdraw.stages.output import Identity, finished

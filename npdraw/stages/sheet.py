@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from npdraw.artifacts import write_atomic
 from npdraw.errors import DivergedError
+from npdraw.files import write_atomic
 from npdraw.model.latents import Latents, concatenate
 from npdraw.model.npdraw import NPDraw
 from npdraw.model.prior import Prior

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
-from npdraw.artifacts import Header, read_header
 from npdraw.errors import ArtifactError, did_you_mean
+from npdraw.header import Header, read_header
 
 _PACKAGE = Path(__file__).parents[1]
 PLACES = (_PACKAGE / "shipped", _PACKAGE.parent / "data" / "models")

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from npdraw.artifacts import read_header
 from npdraw.errors import STOPPING
+from npdraw.header import read_header
 from npdraw.stages import sample
 from tests.faults.cases import Cases
 from tests.faults.conftest import Chain

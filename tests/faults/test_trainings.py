@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from npdraw.artifacts import read_header
+from npdraw.header import read_header
 from tests.faults.cases import Cases
 from tests.faults.conftest import Chain
 from tests.faults.operations import KILL, Plan, install

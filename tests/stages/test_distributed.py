@@ -18,9 +18,9 @@ import pytest
 import torch
 from torch import nn
 
-from npdraw.artifacts import read_header
 from npdraw.cli import execute
 from npdraw.errors import ArtifactError, UsageError
+from npdraw.header import read_header
 from npdraw.stages.distributed import (
     batch_mean,
     by_first,

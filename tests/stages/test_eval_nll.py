@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from npdraw.artifacts import read_header
 from npdraw.errors import ArtifactError, DataError, UsageError
+from npdraw.header import read_header
 from npdraw.model.npdraw import NPDraw
 from npdraw.stages import eval_nll as stage
 from npdraw.stages.eval_nll import log_mean_exp, side_by_side

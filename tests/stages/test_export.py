@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from npdraw.artifacts import read_artifact, read_header, write_artifact
+from npdraw.artifacts import read_artifact, write_artifact
 from npdraw.errors import ArtifactError, UsageError
+from npdraw.header import read_header
 from npdraw.stages.export import export
 from npdraw.stages.loading import read_model
 

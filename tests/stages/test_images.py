@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from npdraw.artifacts import read_header
 from npdraw.datasets import Source, parse_source
 from npdraw.errors import DataError, NpdrawError, UsageError
+from npdraw.header import read_header
 from npdraw.stages.images import find_source, same_images, training_images
 from npdraw.subsets import mixed
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from npdraw.artifacts import read_header, write_artifact
+from npdraw.artifacts import write_artifact
 from npdraw.errors import ArtifactError, BusyError, StoppedError, UsageError
+from npdraw.header import read_header
 from npdraw.model.npdraw import NPDraw
 from npdraw.stages import partial as module
 from npdraw.stages.group import ALONE

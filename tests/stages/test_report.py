@@ -18,8 +18,9 @@ import pytest
 import torch
 from PIL import Image
 
-from npdraw.artifacts import read_artifact, read_header, write_artifact
+from npdraw.artifacts import read_artifact, write_artifact
 from npdraw.errors import ArtifactError, UsageError
+from npdraw.header import read_header
 from npdraw.stages.drawing_model import open_model
 from npdraw.stages.frames import prefixes, rendered
 from npdraw.stages.report import MOST_BYTES, report

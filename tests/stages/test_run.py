@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from npdraw.artifacts import read_header
 from npdraw.errors import StoppedError, UsageError
+from npdraw.header import read_header
 
 ARTIFACTS = ("parse", "prior", "model")
 STAGES = ("parse", "train_prior", "train_decoder", "eval_nll", "sample")

@@ -11,8 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from npdraw.artifacts import read_artifact, read_header
+from npdraw.artifacts import read_artifact
 from npdraw.errors import ArtifactError, UsageError
+from npdraw.header import read_header
 from npdraw.stages.loading import drawings_of, read_model
 from npdraw.stages.sheet import BORDER, GREY, LEGIBLE, to_uint8
 

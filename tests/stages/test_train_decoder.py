@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from npdraw.artifacts import read_artifact, read_header
+from npdraw.artifacts import read_artifact
 from npdraw.config import DecoderConfig, as_dict
 from npdraw.datasets import digest
 from npdraw.errors import (
@@ -24,6 +24,7 @@ from npdraw.errors import (
     StoppedError,
     UsageError,
 )
+from npdraw.header import read_header
 from npdraw.model.npdraw import NPDraw, Waking
 from npdraw.model.parsing import parse as parse_images
 from npdraw.stages import objective

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from npdraw.artifacts import read_artifact, read_header
+from npdraw.artifacts import read_artifact
 from npdraw.config import as_dict
 from npdraw.errors import (
     ArtifactError,
@@ -20,6 +20,7 @@ from npdraw.errors import (
     StoppedError,
     UsageError,
 )
+from npdraw.header import read_header
 from npdraw.stages import train_prior as stage
 from npdraw.stages.loading import drawings_of, read_parse, read_prior
 from npdraw.stages.output import locked

@@ -17,9 +17,9 @@ from typing import Any
 
 from PIL import Image
 
-from npdraw.artifacts import Header, read_header
 from npdraw.config import SECTIONS
 from npdraw.errors import ArtifactError, NpdrawError, UsageError
+from npdraw.header import Header, read_header
 from npdraw.stages.lock import run_folder
 from npdraw.stages.output import CHECKPOINT, read_json
 from npdraw.stages.report.markup import plain
