@@ -115,7 +115,7 @@ ArtifactPath = Annotated[
 Runs = Annotated[
     list[Path] | None,
     _argument(
-        "RUN...",
+        "RUN",
         "folders of npdraw run, models, or names of shipped models",
         default="runs/PRESET",
     ),
@@ -123,7 +123,7 @@ Runs = Annotated[
 _WORD = "a picture, a drawing (.json), seed:N for a sample, or test:N for a test image"
 Word = Annotated[str, _argument("DRAWING", _WORD)]
 Other = Annotated[str, _argument("OTHER", f"the drawing to end with: {_WORD}")]
-Words = Annotated[list[str], _argument("IMAGE...", "pictures, or test:N for test images")]
+Words = Annotated[list[str], _argument("IMAGE", "pictures, or test:N for test images")]
 Drawing = Annotated[str | None, _option("--image", INPUT, _WORD, default="nothing is given")]
 Drawings = Annotated[
     list[str] | None, _option("--image", INPUT, f"{_WORD}; may be repeated", default="samples")
