@@ -1,6 +1,7 @@
 """`npdraw animate`."""
 
 from npdraw.cli import console, options, resolve
+from npdraw.errors import UsageError
 
 SEEDS, FPS = "0", 8.0
 
@@ -28,6 +29,8 @@ def animate(
         npdraw animate mnist --seeds 0-3
         npdraw animate glyphs --image test:0 --fps 4 --out runs/one.apng
     """
+    if image and seeds != SEEDS:
+        raise UsageError("--image and --seeds both say what is shown", hint="Give one of them.")
     words = image or [f"seed:{number}" for number in resolve.seeds(seeds)]
     folder = resolve.folder(model, preset, data)
     model = resolve.artifact("model", model, folder)

@@ -161,6 +161,8 @@ def region(text: str | None) -> tuple[int, int, int, int] | None:
             f"--region {text} is not TOP:BOTTOM,LEFT:RIGHT", hint="Write for instance 0:14,0:28"
         )
     top, bottom, left, right = map(int, match.groups())
+    if top >= bottom or left >= right:
+        raise UsageError(f"--region {text} is empty or runs backwards; its ends are excluded")
     return top, bottom, left, right
 
 

@@ -15,8 +15,8 @@ from npdraw.stages.subjects import subject
 MOST = 16
 """Drawings side by side."""
 
-FASTEST = 50
-"""Frames a second, at most: players show no more."""
+SLOWEST, FASTEST = 0.1, 50
+"""Frames a second: players show no more, and formats hold no longer times."""
 
 
 def animate(
@@ -45,8 +45,8 @@ def interpolate(
 def _write(
     command: str, model: DrawingModel, ways: list[tuple[Latents, list[int]]], fps: float, out: Path
 ) -> dict[str, Any]:
-    if not 0 < fps <= FASTEST:
-        raise UsageError(f"--fps {fps}, not above 0 and up to {FASTEST}")
+    if not SLOWEST <= fps <= FASTEST:
+        raise UsageError(f"--fps {fps}, not in {SLOWEST}..{FASTEST}")
     settings = {
         "shows": command,
         "model": model.header.digest,

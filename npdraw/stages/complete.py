@@ -35,10 +35,14 @@ def complete(
     neither all its strokes, and any other cell may be painted. Without `word` nothing is given.
     The picture has pairs of canvas and decoded image, the first of what was given.
     """
+    if word is None and (prefix is not None or region is not None):
+        raise UsageError("--prefix and --region need an --image that they are of")
+    if prefix is not None and region is not None:
+        raise UsageError(
+            "--prefix and --region cannot both say what is given", hint="Give one of them."
+        )
     model = open_model(model_path, runtime)
     given = blank(1, model.layout.steps) if word is None else subject(word, model, root).drawing
-    if word is None and (prefix is not None or region is not None):
-        raise UsageError("nothing is named that --prefix or --region could be of")
     fixed = _fixed(given, word is not None, prefix, region, model)
     drawn = [model.complete(given, fixed, 1, seed, temperature=temperature) for seed in seeds]
     kept = Latents(given.whether & fixed, given.where, given.what).canonical()
@@ -71,8 +75,6 @@ def _fixed(
 ) -> torch.Tensor:
     """Return which cells are given, bool [T]."""
     steps = model.layout.steps
-    if prefix is not None and region is not None:
-        raise UsageError("--prefix and --region cannot both say what is given")
     if region is not None:
         return cells_in(region, model)
     if prefix is None:

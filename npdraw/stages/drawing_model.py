@@ -62,8 +62,7 @@ class DrawingModel:
         Drawing i has the seed `seed` + i and depends on nothing else. `temperature` divides all
         logits of the prior: below 1 drawings are likelier and more alike.
         """
-        if n < 1 or not temperature > 0:
-            raise UsageError(f"{n} drawings at temperature {temperature}: both must be above 0")
+        _check_drawn(n, seed, temperature)
         with torch.no_grad(), self.runtime.autocast(self.device):
             return draw(self.network.prior, list(range(seed, seed + n)), temperature).to(_CPU)
 
@@ -122,6 +121,8 @@ class DrawingModel:
         Importance sampling with `samples` hard drawings each (model.md section 7). Of all test
         images of a data set, as uint8, the mean is what `npdraw eval-nll` tells.
         """
+        if samples < 1:
+            raise UsageError(f"{samples} samples of each image; at least 1 is needed")
         x, found = self.observe(images, seed), []
         side = side_by_side(samples, CHUNK)
         step = max(1, CHUNK // side)
@@ -147,7 +148,20 @@ class DrawingModel:
 
         Completion i has the seed `seed` + i. With nothing fixed it is `sample`; see
         `npdraw.model.completion` for how the rest is drawn.
+
+        Raises:
+            UsageError: `given` is not one drawing, or `fixed` no mask of its cells; no completion,
+                no particle, a negative seed or a temperature that is not above 0 is asked for.
         """
+        _check_drawn(n, seed, temperature)
+        cells = torch.Size([self.layout.steps])
+        if given.whether.shape != (1, *cells) or fixed.shape != cells or fixed.dtype != torch.bool:
+            raise UsageError(
+                f"given is of shape {list(given.whether.shape)} and fixed {fixed.dtype} of shape "
+                f"{list(fixed.shape)}; expected [1, {cells[0]}] and bool [{cells[0]}]"
+            )
+        if particles < 1:
+            raise UsageError(f"{particles} particles; at least 1 is needed")
         shape = self.layout.steps, 3
         found = []
         for number in range(seed, seed + n):
@@ -180,10 +194,10 @@ class DrawingModel:
         x = torch.as_tensor(images)
         x = x[:, None] if x.ndim == 3 else x
         side = parse_settings.image_size
-        if x.ndim != 4 or list(x.shape[1:]) != [parse_settings.channels, side, side]:
+        if x.ndim != 4 or not len(x) or list(x.shape[1:]) != [parse_settings.channels, side, side]:
             raise UsageError(
                 f"images of shape {list(x.shape)}; this model has "
-                f"[N, {parse_settings.channels}, {side}, {side}]"
+                f"[N, {parse_settings.channels}, {side}, {side}], N at least 1"
             )
         if x.dtype == torch.uint8:
             return self.network.in_unit(observed(x, parse_settings, seed))
@@ -202,6 +216,14 @@ class DrawingModel:
 
 
 _CPU = torch.device("cpu")
+
+
+def _check_drawn(n: int, seed: int, temperature: float) -> None:
+    """Raise `UsageError` if so many drawings cannot be asked for."""
+    if n < 1 or not temperature > 0:
+        raise UsageError(f"{n} drawings at temperature {temperature}: both must be above 0")
+    if seed < 0:
+        raise UsageError(f"seed {seed} is negative")
 
 
 def open_model(path: Path, runtime: Runtime) -> DrawingModel:

@@ -1,6 +1,8 @@
 """Editing: parts of one drawing on another, parts moved, removed, replaced and added."""
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,11 @@ from npdraw.errors import UsageError
 from npdraw.model.latents import Latents
 from npdraw.stages.drawing_model import DrawingModel, open_model
 from npdraw.stages.frames import rendered, still
-from npdraw.stages.pictures import is_up_to_date, write_still
+from npdraw.stages.lock import check_output
+from npdraw.stages.output import read_json
+from npdraw.stages.pictures import is_up_to_date, text_of, write_still
 from npdraw.stages.runtime import Runtime
-from npdraw.stages.strokes import fingerprint, strokes_of, write_drawing
+from npdraw.stages.strokes import as_json, fingerprint, strokes_of, write_drawing
 from npdraw.stages.subjects import subject
 
 
@@ -151,6 +155,8 @@ def edit(
         "drawing": str(out.with_suffix(".json")),
         "out": str(out),
     }
+    for written in (out, out.with_suffix(".json")):
+        check_output(written, [Path(named) for named in (word, other or "")])
     return result | write_drawings(model, "edit", shown, out, after)
 
 
@@ -174,8 +180,19 @@ def write_drawings(
         "drawings": [fingerprint(z) for z in shown],
         "precision": model.runtime.chosen(model.device),
     }
-    path = out.with_suffix(".json")
+    path, values = out.with_suffix(".json"), None
+    if kept is not None:
+        values = as_json(kept, model.bank, model.layout)
+        settings["written"] = _digest(values)
     there = is_up_to_date(out, settings, force=model.runtime.force)
+    if values is not None and path.is_file():
+        found = read_json(path)
+        if not model.runtime.force and _digest(found) not in (_digest(values), _written_with(out)):
+            raise UsageError(
+                f"{path} is there and is not as npdraw edit wrote it",
+                hint="Choose another --out, or --force to replace it.",
+            )
+        there = there and found == values
     if there and (kept is None or path.is_file()):
         return {"up_to_date": True}
     pairs = [rendered(model, z) for z in shown]
@@ -186,6 +203,16 @@ def write_drawings(
         write_drawing(path, kept, model.bank, model.layout)
     write_still(out, still(rows), settings)
     return {}
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _written_with(picture: Path) -> str | None:
+    """Return the digest of the drawing that was written together with a picture of `edit`."""
+    told = json.loads((text_of(picture) if picture.is_file() else None) or "{}")
+    return told.get("written") if isinstance(told, dict) else None
 
 
 def _differ(one: Latents, other: Latents) -> list[int]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from npdraw.datasets import digest
 from npdraw.model.latents import concatenate
 from npdraw.stages.drawing_model import open_model
 from npdraw.stages.frames import rendered, still
@@ -43,6 +44,7 @@ def reconstruct(
     settings = {
         "shows": "reconstruct",
         "model": model.header.digest,
+        "images": digest(to_uint8(images).numpy()),
         "drawings": [fingerprint(parse), fingerprint(posterior)],
         "precision": runtime.chosen(model.device),
     }

@@ -94,7 +94,7 @@ def from_json(values: Any, bank: Tensor, layout: Layout, source: object = "drawi
     expected = as_json(blank(1, layout.steps), bank, layout)
     if values.get("bank") != expected["bank"]:
         raise ArtifactError(
-            f"{source} is a drawing with parts of bank {values.get('bank')!r:.7}', but the model "
+            f"{source} is a drawing with parts of bank {values.get('bank')!s:.6}, but the model "
             f"has {expected['bank'][:6]}",
             hint="Take the model that the drawing was made with.",
         )
@@ -141,7 +141,7 @@ def _stroke(
 
 
 def _unfit(source: object, problem: str, hint: str = "") -> ArtifactError:
-    hint = hint or "A drawing is a JSON file as npdraw edit and npdraw decode write it."
+    hint = hint or "A drawing is a JSON file as npdraw edit writes it."
     return ArtifactError(f"{source} is no drawing for this model: {problem}", hint=hint)
 
 

@@ -147,3 +147,21 @@ def test_seeds(text: str, expected: list[int]) -> None:
 def test_wrong_seeds(text: str) -> None:
     with pytest.raises(UsageError, match="--seeds"):
         resolve.seeds(text)
+
+
+def test_regions_are_four_numbers_with_something_between() -> None:
+    assert resolve.region(None) is None
+    assert resolve.region("0:14,3:28") == (0, 14, 3, 28)
+
+
+@pytest.mark.parametrize("text", ["0:14", "0:14,0:x", "-1:4,0:4", "4:4,0:9", "0:4,9:3", "0:4,0:4,"])
+def test_wrong_regions(text: str) -> None:
+    with pytest.raises(UsageError, match="--region"):
+        resolve.region(text)
+
+
+def test_pairs_are_two_numbers_each() -> None:
+    assert resolve.pairs("--move", ["3:4", "17:0"]) == [(3, 4), (17, 0)]
+    for text in ("3", "3:", "3:-1", "a:b"):
+        with pytest.raises(UsageError, match="--move"):
+            resolve.pairs("--move", [text])

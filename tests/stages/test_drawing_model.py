@@ -113,6 +113,7 @@ def test_what_is_no_image_is_refused(model: DrawingModel) -> None:
     for images, words in (
         (torch.zeros(2, 9, 9), "images of shape [2, 1, 9, 9]; this model has [N, 1, 8, 8]"),
         (torch.zeros(8, 8), "images of shape"),
+        (torch.zeros(0, 8, 8), "N at least 1"),
         (torch.full((1, 8, 8), 1.5), "neither uint8 nor floats"),
         (torch.full((1, 8, 8), torch.nan), "neither uint8 nor floats"),
         (torch.zeros(1, 8, 8, dtype=torch.int64), "neither uint8 nor floats"),
@@ -120,10 +121,27 @@ def test_what_is_no_image_is_refused(model: DrawingModel) -> None:
         with pytest.raises(UsageError) as caught:
             model.observe(images)
         assert words in caught.value.message
-    with pytest.raises(UsageError):
-        model.sample(0)
-    with pytest.raises(UsageError):
-        model.sample(1, temperature=0.0)
+
+
+def test_what_cannot_be_drawn_is_refused(model: DrawingModel) -> None:
+    given, steps = model.sample(2), model.layout.steps
+    mask = torch.arange(steps) < 2
+    for wrong in (
+        lambda: model.sample(0),
+        lambda: model.sample(1, -1),
+        lambda: model.sample(1, temperature=0.0),
+        lambda: model.nll(torch.zeros(1, 8, 8), samples=0),
+        lambda: model.complete(given, mask),
+        lambda: model.complete(given[:1], mask[:1]),
+        lambda: model.complete(given[:1], mask[None]),
+        lambda: model.complete(given[:1], torch.arange(steps)),
+        lambda: model.complete(given[:1], mask, 0),
+        lambda: model.complete(given[:1], mask, 1, -1),
+        lambda: model.complete(given[:1], mask, temperature=float("nan")),
+        lambda: model.complete(given[:1], mask, particles=0),
+    ):
+        with pytest.raises(UsageError):
+            wrong()
 
 
 def test_models_are_found_by_name(shipped: Path) -> None:

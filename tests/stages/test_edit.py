@@ -145,6 +145,33 @@ def test_edit_writes_picture_and_drawing_and_decode_reads_it(
         edit(trained.model, **{**given, "region": None}, out=out, **command)
 
 
+def test_edit_never_loses_a_drawing_that_it_did_not_write(
+    trained: Any, command: dict[str, Any], tmp_path: Path
+) -> None:
+    out, path = tmp_path / "x.png", tmp_path / "x.json"
+
+    def made(word: str, **more: Any) -> dict[str, Any]:
+        given = {"other": None, "region": None, "changes": Changes(), "out": out, **command}
+        return edit(trained.model, word=word, **{**given, **more})
+
+    path.write_text('{"a": 1}')
+    with pytest.raises(UsageError, match="not as npdraw edit wrote it"):
+        made("seed:1")
+    assert json.loads(path.read_text()) == {"a": 1}
+    made("seed:1", runtime=Runtime(force=True))
+    made("seed:2")  # what it wrote itself it may replace
+    written = json.loads(path.read_text())
+    with pytest.raises(UsageError, match="input of this command"):
+        made(str(path))
+    path.write_text(json.dumps({**written, "strokes": written["strokes"][:-1]}))  # by hand
+    for word in ("seed:2", "seed:1"):
+        with pytest.raises(UsageError, match="not as npdraw edit wrote it"):
+            made(word)
+    made("seed:2", runtime=Runtime(force=True))
+    assert json.loads(path.read_text()) == written
+    assert made("seed:2")["up_to_date"]
+
+
 def test_subjects_are_named_by_words(
     model: DrawingModel, command: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -197,7 +224,7 @@ def test_animations_have_a_frame_for_each_stroke(
     gif = tmp_path / "y.gif"
     told = interpolate(trained.model, words=("seed:0", "seed:1"), fps=4.0, out=gif, **command)
     assert told["frames"] == 1 + told["steps"][0]
-    for wrong in ({"fps": 0.0}, {"fps": 51.0}, {"words": ["seed:0"] * 17}):
+    for wrong in ({"fps": 0.0}, {"fps": 0.01}, {"fps": 51.0}, {"words": ["seed:0"] * 17}):
         with pytest.raises(UsageError):
             animate(trained.model, **{"words": words, "fps": 8.0, "out": out, **wrong}, **command)
 
@@ -251,6 +278,14 @@ def test_reconstructions_tell_figures(
         assert [row[f"{name}_parts"] for row in result["figures"]] == z.whether.sum(1).tolist()
     assert [row["nll"] for row in result["figures"]] == model.nll(images, 3).tolist()
     assert reconstruct(trained.model, words=["test:0", "test:5"], **more)["up_to_date"]
+    paths = [tmp_path / f"{name}.png" for name in "ab"]  # other images of one drawing
+    for path, value in zip(paths, (0, 255), strict=True):
+        Image.new("L", (8, 8), value).save(path)
+    first, second = (
+        reconstruct(trained.model, words=[str(path)], **more | {"out": tmp_path / "y.png"})
+        for path in paths
+    )
+    assert "up_to_date" not in first and "up_to_date" not in second
     with pytest.raises(UsageError, match="seed:0 is a drawing, not an image"):
         reconstruct(trained.model, words=["seed:0"], **more)
 
