@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -180,20 +181,12 @@ def write_drawings(
         "drawings": [fingerprint(z) for z in shown],
         "precision": model.runtime.chosen(model.device),
     }
-    path, values = out.with_suffix(".json"), None
+    path, there = out.with_suffix(".json"), True
     if kept is not None:
         values = as_json(kept, model.bank, model.layout)
         settings["written"] = _digest(values)
-    there = is_up_to_date(out, settings, force=model.runtime.force)
-    if values is not None and path.is_file():
-        found = read_json(path)
-        if not model.runtime.force and _digest(found) not in (_digest(values), _written_with(out)):
-            raise UsageError(
-                f"{path} is there and is not as npdraw edit wrote it",
-                hint="Choose another --out, or --force to replace it.",
-            )
-        there = there and found == values
-    if there and (kept is None or path.is_file()):
+        there = _is_written(path, values, out, force=model.runtime.force)
+    if is_up_to_date(out, settings, force=model.runtime.force) and there:
         return {"up_to_date": True}
     pairs = [rendered(model, z) for z in shown]
     rows = [torch.cat([pair[row] for pair in pairs]) for row in range(2)]
@@ -205,14 +198,31 @@ def write_drawings(
     return {}
 
 
+def _is_written(path: Path, values: Mapping[str, Any], picture: Path, *, force: bool) -> bool:
+    """Whether a file holds the drawing `values`.
+
+    Raises:
+        UsageError: it holds something else than what `picture` was written with, as a drawing that
+            somebody changed, and `force` is not given.
+    """
+    if not path.is_file():
+        return False
+    found = read_json(path)
+    if found == values or force:
+        return found == values
+    written = None
+    with suppress(ValueError, TypeError, KeyError):  # no picture, or with another text
+        written = json.loads((picture.is_file() and text_of(picture)) or "")["written"]
+    if _digest(found) != written:
+        raise UsageError(
+            f"{path} is there and is not as npdraw edit wrote it",
+            hint="Choose another --out, or --force to replace it.",
+        )
+    return False
+
+
 def _digest(values: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-
-
-def _written_with(picture: Path) -> str | None:
-    """Return the digest of the drawing that was written together with a picture of `edit`."""
-    told = json.loads((text_of(picture) if picture.is_file() else None) or "{}")
-    return told.get("written") if isinstance(told, dict) else None
 
 
 def _differ(one: Latents, other: Latents) -> list[int]:

@@ -10,6 +10,7 @@ import json
 import random
 import sys
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -60,7 +61,7 @@ def mean_changes(changes: Tensor, distance: Tensor) -> dict[str, float]:
 
 
 def edited(model: DrawingModel, images: Tensor, seed: int) -> dict[str, Any]:
-    """Edit drawings of test images, uint8 [2 EDITS, C, H, W], each by the one after it."""
+    """Edit drawings of every other image by the one after it; images in [0, 1] [2 N, C, H, W]."""
     rng = random.Random(seed)
     drawings = model.encode(images)
     height, width = images.shape[2:]
@@ -79,7 +80,7 @@ def edited(model: DrawingModel, images: Tensor, seed: int) -> dict[str, Any]:
     seen = (decoded[1] - decoded[0]).abs().mean(1)
     outside = torch.stack(away) > 0
     rows = [mean_changes(change, distance) for change, distance in zip(seen, away, strict=True)]
-    means = {name: _mean([row[name] for row in rows if name in row]) for name in rows[0]}
+    means = {name: fmean(row[name] for row in rows if name in row) for name in rows[0]}
     return {
         "edits": len(rows),
         "edits_that_change_the_canvas": int((painted.flatten(1).amax(1) > 0).sum()),
@@ -87,10 +88,6 @@ def edited(model: DrawingModel, images: Tensor, seed: int) -> dict[str, Any]:
         "decoded_change_mean": means,
         "inside_over_outside": means["inside"] / means["outside"] if means["outside"] else None,
     }
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)
 
 
 def main() -> None:

@@ -154,10 +154,11 @@ def test_edit_never_loses_a_drawing_that_it_did_not_write(
         given = {"other": None, "region": None, "changes": Changes(), "out": out, **command}
         return edit(trained.model, word=word, **{**given, **more})
 
-    path.write_text('{"a": 1}')
-    with pytest.raises(UsageError, match="not as npdraw edit wrote it"):
-        made("seed:1")
-    assert json.loads(path.read_text()) == {"a": 1}
+    for foreign in ('{"a": 1}', '{"a": NaN}', "notes", "[]", ""):
+        path.write_text(foreign)
+        with pytest.raises(UsageError, match="not as npdraw edit wrote it"):
+            made("seed:1")
+        assert path.read_text() == foreign
     made("seed:1", runtime=Runtime(force=True))
     made("seed:2")  # what it wrote itself it may replace
     written = json.loads(path.read_text())
