@@ -1,6 +1,6 @@
 """`npdraw complete`."""
 
-from npdraw.cli import console, options, resolve
+from npdraw.cli import console, options, progress, resolve
 
 SEEDS = "0-7"
 
@@ -21,6 +21,7 @@ def complete(
     force: options.Force = False,
     seeds: options.Seeds = SEEDS,
     out: options.OutPicture = None,
+    quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Keep strokes of a drawing and let the prior draw the rest, several times.
@@ -40,17 +41,19 @@ def complete(
     from npdraw.stages.edit import Region
     from npdraw.stages.runtime import Runtime
 
-    result = stage(
-        model,
-        word=image,
-        prefix=prefix,
-        region=None if rectangle is None else Region(*rectangle),
-        seeds=numbers,
-        temperature=temperature,
-        root=data_root or default_root(),
-        out=out or folder / "completions.png",
-        runtime=Runtime(device=device, precision=precision, threads=threads, force=force),
-    )
+    with progress.told(quiet=quiet) as reporter:
+        result = stage(
+            model,
+            word=image,
+            prefix=prefix,
+            region=None if rectangle is None else Region(*rectangle),
+            seeds=numbers,
+            temperature=temperature,
+            root=data_root or default_root(),
+            out=out or folder / "completions.png",
+            runtime=Runtime(device=device, precision=precision, threads=threads, force=force),
+            progress=reporter,
+        )
     told = {"given": len(result["given"]), "drawings": len(result["drawings"])}
     shown = console.figures(told | {"out": result["out"]})
     console.show("complete", result, as_json=as_json, lines=shown)

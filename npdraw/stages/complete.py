@@ -11,6 +11,7 @@ from npdraw.stages.drawing_model import DrawingModel, open_model
 from npdraw.stages.edit import Region, cells_in
 from npdraw.stages.frames import rendered, still
 from npdraw.stages.pictures import is_up_to_date, write_still
+from npdraw.stages.progress import Progress
 from npdraw.stages.runtime import Runtime
 from npdraw.stages.strokes import fingerprint, strokes_of
 from npdraw.stages.subjects import subject
@@ -27,6 +28,7 @@ def complete(
     root: Path,
     out: Path,
     runtime: Runtime,
+    progress: Progress,
 ) -> dict[str, Any]:
     """Draw the rest of a drawing for each seed; write what was given and all completions.
 
@@ -44,7 +46,12 @@ def complete(
     model = open_model(model_path, runtime)
     given = blank(1, model.layout.steps) if word is None else subject(word, model, root).drawing
     fixed = _fixed(given, word is not None, prefix, region, model)
-    drawn = [model.complete(given, fixed, 1, seed, temperature=temperature) for seed in seeds]
+    drawn = []
+    progress.start("complete", len(seeds), unit="drawings")
+    for seed in seeds:
+        drawn.append(model.complete(given, fixed, 1, seed, temperature=temperature))
+        progress.update(len(drawn))
+    progress.finish()
     kept = Latents(given.whether & fixed, given.where, given.what).canonical()
     shown = [kept, *drawn] if fixed.any() else drawn
     settings = {

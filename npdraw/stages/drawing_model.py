@@ -103,12 +103,38 @@ class DrawingModel:
         return self._drawings(self.observe(images, seed or 0), drawn)
 
     def paint(self, drawings: Latents) -> Tensor:
-        """Return the canvases, float [N, C + 1, h, w]: the image in [0, 1] and the coverage."""
+        """Return the canvases, float [N, C + 1, h, w]: the image in [0, 1] and the coverage.
+
+        `UsageError` if the drawings are not of this model's cells, placements and parts.
+        """
+        drawings = drawings.canonical()
+        cells, found = self.layout.steps, list(drawings.whether.shape)
+        if len(found) != 2 or not found[0] or found[1] != cells:
+            raise UsageError(
+                f"drawings of shape {found}; this model has [N, {cells}], N at least 1"
+            )
+        for name, most in (("where", self.layout.placements), ("what", len(self.network.bank))):
+            index = getattr(drawings, name)
+            if index.min() < 0 or index.max() >= most:
+                raise UsageError(
+                    f"{name} of the drawings is in {int(index.min())}..{int(index.max())}; "
+                    f"this model has 0..{most - 1}"
+                )
         with torch.no_grad():
             return self.network.paint(drawings.to(self.device)).cpu()
 
     def decode(self, canvases: Tensor) -> Tensor:
-        """Return the expected images of canvases, float [N, C, H, W] in [0, 1]."""
+        """Return the expected images of canvases, float [N, C, H, W] in [0, 1].
+
+        `UsageError` if the canvases are not as `paint` makes them.
+        """
+        side = self.config.parse.canvas_side
+        shape = [self.config.parse.channels + 1, side, side]
+        if canvases.ndim != 4 or not len(canvases) or list(canvases.shape[1:]) != shape:
+            raise UsageError(
+                f"canvases of shape {list(canvases.shape)}; this model has "
+                f"[N, {', '.join(map(str, shape))}], N at least 1"
+            )
         found = []
         for chunk in canvases.split(CHUNK):
             with torch.no_grad(), self.runtime.autocast(self.device):

@@ -12,6 +12,7 @@ import torch
 import npdraw
 from npdraw.artifacts import read_artifact
 from npdraw.errors import ArtifactError, UsageError
+from npdraw.model.latents import Latents
 from npdraw.stages.drawing_model import CHUNK, DrawingModel
 from npdraw.stages.loading import drawings_of
 from npdraw.stages.strokes import fingerprint
@@ -19,7 +20,7 @@ from npdraw.stages.strokes import fingerprint
 
 @pytest.fixture(scope="module")
 def model(trained: Any) -> DrawingModel:
-    return npdraw.load(trained.model)
+    return npdraw.load(trained.model, precision="fp32")  # as the stages of the tests
 
 
 @pytest.fixture
@@ -121,6 +122,29 @@ def test_what_is_no_image_is_refused(model: DrawingModel) -> None:
         with pytest.raises(UsageError) as caught:
             model.observe(images)
         assert words in caught.value.message
+
+
+def test_drawings_and_canvases_of_another_model_are_refused(model: DrawingModel) -> None:
+    z, steps = model.sample(2), model.layout.steps
+    everywhere = torch.ones(2, steps).bool()
+    short = Latents(*(getattr(z, name)[:, 1:] for name in ("whether", "where", "what")))
+    for wrong, words in (
+        (lambda: model.paint(short), f"drawings of shape [2, {steps - 1}]"),
+        (lambda: model.paint(z[:0]), "N at least 1"),
+        (
+            lambda: model.paint(Latents(everywhere, z.where, z.what + len(model.bank))),
+            f"this model has 0..{len(model.bank) - 1}",
+        ),
+        (lambda: model.paint(Latents(everywhere, z.where - 1, z.what)), "where of the drawings"),
+        (lambda: model.decode(torch.zeros(1, 2, 9, 8)), "this model has [N, 2, 8, 8]"),
+        (lambda: model.decode(torch.zeros(2, 8, 8)), "canvases of shape [2, 8, 8]"),
+        (lambda: model.decode(torch.zeros(0, 2, 8, 8)), "N at least 1"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            wrong()
+        assert words in caught.value.message
+    nowhere = Latents(z.whether & False, z.where - 1, z.what + 1000)
+    assert float(model.paint(nowhere).abs().sum()) == 0  # what is not painted does not count
 
 
 def test_what_cannot_be_drawn_is_refused(model: DrawingModel) -> None:

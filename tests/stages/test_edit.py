@@ -41,13 +41,13 @@ class Near(nn.Module):
 
 @pytest.fixture(scope="module")
 def model(trained: Any) -> DrawingModel:
-    return npdraw.load(trained.model)
+    return npdraw.load(trained.model, precision="fp32")
 
 
 @pytest.fixture
 def command(stages: Any, trained: Any) -> dict[str, Any]:
     """What every command takes."""
-    return {"root": stages.npz.parent, "runtime": Runtime()}
+    return {"root": stages.npz.parent, "runtime": Runtime(precision="fp32")}
 
 
 def test_edits_are_local(trained: Any) -> None:
@@ -231,12 +231,15 @@ def test_animations_have_a_frame_for_each_stroke(
 
 
 def test_completions_keep_strokes_or_regions(
-    model: DrawingModel, trained: Any, command: dict[str, Any], tmp_path: Path
+    model: DrawingModel, stages: Any, trained: Any, command: dict[str, Any], tmp_path: Path
 ) -> None:
     given = subject("test:0", model, command["root"]).drawing
+    seen = stages.Recorder()
     more = {"seeds": [0, 1, 2], "temperature": 1.0, "out": tmp_path / "x.png", **command}
+    more["progress"] = seen
     nothing = complete(trained.model, word=None, prefix=None, region=None, **more)
     _same(nothing, model.sample(3))
+    assert seen.tasks[0][:2] == ("complete", 3) and seen.counts == [1, 2, 3, -1]
     strokes = int(given.whether.sum())
     assert strokes > 1
     all_of_it = complete(trained.model, word="test:0", prefix=strokes, region=None, **more)
