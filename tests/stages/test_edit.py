@@ -159,7 +159,7 @@ def test_edit_never_loses_a_drawing_that_it_did_not_write(
         with pytest.raises(UsageError, match="not as npdraw edit wrote it"):
             made("seed:1")
         assert path.read_text() == foreign
-    made("seed:1", runtime=Runtime(force=True))
+    made("seed:1", runtime=Runtime(precision="fp32", force=True))
     made("seed:2")  # what it wrote itself it may replace
     written = json.loads(path.read_text())
     with pytest.raises(UsageError, match="input of this command"):
@@ -168,7 +168,7 @@ def test_edit_never_loses_a_drawing_that_it_did_not_write(
     for word in ("seed:2", "seed:1"):
         with pytest.raises(UsageError, match="not as npdraw edit wrote it"):
             made(word)
-    made("seed:2", runtime=Runtime(force=True))
+    made("seed:2", runtime=Runtime(precision="fp32", force=True))
     assert json.loads(path.read_text()) == written
     assert made("seed:2")["up_to_date"]
 
