@@ -179,6 +179,9 @@ class DecoderConfig:
     parse_until: float = setting(
         0.15, "fraction of the relaxed steps in which it decays to the floor"
     )
+    deform: float = setting(
+        0.0, "spread of random linear maps of images, whose share falls to 0 over the relaxed steps"
+    )
     canvas_weight: float = setting(
         2.0, "price of the canvas's squared error, in nats, in relaxed steps"
     )
@@ -219,6 +222,7 @@ class DecoderConfig:
         for name in (*weights, "wake_canvas_weight"):
             _require(getattr(self, name) >= 0, f"decoder.{name} is negative")
         _require(0 <= self.hard_fraction <= 1, f"decoder.hard_fraction {self.hard_fraction}")
+        _require(0 <= self.deform <= 0.5, f"decoder.deform {self.deform}, not in 0..0.5")
         _require(0 <= self.parse_until <= 1, f"decoder.parse_until {self.parse_until}")
         _require(0 <= self.wake <= 1, f"decoder.wake {self.wake}, not in 0..1")
         _within(1, 4096, decoder__wake_samples=self.wake_samples)

@@ -125,6 +125,7 @@ OUT_OF_RANGE = [
     (DecoderConfig, "final_parse_weight", [-1.0]),
     (DecoderConfig, "hard_fraction", [-0.1, 1.1]),
     (DecoderConfig, "parse_until", [-0.1, 1.1]),
+    (DecoderConfig, "deform", [-0.1, 0.6]),
     (DecoderConfig, "canvas_weight", [-1.0]),
     (DecoderConfig, "kl_weight", [-1.0]),
     (DecoderConfig, "wake", [-0.1, 1.1]),

@@ -129,6 +129,17 @@ def shifted(images: Tensor, most: int) -> Tensor:
     )
 
 
+def deformed(images: Tensor, maps: Tensor) -> Tensor:
+    """Return images [N, C, H, W] in [0, 1] under linear maps [N, 2, 2] about their middle.
+
+    A pixel of the result is what lies where its own map takes it, in (right, down), by bicubic
+    interpolation; beyond the edges is 0.
+    """
+    affine = F.pad(maps, (0, 1))
+    grid = F.affine_grid(affine, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, mode="bicubic", align_corners=False).clamp(0, 1)
+
+
 def same_images(
     header: Header,
     made_from: Path,

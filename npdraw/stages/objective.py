@@ -12,6 +12,7 @@ from npdraw.config import Config, DecoderConfig
 from npdraw.model.npdraw import NPDraw, Relaxation, Waking
 from npdraw.model.parsing import parse as parse_images
 from npdraw.stages.distributed import batch_mean, rows
+from npdraw.stages.images import deformed
 from npdraw.stages.noise import batch, generator, seed_dropout
 from npdraw.stages.runtime import Runtime, send
 from npdraw.stages.training import State, descend, learning_rate
@@ -27,6 +28,18 @@ def schedule(step: int, settings: DecoderConfig) -> tuple[float, float]:
     left = max(0.0, 1 - done / settings.parse_until) if settings.parse_until else 0.0
     floor = settings.final_parse_weight
     return temperature, floor + (settings.parse_weight - floor) * left
+
+
+def random_maps(count: int, share: float, spread: float, noise: torch.Generator) -> Tensor:
+    """Return linear maps [count, 2, 2]: a `share` of them random, the others the identity.
+
+    Entries of a random one are normal about those of the identity, `spread` their deviation: few
+    images are learned by heart less when no two of a training are alike.
+    """
+    device = noise.device
+    chosen = torch.rand((count, 1, 1), generator=noise, device=device) < share
+    entries = spread * torch.randn((count, 2, 2), generator=noise, device=device)
+    return torch.eye(2, device=device) + chosen * entries
 
 
 def train_step(
@@ -47,6 +60,9 @@ def train_step(
     index = send(batch(seed, step, settings.batch_size, len(train)), device)
     mine, size = rows(state.group, len(index)), len(index)
     images = train[index[mine]].float() / 255
+    if settings.deform > 0 and step < settings.relaxed_steps:
+        maps = random_maps(size, 1 - step / settings.relaxed_steps, settings.deform, noise)
+        images = deformed(images, maps[mine])
     if config.parse.binarize:
         chances = torch.rand((size, *train.shape[1:]), generator=noise, device=device)
         images = (chances[mine] < images).float()

@@ -39,7 +39,7 @@ from npdraw.stages.output import locked
 
 UNEVEN = {
     "prior": {"batch_size": 9},
-    "decoder": {"batch_size": 9, "hard_fraction": 0.7, "wake": 0.25},
+    "decoder": {"batch_size": 9, "hard_fraction": 0.7, "wake": 0.25, "deform": 0.1},
 }
 """The last of four steps is a waking one. Nine images are shared unevenly; of the six hard ones,
 some are the second process's.

@@ -13,7 +13,7 @@ from PIL import Image
 from npdraw.datasets import Source, parse_source
 from npdraw.errors import DataError, NpdrawError, UsageError
 from npdraw.header import read_header
-from npdraw.stages.images import find_source, same_images, training_images
+from npdraw.stages.images import deformed, find_source, same_images, training_images
 from npdraw.subsets import mixed
 
 
@@ -65,6 +65,29 @@ def test_moved_images_join_the_training_split_only(stages: Any) -> None:
     assert np.array_equal(moved[0, 0], images[: stages.train])
     expected = sorted(image.tobytes() for copies in moved.values() for image in copies)
     assert sorted(image.numpy().tobytes() for image in found.train) == expected
+
+
+def test_linear_maps_about_the_middle_take_pixels_from_where_they_say() -> None:
+    image = torch.rand(6, 6)
+    turn, mirror = [[0.0, -1.0], [1.0, 0.0]], [[-1.0, 0.0], [0.0, 1.0]]
+    slant, smaller = [[1.0, 2.0], [0.0, 1.0]], [[3.0, 0.0], [0.0, 3.0]]
+    maps = torch.tensor([[[1.0, 0.0], [0.0, 1.0]], turn, mirror, slant, smaller])
+    found = deformed(image.expand(5, 1, 6, 6), maps)[:, 0]
+    # Row y, counted from the middle (-2.5 to 2.5), takes what is 2 y pixels to the right.
+    slanted = torch.zeros(6, 6)
+    slanted[0, 5], slanted[1, 3:], slanted[2, 1:] = image[0, 0], image[1, :3], image[2, :5]
+    slanted[3, :5], slanted[4, :3], slanted[5, 0] = image[3, 1:], image[4, 3:], image[5, 5]
+    third = torch.zeros(6, 6)
+    third[2:4, 2:4] = image[1:5:3, 1:5:3]
+    expected = torch.stack([image, image.rot90(1), image.flip(1), slanted, third])
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+def test_deformed_images_stay_in_their_range() -> None:
+    edges = (torch.rand(20, 1, 8, 8) < 0.5).float()  # where bicubic curves overshoot
+    found = deformed(edges, torch.eye(2) + 0.1 * torch.randn(20, 2, 2))
+    assert 0 <= found.min() < 0.01 and 0.99 < found.max() <= 1
+    assert not torch.equal(found, edges)
 
 
 def test_moved_images_come_back(stages: Any, tmp_path: Path) -> None:

@@ -387,6 +387,39 @@ def test_moved_images_are_trained_on(
     assert corners == {(row, column) for row in (3, 4, 5) for column in (3, 4, 5)}
 
 
+def test_deformed_images_are_trained_on_ever_fewer(
+    stages: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    square = np.zeros((20, 8, 8), np.uint8)
+    square[:, 1:7, 1:7] = 255
+    decoder = {"batch_size": 100, "steps": 12, "wake": 1 / 6, "deform": 0.2}
+    alike = stages.from_images(tmp_path / "alike.npz", square)
+    alike.parse(tmp_path / "parse")
+    alike.train_prior(tmp_path / "parse", tmp_path / "prior")
+    seen = seen_in_training(monkeypatch)
+    training = alike.configured(decoder=decoder)
+    training.train_decoder(tmp_path / "parse", tmp_path / "prior", tmp_path / "m")
+    itself = torch.from_numpy(square[0] / 255)
+    shares = [float((images[:, 0] != itself).any(2).any(1).float().mean()) for images, *_ in seen]
+    *relaxed, last, after = shares
+    assert (last, after) == (0, 0)  # in waking steps there is none
+    falling = np.linspace(1, 0, 10, endpoint=False)
+    assert np.allclose(relaxed, falling, atol=0.2)
+    kinds = {images[i].numpy().tobytes() for images, *_ in seen for i in range(100)}
+    assert len(kinds) > 300  # each has a map of its own
+
+
+def test_random_maps_are_about_the_identity() -> None:
+    noise = torch.Generator().manual_seed(0)
+    maps = objective.random_maps(40_000, 0.3, 0.2, noise)
+    still = (maps == torch.eye(2)).all(2).all(1)
+    assert float(still.float().mean()) == pytest.approx(0.7, abs=0.01)
+    moved = maps[~still]
+    torch.testing.assert_close(moved.mean(0), torch.eye(2), rtol=0, atol=0.01)
+    torch.testing.assert_close(moved.flatten(1).T.cov(), 0.04 * torch.eye(4), rtol=0, atol=2e-3)
+    assert (objective.random_maps(100, 0.0, 0.2, noise) == torch.eye(2)).all()
+
+
 def test_the_schedules(stages: Any) -> None:
     settings = DecoderConfig(
         steps=100,
@@ -460,6 +493,7 @@ def test_learning_rates_and_averages_of_both_phases(
         ("parse_weight", 7.0),
         ("final_parse_weight", 3.0),
         ("parse_until", 0.9),
+        ("deform", 0.1),
         ("canvas_weight", 3.0),
         ("kl_weight", 0.25),
         ("hard_fraction", 0.9),
