@@ -7,7 +7,7 @@ from npdraw.errors import UsageError
 from npdraw.model.latents import Latents
 from npdraw.stages.drawing_model import DrawingModel, open_model
 from npdraw.stages.frames import moving, prefixes, transitions
-from npdraw.stages.pictures import MOVING, is_up_to_date, write_moving
+from npdraw.stages.pictures import MOVING, check_picture, is_up_to_date, write_moving
 from npdraw.stages.runtime import Runtime
 from npdraw.stages.strokes import fingerprint
 from npdraw.stages.subjects import subject
@@ -28,6 +28,7 @@ def animate(
     """
     if len(words) > MOST:
         raise UsageError(f"{len(words)} drawings side by side; {MOST} are the most")
+    _check(fps, out, runtime)
     model = open_model(model_path, runtime)
     subjects = [subject(word, model, root) for word in words]
     return _write("animate", model, [prefixes(s.drawing) for s in subjects], fps, out)
@@ -37,16 +38,22 @@ def interpolate(
     model_path: Path, *, words: tuple[str, str], root: Path, fps: float, out: Path, runtime: Runtime
 ) -> dict[str, Any]:
     """Write the way from one drawing to another, a step of the grid at a time."""
+    _check(fps, out, runtime)
     model = open_model(model_path, runtime)
     one, other = (subject(word, model, root).drawing for word in words)
     return _write("interpolate", model, [transitions(one, other)], fps, out)
 
 
+def _check(fps: float, out: Path, runtime: Runtime) -> None:
+    """Refuse what cannot be shown or written, before a model is read."""
+    if not SLOWEST <= fps <= FASTEST:
+        raise UsageError(f"--fps {fps}, not in {SLOWEST}..{FASTEST}")
+    check_picture(out, suffixes=MOVING, force=runtime.force)
+
+
 def _write(
     command: str, model: DrawingModel, ways: list[tuple[Latents, list[int]]], fps: float, out: Path
 ) -> dict[str, Any]:
-    if not SLOWEST <= fps <= FASTEST:
-        raise UsageError(f"--fps {fps}, not in {SLOWEST}..{FASTEST}")
     settings = {
         "shows": command,
         "model": model.header.digest,

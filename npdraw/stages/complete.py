@@ -10,7 +10,7 @@ from npdraw.model.latents import Latents, blank
 from npdraw.stages.drawing_model import DrawingModel, open_model
 from npdraw.stages.edit import Region, cells_in
 from npdraw.stages.frames import rendered, still
-from npdraw.stages.pictures import is_up_to_date, write_still
+from npdraw.stages.pictures import check_picture, is_up_to_date, write_still
 from npdraw.stages.progress import Progress
 from npdraw.stages.runtime import Runtime
 from npdraw.stages.strokes import fingerprint, strokes_of
@@ -43,6 +43,7 @@ def complete(
         raise UsageError(
             "--prefix and --region cannot both say what is given", hint="Give one of them."
         )
+    check_picture(out, force=runtime.force)
     model = open_model(model_path, runtime)
     given = blank(1, model.layout.steps) if word is None else subject(word, model, root).drawing
     fixed = _fixed(given, word is not None, prefix, region, model)

@@ -17,7 +17,7 @@ from npdraw.stages.drawing_model import DrawingModel, open_model
 from npdraw.stages.frames import rendered, still
 from npdraw.stages.lock import check_output
 from npdraw.stages.output import read_json
-from npdraw.stages.pictures import is_up_to_date, text_of, write_still
+from npdraw.stages.pictures import check_picture, is_up_to_date, text_of, write_still
 from npdraw.stages.runtime import Runtime
 from npdraw.stages.strokes import as_json, fingerprint, strokes_of, write_drawing
 from npdraw.stages.subjects import subject
@@ -140,6 +140,7 @@ def edit(
     """
     if (other is None) != (region is None):
         raise UsageError("--from and --region go together", hint="Give both, or neither.")
+    check_picture(out, force=runtime.force)
     model = open_model(model_path, runtime)
     before = subject(word, model, root).drawing
     shown, after = [before], before
@@ -165,6 +166,7 @@ def decode(
     model_path: Path, *, drawing: str, root: Path, out: Path, runtime: Runtime
 ) -> dict[str, Any]:
     """Write the canvas and the decoded image of a drawing, side by side."""
+    check_picture(out, force=runtime.force)
     model = open_model(model_path, runtime)
     z = subject(drawing, model, root).drawing
     result = {"strokes": len(strokes_of(z, model.layout)), "out": str(out)}

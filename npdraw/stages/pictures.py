@@ -35,10 +35,8 @@ HOLD_MS = 1600
 """How long the last frame stays."""
 
 
-def is_up_to_date(
-    out: Path, text: Mapping[str, Any], *, suffixes: Sequence[str] = STILL, force: bool
-) -> bool:
-    """Whether the picture that says `text` is there.
+def check_picture(out: Path, *, suffixes: Sequence[str] = STILL, force: bool) -> None:
+    """Refuse what a picture cannot be written to, before anything is computed for it.
 
     Another one of npdraw's may be replaced, but never a picture that it did not make.
 
@@ -46,21 +44,25 @@ def is_up_to_date(
         UsageError: `out` is no name of such a picture, or a picture is there that is not npdraw's.
     """
     check_output(out, ())
-    sweep_temporaries(out)
     if out.suffix.lower() not in suffixes:
         names = " or ".join(suffix.removeprefix(".").upper() for suffix in suffixes)
         raise UsageError(
             f"{out} is not the name of a {names}", hint=f"Name a {suffixes[0]} with --out."
         )
-    if force or not out.is_file():
-        return False
-    found = text_of(out)
-    if found is None:
+    if not force and out.is_file() and text_of(out) is None:
         raise UsageError(
             f"{out} is there and is not a picture of npdraw's",
             hint="Choose another --out, or --force to replace it.",
         )
-    return found == json.dumps(text)
+
+
+def is_up_to_date(
+    out: Path, text: Mapping[str, Any], *, suffixes: Sequence[str] = STILL, force: bool
+) -> bool:
+    """Whether the picture that says `text` is there; errors as `check_picture`."""
+    check_picture(out, suffixes=suffixes, force=force)
+    sweep_temporaries(out)
+    return not force and out.is_file() and text_of(out) == json.dumps(text)
 
 
 def text_of(path: Path) -> str | None:

@@ -9,7 +9,7 @@ from npdraw.datasets import digest
 from npdraw.model.latents import concatenate
 from npdraw.stages.drawing_model import open_model
 from npdraw.stages.frames import rendered, still
-from npdraw.stages.pictures import is_up_to_date, write_still
+from npdraw.stages.pictures import check_picture, is_up_to_date, write_still
 from npdraw.stages.runtime import Runtime
 from npdraw.stages.sheet import to_uint8
 from npdraw.stages.strokes import fingerprint
@@ -29,6 +29,7 @@ def reconstruct(
     Raises:
         UsageError, DataError: see `subjects.with_image`.
     """
+    check_picture(out, force=runtime.force)
     model = open_model(model_path, runtime)
     found = [with_image(word, model, root) for word in words]
     images = torch.cat([image for _, image in found])

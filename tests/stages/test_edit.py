@@ -1,6 +1,7 @@
 """Editing is local; completions keep what is given; moving pictures show every step."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -299,3 +300,27 @@ def test_pictures_are_drawn_with_the_runtime_given(model: DrawingModel) -> None:
     lower = replace(model, runtime=Runtime(precision="bf16"))
     exact, rounded = rendered(model, z)[1].int(), rendered(lower, z)[1].int()
     assert 0 < (exact - rounded).abs().max() < 16
+
+
+def test_a_picture_that_cannot_be_written_is_refused_before_a_model_is_read(
+    stages: Any, command: dict[str, Any], tmp_path: Path
+) -> None:
+    nowhere, theirs = tmp_path / "no-model", tmp_path / "theirs.png"
+    Image.new("L", (8, 8)).save(theirs)
+    drawn = {"seeds": [0], "temperature": 1.0, "progress": stages.Recorder()}
+    commands: list[tuple[Callable[..., Any], dict[str, Any]]] = [
+        (animate, {"words": ["seed:0"], "fps": 8.0}),
+        (interpolate, {"words": ("seed:0", "seed:1"), "fps": 8.0}),
+        (reconstruct, {"words": ["test:0"], "samples": 1}),
+        (complete, {"word": None, "prefix": None, "region": None, **drawn}),
+        (decode, {"drawing": "seed:0"}),
+        (edit, {"word": "seed:0", "other": None, "region": None, "changes": Changes()}),
+    ]
+    for out, words in (
+        (tmp_path / "x.txt", "is not the name of a"),
+        (theirs, "is not a picture of npdraw's"),
+        (tmp_path, "it is a folder"),
+    ):
+        for make, given in commands:
+            with pytest.raises(UsageError, match=words):
+                make(nowhere, **given, out=out, **command)
