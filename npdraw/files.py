@@ -11,6 +11,13 @@ from pathlib import Path
 
 from npdraw.errors import FAILING, ResourceError, UsageError
 
+_PACKAGE = Path(__file__).parent
+SHIPPED = (_PACKAGE / "shipped", _PACKAGE.parent / "data" / "models")
+"""Folders of the models that come with npdraw: of an installation, of a checkout."""
+
+REINSTALL = "Install npdraw again; in a checkout: git checkout data/models"
+"""What to do about a damaged one of them."""
+
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _CANNOT_SYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from npdraw.errors import FAILING, ArtifactError
+from npdraw.files import REINSTALL, SHIPPED
 
 SCHEMAS: Mapping[str, int] = {"parse": 1, "prior": 1, "model": 1, "drawings": 1, "checkpoint": 1}
 """The schema of each kind that is written, and the only one that is read."""
@@ -119,9 +120,8 @@ def opened(path: Path, kind: str | None) -> Iterator[BufferedReader]:
     except IsADirectoryError as error:
         raise ArtifactError(f"{path} is a folder", hint="Name an artifact's file") from error
     except FileNotFoundError as error:
-        raise ArtifactError(
-            f"there is no file {path}", hint=f"Make it: {_command(kind)}"
-        ) from error
+        make = f"Make it: {_command(kind)}"
+        raise ArtifactError(f"there is no file {path}", hint=make) from error
     except OSError as error:
         if error.errno in FAILING:
             raise
@@ -308,9 +308,9 @@ def check_digest(
 
 def damaged(path: Path, kind: str | None, reason: str) -> ArtifactError:
     """Return the error for a file that is not what a command of ours once wrote."""
-    return ArtifactError(
-        f"{path} is damaged: {reason}", hint=f"Make it again: {_command(kind)} --force"
-    )
+    ours = path.parent.resolve() in SHIPPED
+    again = REINSTALL if ours else f"Make it again: {_command(kind)} --force"
+    return ArtifactError(f"{path} is damaged: {reason}", hint=again)
 
 
 def _command(kind: str | None) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from npdraw import header
 from npdraw.artifacts import write_artifact
 from npdraw.config import Config, DecoderConfig, ParseConfig, PriorConfig, as_dict
 from npdraw.stages import shipped as shipped_models
@@ -146,7 +147,8 @@ def shipped(write_model: WriteModel, tmp_path: Path, monkeypatch: pytest.MonkeyP
     for name in ("glyphs", "mnist", "omniglot"):
         write_model(folder / f"{name}.safetensors", name)
         (folder / f"{name}.md").write_text("A card.")
-    monkeypatch.setattr(shipped_models, "PLACES", (folder,))
+    monkeypatch.setattr(shipped_models, "SHIPPED", (folder,))
+    monkeypatch.setattr(header, "SHIPPED", (folder,))
     return folder
 
 

@@ -23,7 +23,7 @@ LAYERS = {
     "config": {"errors"},
     "presets": {"config", "errors"},
     "files": {"errors"},
-    "header": {"errors"},
+    "header": {"errors", "files"},
     "artifacts": BASE | {"header"},
     "model": {"npdraw", "config", "errors", "model"},  # knows no paths
     "subsets": BASE | {"datasets"},

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from npdraw.cli import console, options
 from npdraw.errors import ArtifactError, DataError
+from npdraw.files import REINSTALL
 
 if TYPE_CHECKING:
     from npdraw.datasets import Status
@@ -76,10 +77,7 @@ def doctor(*, data_root: options.DataRoot = None, as_json: options.AsJson = Fals
         fetch = f"npdraw data download {damaged[0].name} --data-root {root}"
         raise DataError("; ".join(problems), hint=f"Delete the bad file, then: {fetch}")
     if problems:
-        raise ArtifactError(
-            "; ".join(problems),
-            hint="Install npdraw again; in a checkout: git checkout data/models",
-        )
+        raise ArtifactError("; ".join(problems), hint=REINSTALL)
     _show("data doctor", root, found, models, as_json=as_json)
 
 

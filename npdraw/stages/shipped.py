@@ -10,16 +10,13 @@ from os import PathLike
 from pathlib import Path
 
 from npdraw.errors import ArtifactError, did_you_mean
+from npdraw.files import SHIPPED
 from npdraw.header import Header, read_header
-
-_PACKAGE = Path(__file__).parents[1]
-PLACES = (_PACKAGE / "shipped", _PACKAGE.parent / "data" / "models")
-"""Their folder, the first that is there: of an installation, of a checkout."""
 
 
 def folder() -> Path:
     """Return the folder of the shipped models; it need not be there."""
-    return next((place for place in PLACES if place.is_dir()), PLACES[-1])
+    return next((place for place in SHIPPED if place.is_dir()), SHIPPED[-1])
 
 
 def shipped() -> dict[str, Path]:
@@ -40,10 +37,11 @@ def find(given: str | PathLike[str]) -> Path:
     known, name = shipped(), path.name
     if name in known:
         return known[name]
-    if known and not path.suffix and not path.exists():
+    likely = not path.suffix or path.stem.lower() in known
+    if known and likely and not path.exists():
         raise ArtifactError(
             f"there is no file {name}, and no shipped model of that name",
-            hint=did_you_mean(name, known),
+            hint=did_you_mean(path.stem.lower(), known),
         )
     return path
 

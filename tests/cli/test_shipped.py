@@ -42,6 +42,8 @@ def test_a_misspelt_name_suggests_the_right_one(
     error = result_of(capsys, command, "mnits", code=3)["error"]
     assert error["message"] == "there is no file mnits, and no shipped model of that name"
     assert error["hint"] == "Did you mean 'mnist'? Known: glyphs, mnist, omniglot."
+    for word in ("MNIST", "mnist.safetensors"):
+        assert "'mnist'" in result_of(capsys, command, word, code=3)["error"]["hint"]
     # Without any there is nothing to suggest, and the reader says how models are made.
     for path in shipped.iterdir():
         path.unlink()
@@ -111,7 +113,7 @@ def test_ls_shows_the_shipped_models(folder: Path, shipped: Path, capsys: Captur
 def test_without_shipped_models_ls_says_so(
     folder: Path, shipped: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    monkeypatch.setattr("npdraw.stages.shipped.PLACES", (folder / "nowhere",))
+    monkeypatch.setattr("npdraw.stages.shipped.SHIPPED", (folder / "nowhere",))
     assert result_of(capsys, "data", "ls")["models"] == {}
     assert execute(["data", "ls"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "shipped models: none"
@@ -126,6 +128,9 @@ def test_doctor_checks_every_byte_of_the_shipped_models(
     error = result_of(capsys, "data", "doctor", code=3)["error"]
     assert error["message"].startswith("the shipped model mnist: ")
     assert "do not match its digest" in error["message"]
+    error = result_of(capsys, "sample", "mnist", "--quiet", code=3)["error"]
+    assert "do not match its digest" in error["message"]
+    assert error["hint"].startswith("Install npdraw again")  # training would not mend it
     (folder / "data").mkdir()
     (folder / "data/omniglot.npz").write_bytes(b"not an archive")
     error = result_of(capsys, "data", "doctor", code=4)["error"]

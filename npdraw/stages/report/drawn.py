@@ -88,6 +88,7 @@ def drawn(run: Run, root: Path, runtime: Runtime) -> Drawn:
         model = open_model(piece.path, runtime)
         if bank is None or not torch.equal(bank, model.bank):
             found.bank, found.usage = to_uint8(model.bank), None
+            found.problems.pop("bank", None)  # the model has it
         found.parameters = sum(weights.numel() for weights in model.network.parameters())
         z = model.sample(SAMPLED)
         if found.usage is None:
