@@ -1,6 +1,7 @@
 """Where and how a stage computes: settings that may change from run to run of one output."""
 
 import ctypes
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,12 @@ from npdraw.stages.group import environment
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """Parameters of glibc's mallopt: bytes free at the end that are given back, and mapped blocks."""
+
+
+KERNELS = 256
+"""Kernels that oneDNN keeps. It makes one for each number of rows, of which drawings have hundreds,
+and with 1,024, its own choice, an evaluation in bf16 grew to gigabytes (LOG.md). It reads this at
+its first product; a number that is there already stays."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,7 @@ class Runtime:
         Each process that torchrun starts on a machine has the CUDA device of its local rank.
         """
         keep_memory()
+        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(KERNELS))
         if self.threads:
             torch.set_num_threads(self.threads)
         if self.device == "cuda" and not torch.cuda.is_available():

@@ -1,6 +1,7 @@
 """Where and how a stage computes."""
 
 import ctypes
+import os
 import subprocess
 import sys
 
@@ -106,3 +107,13 @@ def test_each_process_has_the_device_of_its_local_rank(monkeypatch: pytest.Monke
 def test_what_is_sent_arrives() -> None:
     x = torch.arange(3)
     assert send(x, CPU) is x
+
+
+def test_kernels_are_few_unless_somebody_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+    monkeypatch.setenv(name, "7")  # taken back after the test, as what is set next is
+    Runtime(device="cpu").start()
+    assert os.environ[name] == "7"
+    monkeypatch.delenv(name)
+    Runtime(device="cpu").start()
+    assert 100 < int(os.environ[name]) < 1024  # a step has some 150 of its own
