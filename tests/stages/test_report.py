@@ -392,6 +392,9 @@ def test_a_model_alone_and_what_belongs_to_it(
     page = written(alone)
     assert "mine: no log of the training of the prior and the model." in page.missing
     assert "the test images (npz) are not here" in page.missing
+    runtime = Runtime(device="cpu", precision="fp32", threads=1)
+    told = report([alone], root=tmp_path, out=tmp_path / "told.html", runtime=runtime)
+    assert "bank" not in told["missing"]["mine"]  # the model has it
     assert [entry["label"] for entry in page.drawings] == [f"Sample {n}" for n in range(4)]
     assert f"of {SAMPLED} samples" in page.content.decode()
     # Beside its parse, prior and evaluation it is the run; beside those of another it is alone.
