@@ -47,7 +47,6 @@ _MOST_STEPS = 1_000_000_000
 
 _LONGEST_TOML = 1 << 20
 """Bytes of a file of settings."""
-
 _LARGEST = 1e300
 """Settings that are no integers; not a number and infinity are beyond it too."""
 
@@ -159,6 +158,7 @@ class DecoderConfig:
     prior: str = setting("joint", "joint: the prior goes on training; frozen: the paper's setting")
     encoder_channels: int = setting(112, "channels of the encoder")
     encoder_depth: int = setting(4, "residual blocks of the encoder")
+    encoder_gain: float = setting(1.0, "weight of the parser's gains at the start, nats a unit")
     decoder_channels: tuple[int, ...] = setting((64, 112), "channels at each halving of size")
     decoder_depth: int = setting(2, "residual blocks at each size, down and up")
     decoder_patch: int = setting(2, "side of the squares of pixels the decoder starts from")
@@ -218,8 +218,8 @@ class DecoderConfig:
             self.temperature > 0 and self.final_temperature > 0,
             "decoder.temperature and decoder.final_temperature must be positive",
         )
-        weights = ("parse_weight", "final_parse_weight", "canvas_weight", "kl_weight")
-        for name in (*weights, "wake_canvas_weight"):
+        weights = ("parse_weight", "final_parse_weight", "canvas_weight", "wake_canvas_weight")
+        for name in (*weights, "kl_weight", "encoder_gain"):
             _require(getattr(self, name) >= 0, f"decoder.{name} is negative")
         _require(0 <= self.hard_fraction <= 1, f"decoder.hard_fraction {self.hard_fraction}")
         _require(0 <= self.deform <= 0.5, f"decoder.deform {self.deform}, not in 0..0.5")

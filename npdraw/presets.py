@@ -76,7 +76,22 @@ PRESETS: Mapping[str, Config] = {
         prior=PriorConfig(width=64, depth=3, mlp_width=256, steps=300),
         decoder=DecoderConfig(encoder_channels=64, decoder_channels=(32, 64), steps=400, ema=0.99),
     ),
-    "cifar10": Config(preset="cifar10", data="cifar10", parse=_COLOUR),
+    "cifar10": Config(
+        preset="cifar10",
+        data="cifar10",
+        parse=replace(_COLOUR, part_size=2, stride=2, threshold=0.05),
+        prior=PriorConfig(depth=2, heads=2, mlp_width=256, steps=500, batch_size=64),
+        decoder=DecoderConfig(
+            encoder_channels=64,
+            encoder_depth=3,
+            encoder_gain=100.0,
+            steps=1000,
+            batch_size=64,
+            canvas_weight=20.0,
+            wake=0.06,
+            wake_samples=4,
+        ),
+    ),
     "celeba": Config(
         preset="celeba",
         data="celeba",

@@ -132,6 +132,7 @@ OUT_OF_RANGE = [
     (DecoderConfig, "wake_samples", [0, 4097]),
     (DecoderConfig, "wake_canvas_weight", [-1.0]),
     (DecoderConfig, "wake_rate", [0.0, -1.0]),
+    (DecoderConfig, "encoder_gain", [-1.0, float("nan")]),
     *[
         (kind, name, values)
         for kind in (PriorConfig, DecoderConfig)

@@ -54,6 +54,5 @@ def complete(
             runtime=Runtime(device=device, precision=precision, threads=threads, force=force),
             progress=reporter,
         )
-    told = {"given": len(result["given"]), "drawings": len(result["drawings"])}
-    shown = console.figures(told | {"out": result["out"]})
-    console.show("complete", result, as_json=as_json, lines=shown)
+    told = {**result, "given": len(result["given"]), "drawings": len(result["drawings"])}
+    console.show("complete", result, as_json=as_json, lines=console.figures(told))

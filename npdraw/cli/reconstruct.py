@@ -43,4 +43,5 @@ def reconstruct(
         for row in result["figures"]
     ]
     lines = console.columns([list(result["figures"][0]), *rows])
-    console.show("reconstruct", result, as_json=as_json, lines=[*lines, f"out  {result['out']}"])
+    lines += console.figures({k: v for k, v in result.items() if k in ("out", "up_to_date")})
+    console.show("reconstruct", result, as_json=as_json, lines=lines)

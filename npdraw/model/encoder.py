@@ -21,8 +21,15 @@ class Encoder(nn.Module):
     """From images to the distributions of whether, where and what at every step."""
 
     def __init__(
-        self, layout: Layout, image_channels: int, parts: int, channels: int, depth: int
+        self,
+        layout: Layout,
+        image_channels: int,
+        parts: int,
+        channels: int,
+        depth: int,
+        gain: float = 1.0,
     ) -> None:
+        """`gain` is what the match gains are multiplied with at first, nats a unit."""
         super().__init__()
         self.layout, self.parts = layout, parts
         side = layout.window + 2 * MARGIN
@@ -30,7 +37,7 @@ class Encoder(nn.Module):
         self.cells = residual_blocks(channels, depth)
         self.heads = nn.Conv2d(channels, 1 + layout.placements + parts, 1)
         nn.init.zeros_(self.heads.weight)
-        self.gain_scale = nn.Parameter(torch.ones(3))
+        self.gain_scale = nn.Parameter(torch.full((3,), gain))
 
     def forward(self, images: Tensor, bank: Tensor) -> Factors:
         """Return q of every step for images [N, C, H, W] in [0, 1] and the bank [K, C, P, P]."""

@@ -99,6 +99,7 @@ class NPDraw(nn.Module):
         enlarged: int,
         encoder_channels: int,
         encoder_depth: int,
+        encoder_gain: float,
         decoder_channels: tuple[int, ...],
         decoder_depth: int,
         decoder_patch: int,
@@ -116,7 +117,9 @@ class NPDraw(nn.Module):
         self.bank: Tensor
         self.register_buffer("bank", bank.clone(), persistent=False)
         self.prior = prior
-        self.encoder = Encoder(layout, channels, len(bank), encoder_channels, encoder_depth)
+        self.encoder = Encoder(
+            layout, channels, len(bank), encoder_channels, encoder_depth, encoder_gain
+        )
         self.decoder = Decoder(
             channels + 1,
             self.likelihood.outputs(channels),

@@ -21,6 +21,10 @@ from npdraw.model.attention import Layer, Lists
 from npdraw.model.latents import Factors, Latents, Relaxed, blank
 from npdraw.model.layout import Layout, neighbours, surrounded
 
+ROWS = 64
+"""On a CPU, rows of strokes come in multiples of so many: for each number of rows oneDNN makes
+kernels of its own in bf16, and a long training would never have made the last of them (LOG.md)."""
+
 
 @dataclass
 class Unfinished:
@@ -284,8 +288,9 @@ def lists_of(painted: Tensor, before: Tensor, *, padded: bool) -> tuple[Lists, T
     """Return the lists of a start and the strokes, and the cells of the rows after the starts.
 
     `painted` bool [N, T], `before` the number of strokes before each cell. Cells are numbered
-    through all images, int64 [M - N]. `padded`: blank cells follow the strokes of each list, where
-    no stroke looks, so that no shape depends on the data and a GPU waits for nothing.
+    through all images, int64 [M - N]. Blank cells may follow the strokes of a list, where no stroke
+    looks: as many as make the rows a multiple of `ROWS`, if there are so many, or, if `padded`, all
+    of them, so that no shape depends on the data and a GPU waits for nothing.
     """
     images, steps = painted.shape
     cells = torch.arange(steps, device=painted.device)
@@ -295,7 +300,9 @@ def lists_of(painted: Tensor, before: Tensor, *, padded: bool) -> tuple[Lists, T
         length, chosen = steps + 1, torch.arange(painted.numel(), device=painted.device)
     else:
         length = int(count.max()) + 1
-        chosen = painted.flatten().nonzero().squeeze(1)
+        spare = (~painted & (place < length)).flatten().nonzero().squeeze(1)
+        strokes = painted.flatten().nonzero().squeeze(1)
+        chosen = torch.cat([strokes, spare[: -(images + len(strokes)) % ROWS]])
     first = torch.arange(images, device=painted.device) * length
     rows = (first[:, None] + place).flatten().index_select(0, chosen)
     return Lists(images, length, torch.cat([first, rows])), chosen

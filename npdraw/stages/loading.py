@@ -170,6 +170,7 @@ def new_model(config: Config, bank: Tensor) -> NPDraw:
         enlarged=config.parse.image_size // config.parse.canvas_side,
         encoder_channels=decoder.encoder_channels,
         encoder_depth=decoder.encoder_depth,
+        encoder_gain=decoder.encoder_gain,
         decoder_channels=decoder.decoder_channels,
         decoder_depth=decoder.decoder_depth,
         decoder_patch=decoder.decoder_patch,

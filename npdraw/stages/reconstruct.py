@@ -34,9 +34,10 @@ def reconstruct(
     found = [with_image(word, model, root) for word in words]
     images = torch.cat([image for _, image in found])
     parse, posterior = model.parse(images), concatenate([s.drawing for s, _ in found])
-    nll = model.nll(images, samples)
     small = model.layout.shrink(images)
-    figures = [{"image": word, "nll": float(bound)} for word, bound in zip(words, nll, strict=True)]
+    # One by one: noise goes by the place in a batch, and the figure of an image is its own.
+    nll = [float(model.nll(image, samples)) for image in images.split(1)]
+    figures = [{"image": word, "nll": bound} for word, bound in zip(words, nll, strict=True)]
     for name, z in (("parse", parse), ("posterior", posterior)):
         errors = (model.paint(z)[:, :-1] - small).square().flatten(1).mean(1)
         for row, error, parts in zip(figures, errors, z.whether.sum(1), strict=True):

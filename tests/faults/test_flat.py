@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from npdraw.stages import train_prior
 from tests.faults.conftest import SCALE, Chain
@@ -27,10 +28,13 @@ def sampled(path: str, every: int) -> None:
     train_prior.descend = watched  # type: ignore[assignment]
 
 
-def test_memory_and_files_of_a_long_training_stay_as_they_are(chain: Chain, tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_memory_and_files_of_a_long_training_stay_as_they_are(
+    precision: str, chain: Chain, tmp_path: Path
+) -> None:
     folder, report = chain.copy(tmp_path / "w", "parse.safetensors"), tmp_path / "report"
     words = ("train-prior", "parse.safetensors", "--steps", str(STEPS), "--config", "tiny.toml")
-    words += ("--precision", "fp32")  # in bf16 oneDNN keeps a kernel for each number of rows
+    words += ("--precision", precision)
     faults = [(sampled, (str(report), STEPS // 100))]
     chain.run(*words, "--out", "x", folder=folder, faults=faults, timeout=600)
     memory, files = np.loadtxt(report)[20:].T  # from a fifth on: until then caches fill

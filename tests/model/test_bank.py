@@ -91,6 +91,17 @@ def test_the_error_is_that_of_a_pixel_to_the_nearest_part(snap):
     assert found.error == pytest.approx(distance.mean().item() / 16, rel=1e-5)
 
 
+@pytest.mark.parametrize(("most", "expected"), [(19, [0, 10, 20, 30]), (160, list(range(40)))])
+def test_of_many_images_evenly_spaced_ones_are_clustered(most, expected, monkeypatch):
+    images, layout = noise_images(40), Layout(8, 8, 4, 4)  # of four cells each
+    more = {"snap": "medoid", "threshold": 0}
+    few = build_bank(images[expected], layout, 7, **more, generator=generator())
+    monkeypatch.setattr(bank_module, "MOST", most)
+    found = build_bank(images, layout, 7, **more, generator=generator())
+    assert found.patches == 4 * len(expected)
+    assert torch.equal(found.parts, few.parts)
+
+
 def test_iterations_never_raise_the_error():
     images, layout = noise_images(40), Layout(8, 8, 4, 4)
     errors = [

@@ -39,6 +39,7 @@ def make_model(shaken):
             enlarged=enlarged,
             encoder_channels=6,
             encoder_depth=1,
+            encoder_gain=1.0,
             decoder_channels=(4, 6),
             decoder_depth=1,
             decoder_patch=patch,

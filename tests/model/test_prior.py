@@ -6,7 +6,7 @@ import torch
 from npdraw.model import prior as module
 from npdraw.model.latents import Factors, Latents, Relaxed, blank, concatenate
 from npdraw.model.layout import Layout, neighbours, surrounded
-from npdraw.model.prior import Prior, lists_of
+from npdraw.model.prior import ROWS, Prior, lists_of
 
 PLAIN = Layout(4, 4, 2, 2)
 JITTERED = Layout(4, 2, 2, 2, 2)
@@ -239,6 +239,19 @@ def test_padded_lists_give_the_same_factors(make_prior, drawings, monkeypatch):
     padded = factors_of(prior, z)
     for name in ("whether", "where", "what"):
         assert torch.allclose(getattr(ragged, name), getattr(padded, name), atol=1e-6)
+
+
+@pytest.mark.parametrize(("chance", "images"), [(0.0, 3), (0.4, 40), (0.9, 9), (1.0, 7)])
+def test_rows_of_lists_come_in_multiples_while_there_are_blank_cells(chance, images, drawings):
+    painted = drawings(LARGE, 3, images, chance).whether
+    before = painted.cumsum(1) - painted.long()
+    lists, cells = lists_of(painted, before, padded=False)
+    strokes, longest = int(painted.sum()), int(painted.sum(1).max()) + 1
+    rows = -(-(images + strokes) // ROWS) * ROWS
+    assert lists.length == longest
+    assert len(lists.slots) == min(rows, images * longest)
+    assert len(lists.slots.unique()) == len(lists.slots) == images + len(cells)
+    assert torch.equal(painted.flatten()[cells], torch.arange(len(cells)) < strokes)
 
 
 @pytest.mark.parametrize("head_width", [4, 8])

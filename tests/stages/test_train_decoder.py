@@ -480,6 +480,7 @@ def test_learning_rates_and_averages_of_both_phases(
     ("name", "value"),
     [
         ("encoder_depth", 2),
+        ("encoder_gain", 4.0),
         ("decoder_depth", 0),
         ("decoder_patch", 1),
         ("batch_size", 5),
