@@ -29,7 +29,7 @@ RECONSTRUCTED = 20
 
 
 def reconstructions(model: NPDraw, images: Tensor) -> Tensor:
-    """Return images in {0, 1} [N, C, H, W], their canvases and what is decoded, side by side."""
+    """Return images in [0, 1] [N, C, H, W], their canvases and what is decoded, side by side."""
     with torch.no_grad():
         noise = uniform("pictures", 0, range(len(images)), (model.layout.steps, 3))
         canvases, decoded = render(model, model.encode(images).sample(noise))
@@ -43,7 +43,7 @@ def pictures(path: Path, source: str | None, root: Path, folder: Path) -> None:
     images, _ = observed_test_images(where, root, config.parse, 0, RECONSTRUCTED, Lines())
     sheets = {
         "samples": (COLUMNS, beside(*render(model, draw(model.prior, list(range(SAMPLES)))))),
-        "reconstructions": (COLUMNS // 2, reconstructions(model, images.float())),
+        "reconstructions": (COLUMNS // 2, reconstructions(model, model.in_unit(images))),
         "bank": (COLUMNS, to_uint8(model.bank)),
     }
     for name, (columns, shown) in sheets.items():
