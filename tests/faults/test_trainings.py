@@ -1,6 +1,8 @@
 """A training that is killed goes on, loses at most one save interval, and ends as if it had not."""
 
+import importlib
 import json
+import os
 import random
 import signal
 import time
@@ -11,6 +13,8 @@ from typing import Any
 import pytest
 
 from npdraw.header import read_header
+from npdraw.stages.output import Identity
+from npdraw.stages.training import State
 from tests.faults.cases import Cases
 from tests.faults.conftest import Chain
 from tests.faults.operations import KILL, Plan, install
@@ -103,6 +107,40 @@ def test_killed_at_every_operation_of_the_first_steps(
         assert not list(folder.rglob("*.tmp"))
         for path in folder.glob("x*"):
             _remove(path)
+
+
+def killed_instead_of_saving(stage: str, step: int) -> None:
+    """Kill the process where it would save `step`, of which its log tells already."""
+    module = importlib.import_module(f"npdraw.stages.{stage}")
+    save = module.save_checkpoint
+
+    def watched(path: Path, state: State, identity: Identity) -> None:
+        if state.step == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+        save(path, state, identity)
+
+    module.save_checkpoint = watched  # type: ignore[attr-defined]
+
+
+def test_killed_between_a_line_of_the_log_and_its_checkpoint(
+    finished: tuple[str, Path],
+    chain: Chain,
+    tmp_path: Path,
+    records: Callable[[Path], list[dict[str, Any]]],
+) -> None:
+    command, whole = finished
+    told = [record["step"] for record in records(whole)]
+    step = told[1]
+    assert step % EVERY == 0 and step < STEPS
+    folder = chain.copy(tmp_path, *TRAININGS[command])
+    faults = [(killed_instead_of_saving, (command.replace("-", "_"), step))]
+    ended = chain.cases.run(*training(command, "x"), folder=folder, faults=faults)
+    assert ended.code == -signal.SIGKILL, ended.shown
+    assert _step(folder / "x.run" / "checkpoint.safetensors") == step - EVERY
+    assert [record["step"] for record in records(folder / "x")] == told[:2]  # ahead of it
+    chain.run(*training(command, "x"), folder=folder)
+    assert read_header(folder / "x").digest == read_header(whole).digest
+    assert records(folder / "x") == records(whole)
 
 
 def _remove(path: Path) -> None:

@@ -19,11 +19,12 @@ def binary_images(layout, images):
     return torch.rand(images, 1, layout.height, layout.width).round()
 
 
+@pytest.mark.parametrize("gain", [1.0, 7.5])
 @layouts
-def test_at_the_start_q_is_the_soft_parse(layout):
-    encoder, bank = Encoder(layout, 1, PARTS, 6, 2), make_bank(layout)
+def test_at_the_start_q_is_the_soft_parse(layout, gain):
+    encoder, bank = Encoder(layout, 1, PARTS, 6, 2, gain), make_bank(layout)
     images = binary_images(layout, 4)
-    gains = match_gains(images, bank, layout)  # [N, T, O, K]
+    gains = gain * match_gains(images, bank, layout)  # [N, T, O, K]
     bias = encoder.heads.bias  # the same for every image and step
     where, what = bias[1 : 1 + layout.placements], bias[1 + layout.placements :]
     with torch.no_grad():
