@@ -78,7 +78,7 @@ edits: .venv/developer
 	@$(BIN)/python -m tests.benchmarks.edits $(MODEL)
 
 pictures: .venv/developer
-	@$(BIN)/python -m tests.benchmarks.pictures mnist omniglot
+	@$(BIN)/python -m tests.benchmarks.pictures mnist omniglot cifar10
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 

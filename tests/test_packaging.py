@@ -31,7 +31,7 @@ def test_every_package_is_named() -> None:
 def test_the_shipped_models_are_small_sound_and_described() -> None:
     assert shipped.folder() == ROOT / "data/models"
     models = shipped.status(check=True)
-    assert [model.name for model in models] == ["glyphs", "mnist", "omniglot"]
+    assert [model.name for model in models] == ["cifar10", "glyphs", "mnist", "omniglot"]
     for model in models:
         assert model.state == "ready", model.problem
         assert model.bytes <= MOST_BYTES
