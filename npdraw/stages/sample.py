@@ -1,8 +1,9 @@
 """Stage 5: draw images from the prior (model.md section 5)."""
 
+import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def sample(
                 "up_to_date": True,
             }
     else:
-        _check_folder(out, identity, runtime.force)
+        _check_folder(out, identity, _names(seeds), runtime.force)
     check_place(out if grid else out / DRAWINGS)
     began = time.perf_counter()
     drawings, pictures = [], []
@@ -104,30 +105,50 @@ def sample(
     return {"images": len(seeds), "seconds": seconds, "files": files, "out": str(out)}
 
 
-def _check_folder(out: Path, identity: Identity, force: bool) -> None:
-    """A folder may be written again by the same command; anything else in it is left alone."""
+def _check_folder(out: Path, identity: Identity, names: Collection[str], force: bool) -> None:
+    """Refuse a folder that holds anything but the samples of an earlier run of this command.
+
+    With `drawings.safetensors` of the same settings it may hold more; only `names` are looked at.
+    """
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is not a folder", hint="Choose another --out, or use --grid.")
     sweep_folder(out)
     if not out.exists() or force:
         return
-    if (out / DRAWINGS).exists():
+    whole = (out / DRAWINGS).exists()
+    if whole:
         finished(out / DRAWINGS, "drawings", identity, force=False)
-    # An interrupted sample holds only pictures of ours.
-    elif any(text_of(path) is None for path in out.iterdir()):
+    others = [p for p in out.iterdir() if (p.name in names or not whole) and not _is_sample(p)]
+    if others:
         raise UsageError(
-            f"{out} is there and holds other files", hint="Choose another --out, or --force."
+            f"{out} is there and holds other files, such as {others[0].name}",
+            hint="Choose another --out, or --force to replace what has the names of samples.",
         )
 
 
-def _write_folder(out: Path, images: Tensor, seeds: list[int], settings: Mapping[str, Any]) -> int:
-    """Write one PNG for each image, named by its seed; removes the images of an earlier sample."""
+def _names(seeds: Sequence[int]) -> list[str]:
+    """Return the names of the pictures of seeds."""
     digits = max(6, len(str(max(seeds))))
-    names = {seed: f"{seed:0{digits}d}.png" for seed in seeds}
+    return [f"{seed:0{digits}d}.png" for seed in seeds]
+
+
+def _is_sample(path: Path) -> bool:
+    """Return whether a picture is one of a folder of samples: of the seed that its name says."""
+    text = text_of(path) if path.is_file() else None
+    try:
+        told = json.loads(text or "null")
+        return isinstance(told, dict) and told["seeds"] == [int(path.stem)]
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def _write_folder(out: Path, images: Tensor, seeds: list[int], settings: Mapping[str, Any]) -> int:
+    """Write one PNG for each image, named by its seed; removes those of an earlier sample alone."""
+    names = _names(seeds)
     if out.is_dir():
         for old in out.glob("*.png"):
-            if old.name not in names.values() and text_of(old) is not None:
+            if old.name not in names and _is_sample(old):
                 old.unlink()
-    for seed, image in zip(seeds, images, strict=True):
-        write_still(out / names[seed], image, {**settings, "seeds": [seed]})
+    for name, seed, image in zip(names, seeds, images, strict=True):
+        write_still(out / name, image, {**settings, "seeds": [seed]})
     return len(names)

@@ -263,6 +263,40 @@ def test_a_folder_of_other_settings_is_refused_unless_forced(
     assert drawn(out).keys() == {7, 2}
 
 
+def test_other_pictures_of_npdraw_in_the_folder_are_left_alone(
+    stages: Any, made: Any, tmp_path: Path
+) -> None:
+    out, sheet = tmp_path / "s", tmp_path / "sheet.png"
+    stages.sample(made.model, sheet, grid=True, seeds=range(2))
+    out.mkdir()
+    shutil.copy(sheet, out / "favourite.png")
+    with pytest.raises(UsageError, match=r"holds other files, such as favourite\.png"):
+        stages.sample(made.model, out, seeds=range(3))
+    assert [path.name for path in out.iterdir()] == ["favourite.png"]
+    for seeds in (range(3), range(3), [7, 12_345_678], [2]):
+        stages.sample(made.model, out, seeds=seeds, force=True)
+        assert (out / "favourite.png").read_bytes() == sheet.read_bytes()
+    assert {path.name for path in out.iterdir()} == {
+        "000002.png",
+        "drawings.safetensors",
+        "favourite.png",
+    }
+
+
+def test_a_sample_is_not_written_over_what_is_none(stages: Any, made: Any, tmp_path: Path) -> None:
+    out = tmp_path / "s"
+    stages.sample(made.model, out, seeds=range(3))
+    stages.sample(made.model, tmp_path / "sheet.png", grid=True, seeds=range(3))
+    Image.new("L", (5, 5), 7).save(tmp_path / "holiday.png")
+    for other in (tmp_path / "holiday.png", tmp_path / "sheet.png", out / "000002.png"):
+        shutil.copy(other, out / "000001.png")
+        with pytest.raises(UsageError, match=r"holds other files, such as 000001\.png"):
+            stages.sample(made.model, out, seeds=range(3))
+        assert (out / "000001.png").read_bytes() == other.read_bytes()
+    stages.sample(made.model, out, seeds=range(3), force=True)
+    stages.sample(made.model, out, seeds=range(3))
+
+
 def test_the_model_is_complete_in_itself(stages: Any, trained: Any, tmp_path: Path) -> None:
     (tmp_path / "alone").mkdir()
     shutil.copy(trained.model, tmp_path / "alone" / "m")
