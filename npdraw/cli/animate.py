@@ -3,7 +3,7 @@
 from npdraw.cli import console, options, resolve
 from npdraw.errors import UsageError
 
-SEEDS, FPS = "0", 8.0
+SEEDS = "0"
 
 
 def animate(
@@ -18,7 +18,7 @@ def animate(
     threads: options.Threads = 0,
     force: options.Force = False,
     seeds: options.Seeds = SEEDS,
-    fps: options.Fps = FPS,
+    fps: options.Fps = None,
     out: options.OutMoving = None,
     as_json: options.AsJson = False,
 ) -> None:

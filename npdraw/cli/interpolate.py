@@ -1,7 +1,6 @@
 """`npdraw interpolate`."""
 
 from npdraw.cli import console, options, resolve
-from npdraw.cli.animate import FPS
 
 
 def interpolate(
@@ -14,7 +13,7 @@ def interpolate(
     precision: options.Precision = "auto",
     threads: options.Threads = 0,
     force: options.Force = False,
-    fps: options.Fps = FPS,
+    fps: options.Fps = None,
     out: options.OutMoving = None,
     as_json: options.AsJson = False,
 ) -> None:

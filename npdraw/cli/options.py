@@ -287,6 +287,9 @@ OutMoving = Annotated[
         "named after the command, beside MODEL or in runs/NAME; GIF for grey, WebP for colour",
     ),
 ]
-Fps = Annotated[float, _option("--fps", OUTPUT, "frames a second")]
+Fps = Annotated[
+    float | None,
+    _option("--fps", OUTPUT, "frames a second [default: 8, of many strokes what makes 15 s]"),
+]
 Quiet = Annotated[bool, _option("--quiet", OUTPUT, "no progress and no notes")]
 AsJson = Annotated[bool, _option("--json", OUTPUT, "print one JSON object")]

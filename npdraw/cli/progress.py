@@ -98,19 +98,20 @@ class Lines(_Counting):
     ) -> None:
         """Begin; the first line comes after ten seconds."""
         super().start(title, total, unit=unit, scale=scale, done=done)
-        self.printed = self.started
+        self.printed, self.told = self.started, -1
 
     def update(self, done: int, **figures: float) -> None:
         """Print a line if the last one is ten seconds old."""
         super().update(done, **figures)
         now = time.monotonic()
         if now - self.printed >= PLAIN_SECONDS:
-            self.printed = now
+            self.printed, self.told = now, done
             self.note(f"{self.title} {self.status(most=9)}")
 
     def finish(self) -> None:
-        """Print the last line."""
-        self.note(f"{self.title} {self.status(most=9)}")
+        """Print the last line, unless the last step has printed it."""
+        if self.told != self.done:
+            self.note(f"{self.title} {self.status(most=9)}")
 
     def note(self, text: str) -> None:
         """Print a line. If nobody reads any more, that is no reason to end a training."""

@@ -15,12 +15,21 @@ from npdraw.stages.subjects import subject
 MOST = 16
 """Drawings side by side."""
 
+USUAL, LONGEST = 8.0, 15
+"""Frames a second, and the seconds that they may make, unless somebody says what is wanted."""
+
 SLOWEST, FASTEST = 0.1, 50
 """Frames a second: players show no more, and formats hold no longer times."""
 
 
 def animate(
-    model_path: Path, *, words: list[str], root: Path, fps: float, out: Path, runtime: Runtime
+    model_path: Path,
+    *,
+    words: list[str],
+    root: Path,
+    fps: float | None,
+    out: Path,
+    runtime: Runtime,
 ) -> dict[str, Any]:
     """Write how the canvas fills part by part, beside the decoded image, for each of `words`.
 
@@ -30,30 +39,52 @@ def animate(
         raise UsageError(f"{len(words)} drawings side by side; {MOST} are the most")
     _check(fps, out, runtime)
     model = open_model(model_path, runtime)
+    _check_colours(model, out)
     subjects = [subject(word, model, root) for word in words]
     return _write("animate", model, [prefixes(s.drawing) for s in subjects], fps, out)
 
 
 def interpolate(
-    model_path: Path, *, words: tuple[str, str], root: Path, fps: float, out: Path, runtime: Runtime
+    model_path: Path,
+    *,
+    words: tuple[str, str],
+    root: Path,
+    fps: float | None,
+    out: Path,
+    runtime: Runtime,
 ) -> dict[str, Any]:
     """Write the way from one drawing to another, a step of the grid at a time."""
     _check(fps, out, runtime)
     model = open_model(model_path, runtime)
+    _check_colours(model, out)
     one, other = (subject(word, model, root).drawing for word in words)
     return _write("interpolate", model, [transitions(one, other)], fps, out)
 
 
-def _check(fps: float, out: Path, runtime: Runtime) -> None:
+def _check(fps: float | None, out: Path, runtime: Runtime) -> None:
     """Refuse what cannot be shown or written, before a model is read."""
-    if not SLOWEST <= fps <= FASTEST:
+    if fps is not None and not SLOWEST <= fps <= FASTEST:
         raise UsageError(f"--fps {fps}, not in {SLOWEST}..{FASTEST}")
     check_picture(out, suffixes=MOVING, force=runtime.force)
 
 
+def _check_colours(model: DrawingModel, out: Path) -> None:
+    if model.config.parse.channels == 3 and out.suffix.lower() == ".gif":
+        raise UsageError(
+            f"{out}: a GIF has too few colours", hint="Name an .apng or a .webp with --out."
+        )
+
+
 def _write(
-    command: str, model: DrawingModel, ways: list[tuple[Latents, list[int]]], fps: float, out: Path
+    command: str,
+    model: DrawingModel,
+    ways: list[tuple[Latents, list[int]]],
+    fps: float | None,
+    out: Path,
 ) -> dict[str, Any]:
+    strokes = [len(steps) for _, steps in ways]
+    frames = 1 + max(strokes)
+    fps = fps or min(FASTEST, max(USUAL, frames / LONGEST))
     settings = {
         "shows": command,
         "model": model.header.digest,
@@ -61,15 +92,9 @@ def _write(
         "fps": fps,
         "precision": model.runtime.chosen(model.device),
     }
-    strokes = [len(steps) for _, steps in ways]
-    found = {"drawings": len(ways), "steps": strokes, "frames": 1 + max(strokes), "out": str(out)}
-    colour = model.config.parse.channels == 3
-    if colour and out.suffix.lower() == ".gif":
-        raise UsageError(
-            f"{out}: a GIF has too few colours", hint="Name an .apng or a .webp with --out."
-        )
+    found = {"drawings": len(ways), "steps": strokes, "frames": frames, "out": str(out)}
     if is_up_to_date(out, settings, suffixes=MOVING, force=model.runtime.force):
         return found | {"up_to_date": True}
-    frames, outlines = moving(model, ways)
-    write_moving(out, frames, outlines, settings, round(1000 / fps))
+    shown, outlines = moving(model, ways)
+    write_moving(out, shown, outlines, settings, round(1000 / fps))
     return found

@@ -188,6 +188,8 @@ class DrawingModel:
             )
         if particles < 1:
             raise UsageError(f"{particles} particles; at least 1 is needed")
+        if fixed.all():
+            return concatenate([given.canonical()] * n)
         shape = self.layout.steps, 3
         found = []
         for number in range(seed, seed + n):

@@ -1,5 +1,6 @@
 """Images beside what the model makes of them: parse, posterior canvas, decoded image."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ def reconstruct(
 
     A row shows the image, the canvas of the parse, the canvas of the likeliest drawing of the
     posterior, and the image that is decoded from that one. `figures` has for each image the bound
-    on its NLL with `samples` samples in nats, and of parse and posterior the canvas error and the
-    number of parts.
+    on its NLL with `samples` samples, in nats and in bits a dimension, and of parse and posterior
+    the canvas error and the number of parts.
 
     Raises:
         UsageError, DataError: see `subjects.with_image`.
@@ -37,7 +38,11 @@ def reconstruct(
     small = model.layout.shrink(images)
     # One by one: noise goes by the place in a batch, and the figure of an image is its own.
     nll = [float(model.nll(image, samples)) for image in images.split(1)]
-    figures = [{"image": word, "nll": bound} for word, bound in zip(words, nll, strict=True)]
+    bit = images[0].numel() * math.log(2)  # of every dimension, nats
+    figures: list[dict[str, Any]] = [
+        {"image": word, "nll": bound, "bits_per_dim": bound / bit}
+        for word, bound in zip(words, nll, strict=True)
+    ]
     for name, z in (("parse", parse), ("posterior", posterior)):
         errors = (model.paint(z)[:, :-1] - small).square().flatten(1).mean(1)
         for row, error, parts in zip(figures, errors, z.whether.sum(1), strict=True):

@@ -16,6 +16,9 @@ from npdraw.stages.pictures import png
 CHUNK = 256
 """Drawings sampled at once, always: float sums depend on the batch size, choices must not."""
 
+FEW = 64
+"""Steps from which fewer are: a drawing costs as their square, and one takes as long as a batch."""
+
 PORTION = 4 * CHUNK
 """Drawings of which those that are done give way to others; each needs 0.2 MB, preset mnist."""
 
@@ -83,13 +86,14 @@ def draw(prior: Prior, seeds: list[int], temperature: float = 1.0) -> Latents:
     Whole chunks, the last one filled up with repetitions, so that every number is computed in a
     batch of the same shape.
     """
-    found = []
+    found, steps = [], prior.layout.steps
     device = prior.position.device
+    rows = min(CHUNK, max(1, CHUNK * FEW**2 // steps**2))
     for start in range(0, len(seeds), PORTION):
         some = seeds[start : start + PORTION]
-        padded = some + some[-1:] * (-len(some) % CHUNK)
-        noise = uniform("sample", 0, padded, (prior.layout.steps, 3)).to(device)
-        found.append(prior.sample(noise, temperature=temperature, at_once=CHUNK)[: len(some)])
+        padded = some + some[-1:] * (-len(some) % rows)
+        noise = uniform("sample", 0, padded, (steps, 3)).to(device)
+        found.append(prior.sample(noise, temperature=temperature, at_once=rows)[: len(some)])
     return concatenate(found)
 
 

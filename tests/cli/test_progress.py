@@ -41,8 +41,22 @@ def test_a_pipe_gets_one_line_every_ten_seconds_and_one_at_the_end(
         "train 60/100  loss 93.25  elbo -1.00 nats  16 images/s  0:20 left",
         "train 80/100  loss 93.25  elbo -1.00 nats  16 images/s  0:10 left",
         "train 100/100  loss 93.25  elbo -1.00 nats  16 images/s  0:30",
-        "train 100/100  loss 93.25  elbo -1.00 nats  16 images/s  0:30",
     ]
+
+
+@pytest.mark.parametrize("steps", [0, 13, 99, 100])
+def test_the_end_is_told_once(
+    steps: int, clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with progress.told(quiet=False) as reporter:
+        reporter.start("train", 100)
+        for step in range(1, steps + 1):
+            clock[0] += 1
+            reporter.update(step)
+        reporter.finish()
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == -(-steps // 10) or steps == 0
+    assert [f"train {steps}/100" in line for line in lines] == [False] * (len(lines) - 1) + [True]
 
 
 def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:

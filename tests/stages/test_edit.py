@@ -213,7 +213,11 @@ def test_prefixes_and_transitions_go_step_by_step(model: DrawingModel) -> None:
 
 
 def test_animations_have_a_frame_for_each_stroke(
-    model: DrawingModel, trained: Any, command: dict[str, Any], tmp_path: Path
+    model: DrawingModel,
+    trained: Any,
+    command: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     words = ["seed:0", "test:1"]
     out = tmp_path / "x.apng"
@@ -223,6 +227,12 @@ def test_animations_have_a_frame_for_each_stroke(
     with Image.open(out) as picture:
         assert picture.n_frames == result["frames"] == 1 + max(strokes)
     assert animate(trained.model, words=words, fps=8.0, out=out, **command)["up_to_date"]
+    # Of many strokes there are more frames a second, unless somebody says how many.
+    for longest, expected in ((15, 125), (max(strokes) / 20, 1000 // (20 + 20 / max(strokes)))):
+        monkeypatch.setattr("npdraw.stages.animate.LONGEST", longest)
+        animate(trained.model, words=words, fps=None, out=tmp_path / "z.apng", **command)
+        with Image.open(tmp_path / "z.apng") as picture:
+            assert abs(picture.info["duration"] - expected) <= 1
     gif = tmp_path / "y.gif"
     told = interpolate(trained.model, words=("seed:0", "seed:1"), fps=4.0, out=gif, **command)
     assert told["frames"] == 1 + told["steps"][0]

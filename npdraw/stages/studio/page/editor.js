@@ -148,7 +148,17 @@ export class Editor {
     }
   }
 
-  /** The same, of the first drawing: there is nothing to undo. */
+  /** Wait for an answer; until it is there nothing is edited. */
+  async hold(asked, doing) {
+    this.#begin(doing);
+    try {
+      return await asked;
+    } finally {
+      this.#end();
+    }
+  }
+
+  /** Show the first drawing: there is nothing to undo. */
   start(reply) {
     this.drawing = Drawing.of(reply.drawing);
     this.#changed();

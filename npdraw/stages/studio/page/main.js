@@ -76,8 +76,10 @@ async function start() {
     editor.take(asked, `${what} is drawing A`, "Loading drawing A …"),
   );
   loader(find("b-load"), find("b"), "B", (asked, what) => region.take(asked, what));
-  await editor.start(await api.load("seed:0"));
-  await region.show(await api.load("seed:1"));
+  // What many strokes make takes seconds: until then there is an empty canvas, and nothing to edit.
+  await pictures.show(await api.render(facts.blank), 0);
+  await editor.start(await editor.hold(api.load("seed:0"), "The model is drawing A …"));
+  await region.show(await editor.hold(api.load("seed:1"), "The model is drawing B …"));
   status.say("Ready. Drag a part onto the drawing.");
   document.documentElement.dataset.ready = "";
 }
