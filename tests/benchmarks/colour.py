@@ -32,7 +32,7 @@ from npdraw.stages.runtime import Runtime
 from tests.benchmarks.vae import VAE, Weighted
 from tests.benchmarks.vae_training import Settings, evaluate, train
 
-BLANK_SHARE = 0.25
+BLANK_SHARE = 0.1
 """Of those seconds, for the empty canvas: it has nothing to learn but the colours of each place."""
 
 Line = dict[str, Any]
