@@ -22,8 +22,8 @@ from npdraw.model.latents import Factors, Latents, Relaxed, blank
 from npdraw.model.layout import Layout, neighbours, surrounded
 
 ROWS = 64
-"""On a CPU, rows of strokes come in multiples of so many: for each number of rows oneDNN makes
-kernels of its own in bf16, and a long training would never have made the last of them (LOG.md)."""
+"""In bf16 on a CPU rows of strokes come in multiples of so many: oneDNN makes kernels of its own for
+each number of rows there, and a long training would never have made the last of them (LOG.md)."""
 
 
 @dataclass
@@ -162,7 +162,8 @@ class Prior(nn.Module):
         surroundings = self._surroundings(embedded)
         painted = z.whether > 0.5
         before = painted.cumsum(1) - painted.long()  # strokes before each cell
-        lists, cells = lists_of(painted, before, padded=painted.is_cuda)
+        multiple = ROWS if torch.is_autocast_enabled(painted.device.type) else 1
+        lists, cells = lists_of(painted, before, multiple, padded=painted.is_cuda)
         stroke = self.stroke(embedded.flatten(0, 1).index_select(0, cells))
         stroke = stroke + surroundings.flatten(0, 1).index_select(0, cells)
         x = torch.cat([self.start.to(stroke.dtype).expand(len(painted), -1), stroke])
@@ -284,13 +285,15 @@ class Prior(nn.Module):
         return change
 
 
-def lists_of(painted: Tensor, before: Tensor, *, padded: bool) -> tuple[Lists, Tensor]:
+def lists_of(
+    painted: Tensor, before: Tensor, multiple: int = 1, *, padded: bool
+) -> tuple[Lists, Tensor]:
     """Return the lists of a start and the strokes, and the cells of the rows after the starts.
 
     `painted` bool [N, T], `before` the number of strokes before each cell. Cells are numbered
     through all images, int64 [M - N]. Blank cells may follow the strokes of a list, where no stroke
-    looks: as many as make the rows a multiple of `ROWS`, if there are so many, or, if `padded`, all
-    of them, so that no shape depends on the data and a GPU waits for nothing.
+    looks: as many as make the rows a `multiple`, if there are so many, or, if `padded`, all of
+    them, so that no shape depends on the data and a GPU waits for nothing.
     """
     images, steps = painted.shape
     cells = torch.arange(steps, device=painted.device)
@@ -302,7 +305,7 @@ def lists_of(painted: Tensor, before: Tensor, *, padded: bool) -> tuple[Lists, T
         length = int(count.max()) + 1
         spare = (~painted & (place < length)).flatten().nonzero().squeeze(1)
         strokes = painted.flatten().nonzero().squeeze(1)
-        chosen = torch.cat([strokes, spare[: -(images + len(strokes)) % ROWS]])
+        chosen = torch.cat([strokes, spare[: -(images + len(strokes)) % multiple]])
     first = torch.arange(images, device=painted.device) * length
     rows = (first[:, None] + place).flatten().index_select(0, chosen)
     return Lists(images, length, torch.cat([first, rows])), chosen

@@ -245,7 +245,7 @@ def test_padded_lists_give_the_same_factors(make_prior, drawings, monkeypatch):
 def test_rows_of_lists_come_in_multiples_while_there_are_blank_cells(chance, images, drawings):
     painted = drawings(LARGE, 3, images, chance).whether
     before = painted.cumsum(1) - painted.long()
-    lists, cells = lists_of(painted, before, padded=False)
+    lists, cells = lists_of(painted, before, ROWS, padded=False)
     strokes, longest = int(painted.sum()), int(painted.sum(1).max()) + 1
     rows = -(-(images + strokes) // ROWS) * ROWS
     assert lists.length == longest
