@@ -22,7 +22,7 @@ from npdraw.model.latents import Factors, Latents, Relaxed, blank
 from npdraw.model.layout import Layout, neighbours, surrounded
 
 ROWS = 64
-"""In bf16 on a CPU rows of strokes come in multiples of so many: oneDNN makes kernels of its own for
+"""In bf16 on a CPU rows of strokes come in multiples of so many: oneDNN makes own kernels for
 each number of rows there, and a long training would never have made the last of them (LOG.md)."""
 
 
