@@ -16,8 +16,8 @@ CHUNK = 65_536
 """Patches whose distances are held at once."""
 
 MOST = 1 << 22
-"""Cells that are clustered: of more images than have so many, evenly spaced ones. Beyond it time and
-memory no longer grow; CIFAR-10's other images are parsed as well as those it takes (LOG.md)."""
+"""Cells that are clustered: of more images than have so many, evenly spaced ones. Beyond it time
+and memory grow no more; CIFAR-10's other images are parsed as well as those it takes (LOG.md)."""
 
 
 @dataclass(frozen=True)
