@@ -13,7 +13,10 @@ from npdraw.errors import UsageError
 from npdraw.model.layout import Layout
 
 CHUNK = 65_536
-"""Patches whose distances are held at once."""
+"""Patches whose distances are held at once, at most."""
+
+DISTANCES = 1 << 24
+"""Distances held at once, at most: 64 MB."""
 
 MOST = 1 << 22
 """Cells that are clustered: of more images than have so many, evenly spaced ones. Beyond it time
@@ -124,13 +127,25 @@ def _to_one(patches: Tensor, norms: Tensor, centre: Tensor) -> Tensor:
 
 def _assign(patches: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
     """Return the nearest centre of each patch, int64 [M], and the squared distance, [M]."""
-    labels, distances = [], []
-    norms = centres.square().sum(1)
-    for chunk in patches.split(CHUNK):
-        partial, label = torch.addmm(norms, chunk, centres.T, alpha=-2).min(1)
-        labels.append(label)
-        distances.append((partial + chunk.square().sum(1)).clamp_min_(0))
-    return torch.cat(labels), torch.cat(distances)
+    labels, distances = torch.empty(len(patches), dtype=torch.int64), torch.empty(len(patches))
+    norms, room = centres.square().sum(1), _room(patches, centres)
+    for first in range(0, len(patches), len(room)):
+        chunk = patches[first : first + len(room)]
+        products = torch.addmm(norms, chunk, centres.T, alpha=-2, out=room[: len(chunk)])
+        partial, label = products.min(1)
+        labels[first : first + len(chunk)] = label
+        distances[first : first + len(chunk)] = (partial + chunk.square().sum(1)).clamp_min_(0)
+    return labels, distances
+
+
+def _room(patches: Tensor, centres: Tensor) -> Tensor:
+    """Return room for the distances of as many patches as are taken at once, [R, K].
+
+    One for all chunks: small tensors that stay would settle where a large one was before, so that
+    the next large one had to go elsewhere, and memory grew with every chunk.
+    """
+    rows = min(len(patches), CHUNK, max(1, DISTANCES // len(centres)))
+    return torch.empty(rows, len(centres))
 
 
 def _update(patches: Tensor, label: Tensor, distance: Tensor, parts: int) -> Tensor:
@@ -148,12 +163,12 @@ def _medoids(patches: Tensor, centres: Tensor) -> Tensor:
     """Return the patch nearest to each centre."""
     best = torch.full((len(centres),), float("inf"))
     index = torch.zeros(len(centres), dtype=torch.int64)
-    norms = centres.square().sum(1)
-    start = 0
-    for chunk in patches.split(CHUNK):
-        distance = chunk.square().sum(1)[:, None] - 2 * chunk @ centres.T + norms
+    norms, room = centres.square().sum(1), _room(patches, centres)
+    for first in range(0, len(patches), len(room)):
+        chunk = patches[first : first + len(room)]
+        distance = torch.mm(chunk, centres.T, out=room[: len(chunk)]).mul_(-2)
+        distance.add_(chunk.square().sum(1)[:, None]).add_(norms)
         nearest, where = distance.min(0)
-        index = torch.where(nearest < best, where + start, index)
+        index = torch.where(nearest < best, where + first, index)
         best = torch.minimum(best, nearest)
-        start += len(chunk)
     return patches[index]

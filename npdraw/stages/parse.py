@@ -25,7 +25,10 @@ from npdraw.stages.progress import Progress
 from npdraw.stages.runtime import Runtime, send
 
 CHUNK = 1000
-"""Images parsed at once."""
+"""Images parsed at once, at most."""
+
+GAINS = 1 << 26
+"""Gains (steps x placements x parts of an image) held at once, at most: 256 MB, several times."""
 
 
 def parse(
@@ -139,9 +142,11 @@ def _drawings(
     """
     settings, layout, device = config.parse, layout_of(config.parse), bank.device
     z, done = blank(len(values), layout.steps), 0
-    errors = torch.zeros(-(-len(values) // CHUNK), dtype=torch.float64)
+    gains = layout.steps * layout.placements * len(bank)  # of one image
+    size = min(CHUNK, max(1, GAINS // gains))
+    errors = torch.zeros(-(-len(values) // size), dtype=torch.float64)
     progress.start("parse", len(values))
-    for number, part in chunks(group, len(values), CHUNK):
+    for number, part in chunks(group, len(values), size):
         images = layout.shrink(send(values[part], device).float() / (settings.levels - 1))
         drawn = parse_images(
             images,

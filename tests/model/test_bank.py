@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from itertools import pairwise
 
 import pytest
@@ -182,12 +184,35 @@ def test_images_without_any_ink_are_refused():
 def test_distances_are_those_of_brute_force_however_they_are_cut(monkeypatch):
     patches, centres = torch.rand(50, 12), torch.rand(7, 12)
     expected = brute_force(patches, centres)
-    for chunk in (8, 50, 65_536):
+    for chunk, most in ((8, 1 << 24), (50, 1 << 24), (65_536, 1 << 24), (65_536, 60), (8, 3)):
         monkeypatch.setattr(bank_module, "CHUNK", chunk)
+        monkeypatch.setattr(bank_module, "DISTANCES", most)
         label, distance = bank_module._assign(patches, centres)
         assert torch.equal(label, expected.argmin(1))
         assert torch.allclose(distance.double(), expected.amin(1), atol=1e-5)
         assert torch.equal(bank_module._medoids(patches, centres), patches[expected.argmin(0)])
+
+
+MANY = """
+import resource, sys, torch
+from npdraw.model import bank
+from npdraw.stages.runtime import keep_memory
+
+keep_memory()
+patches, centres = torch.rand(400_000, 4), torch.rand(512, 4)
+bank._assign(patches[:1000], centres)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for _ in range(3):
+    bank._assign(patches, centres)
+    bank._medoids(patches, centres)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2 ** (20 if sys.platform == 'darwin' else 10))
+"""
+
+
+def test_many_parts_of_many_patches_take_no_more_memory_than_one_chunk():
+    # 64 MB of distances at once and some of the patches; every chunk's would be 780.
+    done = subprocess.run([sys.executable, "-c", MANY], capture_output=True, check=True)
+    assert float(done.stdout) < 200
 
 
 def test_an_empty_cluster_restarts_at_the_patch_that_fits_worst():

@@ -86,10 +86,13 @@ def test_no_bank_where_nothing_would_be_painted(stages: Any, tmp_path: Path) -> 
         stages.configured(parse={"threshold": 1e6}).parse(tmp_path / "p")
 
 
+@pytest.mark.parametrize("bound", ["CHUNK", "GAINS"])
 def test_chunks_do_not_show(
-    stages: Any, made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bound: str, stages: Any, made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage, "CHUNK", 7)
+    layout, parts = layout_of(stages.config.parse), stages.config.parse.parts
+    gains = layout.steps * layout.placements * parts
+    monkeypatch.setattr(stage, bound, {"CHUNK": 7, "GAINS": 8 * gains - 1}[bound])
     seen = stages.Recorder()
     result = stages.parse(tmp_path / "p", progress=seen)
     assert seen.tasks == [("parse", 60, {})]
