@@ -106,4 +106,5 @@ def test_figures_are_those_of_the_step_before() -> None:
     value = model(x).mean()
     assert descend(state, value, 0.0, 0.9, more=value.detach() + 1) == {}
     settle(state)
-    assert state.figures == pytest.approx({"loss": float(value), "more": float(value) + 1})
+    loss = float(value.detach())
+    assert state.figures == pytest.approx({"loss": loss, "more": loss + 1})
