@@ -205,7 +205,8 @@ before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for _ in range(3):
     bank._assign(patches, centres)
     bank._medoids(patches, centres)
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2 ** (20 if sys.platform == 'darwin' else 10))
+unit = 1 if sys.platform == "darwin" else 1024
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit / 2**20)
 """
 
 
