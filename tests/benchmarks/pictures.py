@@ -6,6 +6,7 @@ drawing, decoded image) and `docs/NAME-bank.png` (the parts, most used first).
 """
 
 import argparse
+import math
 import sys
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def pictures(path: Path, source: str | None, root: Path, folder: Path) -> None:
     sheets = {
         "samples": (COLUMNS, beside(*render(model, draw(model.prior, list(range(SAMPLES)))))),
         "reconstructions": (COLUMNS // 2, reconstructions(model, model.in_unit(images))),
-        "bank": (COLUMNS, to_uint8(model.bank)),
+        "bank": (max(COLUMNS, math.isqrt(len(model.bank))), to_uint8(model.bank)),
     }
     for name, (columns, shown) in sheets.items():
         text = f"{name} of the model {artifact.header.digest}"
