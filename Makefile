@@ -58,27 +58,27 @@ format: .venv/developer
 	$(BIN)/ruff check --fix .
 
 bench: .venv/developer
-	@$(BIN)/python -m tests.benchmarks
+	@$(BIN)/python -m benchmarks
 
 scaling: .venv/developer
-	@$(BIN)/python -m tests.benchmarks.scaling
+	@$(BIN)/python -m benchmarks.scaling
 
 curve: .venv/developer
-	@$(BIN)/python -m tests.benchmarks.canvas_curve
+	@$(BIN)/python -m benchmarks.studies.canvas_curve
 
 low-data: .venv/developer
-	@$(BIN)/python -m tests.benchmarks.low_data
+	@$(BIN)/python -m benchmarks.studies.low_data
 
 MODEL ?= mnist
 
 agreement: .venv/developer
-	@$(BIN)/python -m tests.benchmarks.agreement $(MODEL)
+	@$(BIN)/python -m benchmarks.studies.agreement $(MODEL)
 
 edits: .venv/developer
-	@$(BIN)/python -m tests.benchmarks.edits $(MODEL)
+	@$(BIN)/python -m benchmarks.studies.edits $(MODEL)
 
 pictures: .venv/developer
-	@$(BIN)/python -m tests.benchmarks.pictures mnist omniglot cifar10
+	@$(BIN)/python -m benchmarks.studies.pictures mnist omniglot cifar10
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
@@ -91,7 +91,7 @@ studio-browser: .venv/developer
 	$(SUDO) apt-get update && $(SUDO) apt-get install --yes chromium
 
 studio-bench: .venv/developer
-	@$(BIN)/python -m tests.benchmarks.studio
+	@$(BIN)/python -m benchmarks.studio
 
 clean:
 	rm -rf .venv

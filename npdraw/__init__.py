@@ -13,7 +13,7 @@ from os import PathLike
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from npdraw.stages.drawing_model import DrawingModel
+    from npdraw.drawings.drawing_model import DrawingModel
 
 __version__ = "0.1.0"
 
@@ -30,8 +30,8 @@ def load(
         npdraw.errors.ArtifactError: there is no such model, or it is damaged.
         npdraw.errors.UsageError: there is no such device.
     """
-    from npdraw.stages.drawing_model import open_model
-    from npdraw.stages.runtime import Runtime
-    from npdraw.stages.shipped import find
+    from npdraw.drawings.drawing_model import open_model
+    from npdraw.inputs.shipped import find
+    from npdraw.runtime.settings import Runtime
 
     return open_model(find(path_or_name), Runtime(device=device, precision=precision))

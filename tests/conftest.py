@@ -14,8 +14,10 @@ import torch
 from npdraw import header
 from npdraw.artifacts import write_artifact
 from npdraw.config import Config, DecoderConfig, ParseConfig, PriorConfig, as_dict
-from npdraw.stages import shipped as shipped_models
-from npdraw.stages.loading import new_model, weights_of
+from npdraw.inputs import shipped as shipped_models
+from npdraw.inputs.models import new_model, weights_of
+
+pytest_plugins = ["tests.tiny_pipeline"]
 
 WriteModel = Callable[[Path, str], None]
 TinySettings = Callable[..., str]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import npdraw
-from npdraw.stages import shipped
+from npdraw.inputs import shipped
 
 ROOT = Path(npdraw.__file__).parents[1]
 MOST_BYTES = 6_000_000  # of a shipped model
@@ -90,8 +90,8 @@ def test_an_installation_ships_its_models(
     listed = figures("data", "ls")["models"]
     assert listed["tiny"]["path"] == os.fspath(target / "npdraw/shipped/tiny.safetensors")
     assert (target / "npdraw/shipped/tiny.md").read_text() == "A card."
-    page = {path.name for path in (ROOT / "npdraw/stages/studio/page").iterdir()}
-    assert {path.name for path in (target / "npdraw/stages/studio/page").iterdir()} == page
+    page = {path.name for path in (ROOT / "npdraw/studio/page").iterdir()}
+    assert {path.name for path in (target / "npdraw/studio/page").iterdir()} == page
     assert figures("info", "tiny")["digest"] == listed["tiny"]["digest"]
     assert figures("sample", "tiny", "--grid", "--seeds", "0-3", "--quiet")["images"] == 4
     assert [os.fspath(p.relative_to(work)) for p in work.rglob("*.png")] == [

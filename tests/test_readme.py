@@ -18,9 +18,9 @@ from PIL import Image
 
 from npdraw.cli import execute
 from npdraw.config import override
+from npdraw.drawings.strokes import bank_digest, from_json, strokes_of
 from npdraw.model.layout import Layout
 from npdraw.presets import preset
-from npdraw.stages.strokes import bank_digest, from_json, strokes_of
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -40,7 +40,7 @@ def blocks(language: str) -> list[str]:
 def commands() -> list[list[str]]:
     lines = [line for block in blocks("sh") for line in block.splitlines()]
     found = [shlex.split(line, comments=True) for line in lines]
-    # The studio serves until Ctrl-C: tests/stages/test_studio.py starts and stops it.
+    # The studio serves until Ctrl-C: tests/studio/test_studio.py starts and stops it.
     return [w[1:] for w in found if w and w[0] == "npdraw" and w[1] != "studio"]
 
 

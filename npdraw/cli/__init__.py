@@ -37,7 +37,7 @@ from npdraw.cli.studio import studio
 from npdraw.cli.train_decoder import train_decoder
 from npdraw.cli.train_prior import train_prior
 from npdraw.errors import STOPPING, Terminated
-from npdraw.stages.group import environment
+from npdraw.runtime.group import environment
 
 
 def _help(described: object) -> str:

@@ -36,8 +36,8 @@ def animate(
     model = resolve.artifact("model", model, folder)
 
     from npdraw.datasets import default_root
-    from npdraw.stages.animate import animate as stage
-    from npdraw.stages.runtime import Runtime
+    from npdraw.drawings.animate import animate as stage
+    from npdraw.runtime.settings import Runtime
 
     result = stage(
         model,

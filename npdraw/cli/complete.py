@@ -37,9 +37,9 @@ def complete(
     rectangle = resolve.region(region)
 
     from npdraw.datasets import default_root
-    from npdraw.stages.complete import complete as stage
-    from npdraw.stages.edit import Region
-    from npdraw.stages.runtime import Runtime
+    from npdraw.drawings.complete import complete as stage
+    from npdraw.drawings.edit import Region
+    from npdraw.runtime.settings import Runtime
 
     with progress.told(quiet=quiet) as reporter:
         result = stage(

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from npdraw.errors import NpdrawError
-from npdraw.stages.group import environment
+from npdraw.runtime.group import environment
 
 _NATS = (".2f", "nats")
 _FIGURES: Mapping[str, tuple[str, str]] = {

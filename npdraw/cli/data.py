@@ -16,7 +16,7 @@ from npdraw.files import REINSTALL
 
 if TYPE_CHECKING:
     from npdraw.datasets import Status
-    from npdraw.stages import shipped
+    from npdraw.inputs import shipped
 
 
 def ls(*, data_root: options.DataRoot = None, as_json: options.AsJson = False) -> None:
@@ -28,7 +28,7 @@ def ls(*, data_root: options.DataRoot = None, as_json: options.AsJson = False) -
         npdraw data ls --data-root data --json
     """
     from npdraw.datasets import default_root, status
-    from npdraw.stages import shipped
+    from npdraw.inputs import shipped
 
     root = data_root or default_root()
     _show("data ls", root, status(root), shipped.status(), as_json=as_json)
@@ -66,7 +66,7 @@ def doctor(*, data_root: options.DataRoot = None, as_json: options.AsJson = Fals
         npdraw data doctor --data-root data --json
     """
     from npdraw.datasets import default_root, status
-    from npdraw.stages import shipped
+    from npdraw.inputs import shipped
 
     root = data_root or default_root()
     found, models = status(root, check=True), shipped.status(check=True)

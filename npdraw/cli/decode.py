@@ -26,8 +26,8 @@ def decode(
     path = resolve.artifact("model", model, folder)
 
     from npdraw.datasets import default_root
-    from npdraw.stages.edit import decode as stage
-    from npdraw.stages.runtime import Runtime
+    from npdraw.drawings.edit import decode as stage
+    from npdraw.runtime.settings import Runtime
 
     result = stage(
         path,

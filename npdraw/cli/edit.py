@@ -39,9 +39,9 @@ def edit(
     )
 
     from npdraw.datasets import default_root
-    from npdraw.stages.edit import Changes, Region
-    from npdraw.stages.edit import edit as stage
-    from npdraw.stages.runtime import Runtime
+    from npdraw.drawings.edit import Changes, Region
+    from npdraw.drawings.edit import edit as stage
+    from npdraw.runtime.settings import Runtime
 
     result = stage(
         path,

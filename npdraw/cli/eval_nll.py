@@ -1,7 +1,7 @@
 """`npdraw eval-nll`."""
 
 from npdraw.cli import console, options, progress, resolve
-from npdraw.stages.lock import alone
+from npdraw.runtime.lock import alone
 
 
 def eval_nll(
@@ -37,8 +37,8 @@ def eval_nll(
 
     with alone(out, model):
         from npdraw.datasets import default_root
+        from npdraw.runtime.settings import Runtime
         from npdraw.stages.eval_nll import eval_nll as stage
-        from npdraw.stages.runtime import Runtime
 
         with progress.told(quiet=quiet) as reporter:
             result = stage(

@@ -17,7 +17,7 @@ from npdraw.errors import (
     UsageError,
     is_out_of_memory,
 )
-from npdraw.stages.group import environment
+from npdraw.runtime.group import environment
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 FORBIDDEN = (

@@ -28,8 +28,8 @@ def interpolate(
     path = resolve.artifact("model", model, folder)
 
     from npdraw.datasets import default_root
-    from npdraw.stages.animate import interpolate as stage
-    from npdraw.stages.runtime import Runtime
+    from npdraw.drawings.animate import interpolate as stage
+    from npdraw.runtime.settings import Runtime
 
     result = stage(
         path,

@@ -3,7 +3,7 @@
 from typing import Any
 
 from npdraw.cli import console, options, progress, resolve
-from npdraw.stages.lock import alone
+from npdraw.runtime.lock import alone
 
 
 def parse(
@@ -56,8 +56,8 @@ def parse(
 
     with alone(out, dry_run=dry_run):
         from npdraw.datasets import default_root
+        from npdraw.runtime.settings import Runtime
         from npdraw.stages.parse import parse as stage
-        from npdraw.stages.runtime import Runtime
 
         with progress.told(quiet=quiet) as reporter:
             result: dict[str, Any] = stage(

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from npdraw.cli.console import on_terminal, plain, value_text
-from npdraw.stages.group import environment
+from npdraw.runtime.group import environment
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -35,7 +35,7 @@ def told(*, quiet: bool) -> Iterator["Silent"]:
 
 
 class Silent:
-    """Reports nothing; also the base of the others (see `npdraw.stages.progress.Progress`)."""
+    """Reports nothing; also the base of the others (see `npdraw.runtime.progress.Progress`)."""
 
     def start(
         self, title: str, total: int, *, unit: str = "images", scale: int = 1, done: int = 0

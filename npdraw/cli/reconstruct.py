@@ -27,8 +27,8 @@ def reconstruct(
     path = resolve.artifact("model", model, folder)
 
     from npdraw.datasets import default_root
-    from npdraw.stages.reconstruct import reconstruct as stage
-    from npdraw.stages.runtime import Runtime
+    from npdraw.drawings.reconstruct import reconstruct as stage
+    from npdraw.runtime.settings import Runtime
 
     result = stage(
         path,

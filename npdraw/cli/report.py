@@ -26,8 +26,8 @@ def report(
     paths = resolve.runs(runs, preset, data)
 
     from npdraw.datasets import default_root
-    from npdraw.stages.report import report as stage
-    from npdraw.stages.runtime import Runtime
+    from npdraw.report import report as stage
+    from npdraw.runtime.settings import Runtime
 
     result = stage(
         paths,

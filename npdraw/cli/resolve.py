@@ -67,14 +67,14 @@ def limit(text: str | None) -> int | float | None:
     """Return the number or fraction of images that `--limit` names, None for all."""
     if text is None:
         return None
-    from npdraw.subsets import parse_limit
+    from npdraw.datasets.splits import parse_limit
 
     return parse_limit(text)
 
 
 def model(given: Path | None) -> Path | None:
     """Return the file that MODEL stands for, see `shipped.find`."""
-    from npdraw.stages.shipped import find
+    from npdraw.inputs.shipped import find
 
     return None if given is None else find(given)
 
@@ -117,7 +117,7 @@ def folder(
     """
     if given is None:
         return RUNS / preset_and_data(preset_name, data or find)[0]
-    from npdraw.stages.shipped import name_of
+    from npdraw.inputs.shipped import name_of
 
     name = name_of(given)
     for flag, value in (("--preset", preset_name), ("--data", data)):
@@ -141,7 +141,7 @@ def runs(given: Sequence[Path] | None, preset_name: str | None, data: str | None
     if not given:
         return [folder(None, preset_name, data)]
     folder(given[0], preset_name, data)
-    from npdraw.stages.shipped import find
+    from npdraw.inputs.shipped import find
 
     return [path if path.is_dir() else find(path) for path in given]
 

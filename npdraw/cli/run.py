@@ -2,7 +2,7 @@
 
 from npdraw.cli import console, options, progress, resolve
 from npdraw.config import SAVE_EVERY
-from npdraw.stages.lock import alone
+from npdraw.runtime.lock import alone
 
 
 def run(
@@ -50,8 +50,8 @@ def run(
 
     with alone(out / "model.safetensors", dry_run=dry_run):  # for all stages
         from npdraw.datasets import default_root
+        from npdraw.runtime.settings import Runtime
         from npdraw.stages.run import run as stage
-        from npdraw.stages.runtime import Runtime
 
         with progress.told(quiet=quiet) as reporter:
             result = stage(

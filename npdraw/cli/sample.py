@@ -32,7 +32,7 @@ def sample(
     folder = resolve.folder(model, preset, data)
     model = resolve.artifact("model", model, folder)
 
-    from npdraw.stages.runtime import Runtime
+    from npdraw.runtime.settings import Runtime
     from npdraw.stages.sample import sample as stage
 
     with progress.told(quiet=quiet) as reporter:

@@ -27,14 +27,14 @@ def studio(
         npdraw studio omniglot
         npdraw studio runs/glyphs/model.safetensors --port 8080 --no-browser
     """
-    from npdraw.stages.studio import require_extra
+    from npdraw.studio import require_extra
 
     require_extra()
     path = resolve.artifact("model", model, resolve.folder(model, None))
 
     from npdraw.datasets import default_root
-    from npdraw.stages.runtime import Runtime
-    from npdraw.stages.studio.server import studio as stage
+    from npdraw.runtime.settings import Runtime
+    from npdraw.studio.server import studio as stage
 
     with progress.told(quiet=quiet) as reporter:
 

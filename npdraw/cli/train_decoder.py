@@ -2,7 +2,7 @@
 
 from npdraw.cli import console, options, progress, resolve
 from npdraw.config import SAVE_EVERY
-from npdraw.stages.lock import alone
+from npdraw.runtime.lock import alone
 
 
 def train_decoder(
@@ -44,7 +44,7 @@ def train_decoder(
 
     with alone(out, parse_path, prior_path, dry_run=dry_run):
         from npdraw.datasets import default_root
-        from npdraw.stages.runtime import Runtime
+        from npdraw.runtime.settings import Runtime
         from npdraw.stages.train_decoder import train_decoder as stage
 
         with progress.told(quiet=quiet) as reporter:

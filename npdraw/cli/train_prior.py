@@ -2,7 +2,7 @@
 
 from npdraw.cli import console, options, progress, resolve
 from npdraw.config import SAVE_EVERY
-from npdraw.stages.lock import alone
+from npdraw.runtime.lock import alone
 
 
 def train_prior(
@@ -37,7 +37,7 @@ def train_prior(
     out = out or folder / "prior.safetensors"
 
     with alone(out, parse, dry_run=dry_run):
-        from npdraw.stages.runtime import Runtime
+        from npdraw.runtime.settings import Runtime
         from npdraw.stages.train_prior import train_prior as stage
 
         with progress.told(quiet=quiet) as reporter:

@@ -12,18 +12,18 @@ from torch import Tensor
 from npdraw.datasets import digest
 from npdraw.errors import ArtifactError, DivergedError, UsageError
 from npdraw.header import read_header
+from npdraw.inputs.images import find_source, observed_test_images
+from npdraw.inputs.models import read_model
 from npdraw.model.latents import Factors
 from npdraw.model.npdraw import NPDraw
-from npdraw.stages.distributed import by_first, chunks, filled, joined
-from npdraw.stages.group import Group
-from npdraw.stages.images import find_source, observed_test_images
-from npdraw.stages.loading import read_model
-from npdraw.stages.noise import uniform
-from npdraw.stages.output import Identity, begun, clear, locked, read_json, write_json
-from npdraw.stages.partial import Partial
-from npdraw.stages.progress import Progress
-from npdraw.stages.runtime import Runtime, batches, send
-from npdraw.stages.stop import Stop
+from npdraw.runtime.distributed import by_first, chunks, filled, joined
+from npdraw.runtime.eval_checkpoint import Partial
+from npdraw.runtime.group import Group
+from npdraw.runtime.noise import uniform
+from npdraw.runtime.progress import Progress
+from npdraw.runtime.run_folder import Identity, begun, clear, locked, read_json, write_json
+from npdraw.runtime.settings import Runtime, batches, send
+from npdraw.runtime.signals import Stop
 
 FIGURES = 4
 """Of an image: nll, rate, distortion, canvas error."""

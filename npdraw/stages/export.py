@@ -9,9 +9,9 @@ from torch import Tensor
 from npdraw.artifacts import read_artifact, write_artifact
 from npdraw.errors import UsageError
 from npdraw.files import sweep_temporaries
-from npdraw.stages.loading import read_model
-from npdraw.stages.lock import check_output
-from npdraw.stages.output import Identity, finished
+from npdraw.inputs.models import read_model
+from npdraw.runtime.lock import check_output
+from npdraw.runtime.run_folder import Identity, finished
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 """How weights may be stored; whatever it is, `read_model` makes fp32 of them."""

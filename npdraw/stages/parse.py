@@ -10,19 +10,19 @@ from torch import Tensor
 from npdraw.artifacts import write_artifact
 from npdraw.config import Config, as_dict
 from npdraw.datasets import parse_source
+from npdraw.inputs.images import TrainingImages, observed, training_images
+from npdraw.inputs.models import drawing_tensors, layout_of
 from npdraw.model.bank import Bank, build_bank
 from npdraw.model.canvas import paint
 from npdraw.model.latents import Latents, blank
 from npdraw.model.layout import Layout
 from npdraw.model.parsing import parse as parse_images
-from npdraw.stages.distributed import by_first, chunks, filled, joined, total
-from npdraw.stages.group import Group
-from npdraw.stages.images import TrainingImages, observed, training_images
-from npdraw.stages.loading import drawing_tensors, layout_of
-from npdraw.stages.noise import generator
-from npdraw.stages.output import Identity, clear, locked, up_to_date, write_json, write_result
-from npdraw.stages.progress import Progress
-from npdraw.stages.runtime import Runtime, send
+from npdraw.runtime.distributed import by_first, chunks, filled, joined, total
+from npdraw.runtime.group import Group
+from npdraw.runtime.noise import generator
+from npdraw.runtime.progress import Progress
+from npdraw.runtime.run_folder import Identity, clear, locked, up_to_date, write_json, write_result
+from npdraw.runtime.settings import Runtime, send
 
 CHUNK = 1000
 """Images parsed at once, at most."""

@@ -7,17 +7,17 @@ from typing import Any
 import torch
 
 from npdraw.config import SECTIONS, Config, as_dict
-from npdraw.stages.distributed import by_first, check_batch, joined
+from npdraw.inputs.models import new_model
+from npdraw.runtime.distributed import by_first, check_batch, joined
+from npdraw.runtime.group import environment
+from npdraw.runtime.progress import Progress
+from npdraw.runtime.settings import Runtime
 from npdraw.stages.eval_nll import eval_nll
-from npdraw.stages.group import environment
-from npdraw.stages.loading import new_model
 from npdraw.stages.parse import parse
-from npdraw.stages.progress import Progress
-from npdraw.stages.runtime import Runtime
 from npdraw.stages.sample import sample
 from npdraw.stages.train_decoder import train_decoder
 from npdraw.stages.train_prior import train_prior
-from npdraw.stages.training import plan
+from npdraw.training.state import plan
 
 SHEET = 100
 """Samples on the sheet, of the seeds from 0."""

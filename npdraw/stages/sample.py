@@ -13,13 +13,13 @@ from torch import Tensor
 from npdraw.artifacts import write_artifact
 from npdraw.errors import UsageError
 from npdraw.files import check_place, sweep_folder
+from npdraw.inputs.models import drawing_tensors, read_model
 from npdraw.model.latents import concatenate
-from npdraw.stages.loading import drawing_tensors, read_model
-from npdraw.stages.output import Identity, finished
-from npdraw.stages.pictures import is_up_to_date, text_of, write_still
-from npdraw.stages.progress import Progress
-from npdraw.stages.runtime import Runtime, batches
-from npdraw.stages.sheet import PORTION, beside, draw, render, tile
+from npdraw.pictures.files import is_up_to_date, text_of, write_still
+from npdraw.pictures.sheet import PORTION, beside, draw, render, tile
+from npdraw.runtime.progress import Progress
+from npdraw.runtime.run_folder import Identity, finished
+from npdraw.runtime.settings import Runtime, batches
 
 DRAWINGS = "drawings.safetensors"
 """Name of the artifact in a folder of samples."""

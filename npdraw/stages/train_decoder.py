@@ -13,13 +13,9 @@ from torch import Tensor
 
 from npdraw.artifacts import check_input
 from npdraw.config import Config, as_dict
-from npdraw.model.npdraw import NPDraw, Relaxation
-from npdraw.stages.checkpoint import resume, save_checkpoint
-from npdraw.stages.distributed import check_batch, chunks, joined, total
-from npdraw.stages.eval_nll import weigh
-from npdraw.stages.group import ALONE, Group, environment
-from npdraw.stages.images import observed, same_images
-from npdraw.stages.loading import (
+from npdraw.datasets.splits import evenly_spaced
+from npdraw.inputs.images import observed, same_images
+from npdraw.inputs.models import (
     later_config,
     new_model,
     only_used,
@@ -27,14 +23,26 @@ from npdraw.stages.loading import (
     read_prior,
     weights_of,
 )
-from npdraw.stages.noise import generator, uniform
-from npdraw.stages.objective import train_step
-from npdraw.stages.output import CHECKPOINT, Identity, MetricsLog, locked, up_to_date, write_json
-from npdraw.stages.progress import Progress
-from npdraw.stages.runtime import Runtime, batches, send
-from npdraw.stages.sheet import SHEET, draw, render, write_sheet
-from npdraw.stages.stop import Stop
-from npdraw.stages.training import (
+from npdraw.model.npdraw import NPDraw, Relaxation
+from npdraw.pictures.sheet import SHEET, draw, render, write_sheet
+from npdraw.runtime.distributed import check_batch, chunks, joined, total
+from npdraw.runtime.group import ALONE, Group, environment
+from npdraw.runtime.noise import generator, uniform
+from npdraw.runtime.progress import Progress
+from npdraw.runtime.run_folder import (
+    CHECKPOINT,
+    Identity,
+    MetricsLog,
+    locked,
+    up_to_date,
+    write_json,
+)
+from npdraw.runtime.settings import Runtime, batches, send
+from npdraw.runtime.signals import Stop
+from npdraw.stages.eval_nll import weigh
+from npdraw.training.checkpoint import resume, save_checkpoint
+from npdraw.training.decoder_step import train_step
+from npdraw.training.state import (
     State,
     conclude,
     is_due,
@@ -44,7 +52,6 @@ from npdraw.stages.training import (
     remember_best,
     settle,
 )
-from npdraw.subsets import evenly_spaced
 
 JUDGED_SAMPLES = 8
 """Hard samples for each validation image."""

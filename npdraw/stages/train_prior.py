@@ -7,13 +7,8 @@ from typing import Any
 import torch
 
 from npdraw.config import Config, as_dict
-from npdraw.model.canvas import paint
-from npdraw.model.latents import Latents
-from npdraw.model.prior import Prior
-from npdraw.stages.checkpoint import resume, save_checkpoint
-from npdraw.stages.distributed import batch_mean, check_batch, chunks, joined, rows, total
-from npdraw.stages.group import ALONE, Group, environment
-from npdraw.stages.loading import (
+from npdraw.datasets.splits import evenly_spaced
+from npdraw.inputs.models import (
     drawings_of,
     later_config,
     new_prior,
@@ -21,13 +16,26 @@ from npdraw.stages.loading import (
     read_parse,
     weights_of,
 )
-from npdraw.stages.noise import batch, generator, seed_dropout
-from npdraw.stages.output import CHECKPOINT, Identity, MetricsLog, locked, up_to_date, write_json
-from npdraw.stages.progress import Progress
-from npdraw.stages.runtime import Runtime, batches, send
-from npdraw.stages.sheet import SHEET, draw, to_uint8, write_sheet
-from npdraw.stages.stop import Stop
-from npdraw.stages.training import (
+from npdraw.model.canvas import paint
+from npdraw.model.latents import Latents
+from npdraw.model.prior import Prior
+from npdraw.pictures.sheet import SHEET, draw, to_uint8, write_sheet
+from npdraw.runtime.distributed import batch_mean, check_batch, chunks, joined, rows, total
+from npdraw.runtime.group import ALONE, Group, environment
+from npdraw.runtime.noise import batch, generator, seed_dropout
+from npdraw.runtime.progress import Progress
+from npdraw.runtime.run_folder import (
+    CHECKPOINT,
+    Identity,
+    MetricsLog,
+    locked,
+    up_to_date,
+    write_json,
+)
+from npdraw.runtime.settings import Runtime, batches, send
+from npdraw.runtime.signals import Stop
+from npdraw.training.checkpoint import resume, save_checkpoint
+from npdraw.training.state import (
     State,
     conclude,
     descend,
@@ -39,7 +47,6 @@ from npdraw.stages.training import (
     remember_best,
     settle,
 )
-from npdraw.subsets import evenly_spaced
 
 
 def train_prior(

@@ -20,7 +20,7 @@ def fake_stage(monkeypatch: pytest.MonkeyPatch) -> FakeStage:
             sys.modules, f"npdraw.stages.{name}", SimpleNamespace(**{name: function})
         )
         monkeypatch.setitem(
-            sys.modules, "npdraw.stages.runtime", SimpleNamespace(Runtime=SimpleNamespace)
+            sys.modules, "npdraw.runtime.settings", SimpleNamespace(Runtime=SimpleNamespace)
         )
 
     return replace

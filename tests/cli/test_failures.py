@@ -252,7 +252,7 @@ def parse(*_, **__):
     print("ready", file=sys.stderr, flush=True)
     time.sleep(60)
 sys.modules["npdraw.stages.parse"] = SimpleNamespace(parse=parse)
-sys.modules["npdraw.stages.runtime"] = SimpleNamespace(Runtime=SimpleNamespace)
+sys.modules["npdraw.runtime.settings"] = SimpleNamespace(Runtime=SimpleNamespace)
 sys.argv = ["npdraw", "parse", "--force", "--json"]
 main()
 """

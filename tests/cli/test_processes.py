@@ -13,7 +13,7 @@ import pytest
 
 from npdraw.cli import execute, failures, progress
 from npdraw.errors import ResourceError, StoppedError, Terminated, UsageError
-from npdraw.stages.group import ElsewhereError
+from npdraw.runtime.group import ElsewhereError
 
 Become = Callable[..., None]
 
@@ -167,7 +167,7 @@ def slowly(*given, **named):
     show(*given, **named)
 console.show_error = slowly
 sys.modules["npdraw.stages.parse"] = SimpleNamespace(parse=parse)
-sys.modules["npdraw.stages.runtime"] = SimpleNamespace(Runtime=SimpleNamespace)
+sys.modules["npdraw.runtime.settings"] = SimpleNamespace(Runtime=SimpleNamespace)
 sys.argv = ["npdraw", "parse", "--json"]
 print("began", file=sys.stderr, flush=True)
 main()

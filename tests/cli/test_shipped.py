@@ -113,7 +113,7 @@ def test_ls_shows_the_shipped_models(folder: Path, shipped: Path, capsys: Captur
 def test_without_shipped_models_ls_says_so(
     folder: Path, shipped: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    monkeypatch.setattr("npdraw.stages.shipped.SHIPPED", (folder / "nowhere",))
+    monkeypatch.setattr("npdraw.inputs.shipped.SHIPPED", (folder / "nowhere",))
     assert result_of(capsys, "data", "ls")["models"] == {}
     assert execute(["data", "ls"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "shipped models: none"

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from npdraw import studio as extra
 from npdraw.cli import execute
-from npdraw.stages import studio as extra
 
 TOLD = {"url": "http://127.0.0.1:1/secret/", "port": 1, "model": "0" * 64}
 
@@ -24,7 +24,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         ready(TOLD)
 
     fake = SimpleNamespace(studio=stage)
-    monkeypatch.setitem(sys.modules, "npdraw.stages.studio.server", fake)
+    monkeypatch.setitem(sys.modules, "npdraw.studio.server", fake)
     return calls
 
 

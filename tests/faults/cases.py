@@ -32,7 +32,7 @@ PRELOADED = [
     "npdraw.stages.run",
     "npdraw.stages.export",
     "torch._dynamo",  # what building an optimiser imports
-    "npdraw.stages.shipped",
+    "npdraw.inputs.shipped",
     *(f"PIL.{kind}ImagePlugin" for kind in ("Png", "Jpeg", "Gif", "Bmp", "Ppm")),
     "typer._adapters",  # what every command imports, where there is such a module
 ]

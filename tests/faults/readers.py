@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from npdraw.cli import execute
-from npdraw.stages.partial import Partial
+from npdraw.runtime.eval_checkpoint import Partial
 from tests.faults.mutants import HEAVY, PLACES, mutants
 
 PARSE, PRIOR, MODEL = (f"{kind}.safetensors" for kind in ("parse", "prior", "model"))

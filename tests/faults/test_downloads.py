@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from npdraw import downloads, published
+from npdraw.datasets import downloads, published
 from tests.faults.cases import Cases, Ended, Fault, Running
 
 CONTENT = np.random.default_rng(0).bytes(300_000)

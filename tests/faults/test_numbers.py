@@ -12,7 +12,8 @@ from torch import Tensor
 from npdraw.artifacts import read_artifact, write_artifact
 from npdraw.model.npdraw import NPDraw
 from npdraw.model.prior import Prior
-from npdraw.stages import objective, train_prior
+from npdraw.stages import train_prior
+from npdraw.training import decoder_step as objective
 from tests.faults.conftest import SCALE, Chain
 
 STEP = 3

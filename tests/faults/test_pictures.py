@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from npdraw import published
+from npdraw.datasets import published
+from npdraw.datasets.folder import read_npz
 from npdraw.errors import DataError
-from npdraw.images import read_npz
 from tests.faults.cases import Cases, Ended
 from tests.faults.conftest import Chain
 

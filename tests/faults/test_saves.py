@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from npdraw.artifacts import read_artifact, write_artifact
-from npdraw.stages.output import locked
+from npdraw.runtime.run_folder import locked
 from tests.faults.cases import Cases
 from tests.faults.operations import KILL, Plan, counted, install
 from tests.faults.power import Power, journal

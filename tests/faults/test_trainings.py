@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from npdraw.header import read_header
-from npdraw.stages.output import Identity
-from npdraw.stages.training import State
+from npdraw.runtime.run_folder import Identity
+from npdraw.training.state import State
 from tests.faults.cases import Cases
 from tests.faults.conftest import Chain
 from tests.faults.operations import KILL, Plan, install

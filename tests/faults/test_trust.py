@@ -43,7 +43,7 @@ WITHOUT = {
         "tests/faults/test_malformed.py",
     ),
     "generator state": (
-        "npdraw/stages/noise.py",
+        "npdraw/runtime/noise.py",
         "    return torch.Generator(device).manual_seed(int(state) % 2**63)\n",
         "    found = torch.Generator(device)\n    found.seed()\n    return found\n",
         "tests/faults/test_trainings.py",
@@ -55,13 +55,13 @@ WITHOUT = {
         "tests/faults/test_trainings.py",
     ),
     "finiteness": (
-        "npdraw/stages/training.py",
+        "npdraw/training/state.py",
         "    if not math.isfinite(value):\n",
         "    if False:\n",
         "tests/faults/test_numbers.py",
     ),
     "cut of the log": (
-        "npdraw/stages/output.py",
+        "npdraw/runtime/run_folder.py",
         '                if record["step"] > step:\n                    break\n',
         "",
         "tests/faults/test_trainings.py",

@@ -196,7 +196,7 @@ def test_distances_are_those_of_brute_force_however_they_are_cut(monkeypatch):
 MANY = """
 import resource, sys, torch
 from npdraw.model import bank
-from npdraw.stages.runtime import keep_memory
+from npdraw.runtime.settings import keep_memory
 
 keep_memory()
 patches, centres = torch.rand(400_000, 4), torch.rand(512, 4)

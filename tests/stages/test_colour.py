@@ -12,10 +12,10 @@ from PIL import Image
 
 from npdraw.artifacts import read_artifact
 from npdraw.errors import ArtifactError
+from npdraw.inputs.models import drawings_of, layout_of, read_model
 from npdraw.model.canvas import paint
 from npdraw.model.parsing import parse as parse_images
-from npdraw.stages.loading import drawings_of, layout_of, read_model
-from npdraw.stages.sheet import draw
+from npdraw.pictures.sheet import draw
 
 COLOUR = {
     "image_size": 16,

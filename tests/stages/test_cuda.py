@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from npdraw.errors import DivergedError
+from npdraw.inputs.models import drawings_of, new_model, new_prior, read_parse
+from npdraw.runtime.settings import Runtime
 from npdraw.stages import train_decoder as decoder_stage
 from npdraw.stages import train_prior as prior_stage
-from npdraw.stages.loading import drawings_of, new_model, new_prior, read_parse
-from npdraw.stages.runtime import Runtime
-from npdraw.stages.training import descend, new_state, settle
+from npdraw.training.state import descend, new_state, settle
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 

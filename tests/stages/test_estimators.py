@@ -12,9 +12,9 @@ import torch
 
 from npdraw.model.latents import Factors
 from npdraw.model.npdraw import Weighted
+from npdraw.runtime.settings import Runtime
 from npdraw.stages import eval_nll as stage
 from npdraw.stages.eval_nll import eval_nll, log_mean_exp
-from npdraw.stages.runtime import Runtime
 
 
 class Coin(torch.nn.Module):

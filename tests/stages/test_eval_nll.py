@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from npdraw.datasets.splits import binarize
 from npdraw.errors import ArtifactError, DataError, UsageError
 from npdraw.header import read_header
+from npdraw.inputs.models import read_model
 from npdraw.model.npdraw import NPDraw
+from npdraw.runtime.noise import uniform
 from npdraw.stages import eval_nll as stage
 from npdraw.stages.eval_nll import log_mean_exp, side_by_side
-from npdraw.stages.loading import read_model
-from npdraw.stages.noise import uniform
-from npdraw.subsets import binarize
 
 KEYS = {
     "nll",

@@ -11,8 +11,8 @@ import torch
 from npdraw.artifacts import read_artifact, write_artifact
 from npdraw.errors import ArtifactError, UsageError
 from npdraw.header import read_header
+from npdraw.inputs.models import read_model
 from npdraw.stages.export import export
-from npdraw.stages.loading import read_model
 
 
 def made_by(model: Path, out: Path, dtype: str = "bf16", *, force: bool = False) -> dict[str, Any]:

@@ -12,11 +12,11 @@ from PIL import Image
 from npdraw.artifacts import read_artifact
 from npdraw.config import as_dict
 from npdraw.datasets import digest
+from npdraw.datasets.splits import binarize
 from npdraw.errors import ArtifactError, DataError, UsageError
+from npdraw.inputs.models import drawings_of, layout_of
 from npdraw.model.parsing import parse as parse_images
 from npdraw.stages import parse as stage
-from npdraw.stages.loading import drawings_of, layout_of
-from npdraw.subsets import binarize
 
 KEYS = {"images", "seconds", "parts_painted_mean", "canvas_mse", "dead_parts"}
 """What interface.md promises of `npdraw parse --json`."""

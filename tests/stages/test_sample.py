@@ -14,8 +14,8 @@ from PIL import Image
 from npdraw.artifacts import read_artifact
 from npdraw.errors import ArtifactError, UsageError
 from npdraw.header import read_header
-from npdraw.stages.loading import drawings_of, read_model
-from npdraw.stages.sheet import BORDER, GREY, LEGIBLE, to_uint8
+from npdraw.inputs.models import drawings_of, read_model
+from npdraw.pictures.sheet import BORDER, GREY, LEGIBLE, to_uint8
 
 SIDE = 8
 FACTOR = LEGIBLE // SIDE

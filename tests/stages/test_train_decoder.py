@@ -16,6 +16,7 @@ from PIL import Image
 from npdraw.artifacts import read_artifact
 from npdraw.config import DecoderConfig, as_dict
 from npdraw.datasets import digest
+from npdraw.datasets.splits import binarize
 from npdraw.errors import (
     ArtifactError,
     BusyError,
@@ -25,15 +26,14 @@ from npdraw.errors import (
     UsageError,
 )
 from npdraw.header import read_header
+from npdraw.inputs.models import layout_of, new_model, read_model, read_parse
 from npdraw.model.npdraw import NPDraw, Waking
 from npdraw.model.parsing import parse as parse_images
-from npdraw.stages import objective
+from npdraw.runtime.noise import uniform
+from npdraw.runtime.run_folder import locked
 from npdraw.stages import train_decoder as stage
-from npdraw.stages.loading import layout_of, new_model, read_model, read_parse
-from npdraw.stages.noise import uniform
-from npdraw.stages.output import locked
-from npdraw.stages.training import descend, learning_rate
-from npdraw.subsets import binarize
+from npdraw.training import decoder_step as objective
+from npdraw.training.state import descend, learning_rate
 
 KEYS = {"steps", "seconds", "resumed_from", "nll", "elbo", "rate", "distortion", "canvas_mse"}
 """What interface.md promises of `npdraw train-decoder --json`."""

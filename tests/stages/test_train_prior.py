@@ -21,9 +21,9 @@ from npdraw.errors import (
     UsageError,
 )
 from npdraw.header import read_header
+from npdraw.inputs.models import drawings_of, read_parse, read_prior
+from npdraw.runtime.run_folder import locked
 from npdraw.stages import train_prior as stage
-from npdraw.stages.loading import drawings_of, read_parse, read_prior
-from npdraw.stages.output import locked
 
 KEYS = {
     "steps",

@@ -1,0 +1,51 @@
+"""What the machine can do: the fastest of large matrix products and convolutions."""
+
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+
+from benchmarks.timing import Measured, seconds
+
+
+def ceiling(precision: torch.dtype, device: torch.device, least: float = 1.0) -> float:
+    """Return GFLOP/s of the best of some large products in `precision`, `least` seconds each."""
+    best = 0.0
+    with torch.no_grad():
+        for side in (1024, 2048, 4096):
+            a, b = torch.randn(2, side, side, device=device, dtype=precision)
+            taken = seconds(partial(_product, a, b), least)
+            best = max(best, 2 * side**3 / taken / 1e9)
+        for images, channels, side in ((128, 96, 14), (128, 128, 14), (64, 256, 28)):
+            shape = images, channels, side, side
+            x = torch.randn(shape, device=device, dtype=precision)
+            kernel = torch.randn(channels, channels, 3, 3, device=device, dtype=precision)
+            x = x.contiguous(memory_format=torch.channels_last)
+            kernel = kernel.contiguous(memory_format=torch.channels_last)
+            taken = seconds(partial(_convolution, x, kernel), least)
+            best = max(best, 2 * 9 * channels**2 * side**2 * images / taken / 1e9)
+    return best
+
+
+def _product(a: torch.Tensor, b: torch.Tensor) -> None:
+    _done(a @ b)
+
+
+def _convolution(x: torch.Tensor, kernel: torch.Tensor) -> None:
+    _done(F.conv2d(x, kernel, padding=1))
+
+
+def _done(result: torch.Tensor) -> None:
+    """Wait for a GPU."""
+    if result.is_cuda:
+        torch.cuda.synchronize()
+
+
+def ceilings(device: torch.device) -> dict[torch.dtype, float]:
+    """Measure and print both ceilings."""
+    found = {}
+    for name, precision in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        found[precision] = ceiling(precision, device)
+        value = round(found[precision], 1)
+        Measured(f"ceiling/{name}", value, "GFLOP/s", None, None, None).show()
+    return found

@@ -1,0 +1,198 @@
+"""One measurement of `scaling` in a process of its own: `... FOLDER AXIS SIZE STAGE`.
+
+Without AXIS it draws the images into FOLDER, with AXIS `machine` it measures the ceilings.
+"""
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.axes import AXES, config_at, per
+from benchmarks.ceiling import ceiling
+from benchmarks.timing import operations, seconds
+from benchmarks.workloads import (
+    Bench,
+    Work,
+    bank_work,
+    bench_of,
+    decoder_step,
+    evaluate_work,
+    parse_work,
+    prior_step,
+    sample_work,
+)
+from npdraw.datasets import Pixels
+from npdraw.datasets.embedded import glyphs
+from npdraw.datasets.folder import fit
+from npdraw.inputs.models import layout_of
+from npdraw.model.latents import Latents
+from npdraw.pictures.sheet import CHUNK
+from npdraw.runtime.settings import Runtime
+from npdraw.stages.parse import parse
+
+IMAGES = 1000
+"""Images a stage works on where their number is not the size in question."""
+
+ITERATIONS = 20
+"""Lloyd iterations of every bank, so that only the size differs; real ones stop by themselves."""
+
+EVALUATED = 50
+"""Images that eval-nll takes at once here."""
+
+SAMPLES = 5
+"""S of eval-nll where it is not the size in question."""
+
+SECONDS = 0.6
+"""Least time over which a cost is taken; at least one call after the one to warm up."""
+
+
+class Silent:
+    """Progress that nobody watches."""
+
+    def start(
+        self, title: str, total: int, *, unit: str = "images", scale: int = 1, done: int = 0
+    ) -> None: ...
+
+    def update(self, done: int, **figures: float) -> None: ...
+
+    def finish(self) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+
+def peak() -> float:
+    """Return the most memory this process has held, MB."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def prepare(folder: Path) -> None:
+    """Draw the glyphs, and write an .npz file for each size of the data set."""
+    images = glyphs("train")[:, 0]
+    images.tofile(folder / "glyphs")
+    for size in AXES[0].sizes:
+        train = np.resize(images, (size, *images.shape[1:]))
+        np.savez(folder / f"{size}.npz", train=train, test=images[:100])
+
+
+def read(folder: Path, images: int, side: int) -> Pixels:
+    """Return the first glyphs, from the start again when they are used up: uint8 [N, 1, H, W]."""
+    native = np.fromfile(folder / "glyphs", np.uint8, min(images, 20_000) * 28 * 28)
+    return fit(np.resize(native.reshape(-1, 28, 28), (images, 28, 28)), side, 1)
+
+
+def command(folder: Path, size: int) -> Work:
+    """Return what `npdraw parse --data npz:FILE` does, whole."""
+    config = config_at("N", size)
+    return lambda: parse(
+        config,
+        source=f"npz:{folder / f'{size}.npz'}",
+        root=folder,
+        limit=None,
+        seed=0,
+        out=folder / f"{size}.safetensors",
+        runtime=Runtime(device="cpu"),
+        progress=Silent(),
+    )
+
+
+def workload(folder: Path, axis: str, size: int, stage: str) -> tuple[Work, int]:
+    """Return what to measure, and by how many its cost is divided."""
+    config = config_at(axis, size)
+    of_data_set = axis == "N"
+    images = read(folder, size if of_data_set else IMAGES, config.parse.image_size)
+    divisor = 1 if of_data_set else IMAGES
+    if stage == "bank":
+        return bank_work(torch.from_numpy(images), config, ITERATIONS), divisor
+    if of_data_set:  # with no more copies of the images than the parser itself needs
+        bank = bank_work(torch.from_numpy(images[:IMAGES]), config, 2)()
+        binary = torch.from_numpy((images > 127).view(np.uint8))
+        return parse_work(binary, bank, config), divisor
+    bench = bench_of(config, images, 2)
+    samples = size if axis == "S" else SAMPLES
+    evaluated = EVALUATED if axis == "S" else EVALUATED * samples
+    in_step = 1 if axis == "batch" else config.prior.batch_size
+    make: dict[str, Callable[[], tuple[Work, int]]] = {
+        "parse": lambda: (parse_work(bench.binary, bench.bank, config), IMAGES),
+        "paint": lambda: (_painting(bench), IMAGES),
+        "sample": lambda: (sample_work(bench), CHUNK),
+        "eval_nll": lambda: (evaluate_work(bench, EVALUATED, samples), evaluated),
+        "train_prior": lambda: (partial(prior_step(bench, _parsed(bench)), bench.runtime), in_step),
+        "train_decoder": lambda: (partial(decoder_step(bench), bench.runtime), in_step),
+    }
+    return make[stage]()
+
+
+def _parsed(bench: Bench) -> Latents:
+    return bench.drawings(IMAGES)
+
+
+def _painting(bench: Bench) -> Work:
+    return partial(bench.model().paint, _parsed(bench))
+
+
+def measured(folder: Path, axis: str, size: int, stage: str) -> dict[str, object]:
+    """Measure: memory and time of the whole, for a `command`; else of repeated calls."""
+    before = peak()
+    if stage == "command":
+        began = time.perf_counter()
+        command(folder, size)()
+        taken, flops, divisor = time.perf_counter() - began, 0, 1
+    else:
+        work, divisor = workload(folder, axis, size, stage)
+        flops = operations(work)  # and warms up
+        taken = seconds(work, SECONDS, calls=1, warm=False)
+    return {
+        "axis": axis,
+        "size": size,
+        "stage": stage,
+        "seconds": taken / divisor,
+        "per": per(axis, stage),
+        "memory_mb": round(peak() - before, 1),
+        "flops": round(flops / divisor),
+        "steps": layout_of(config_at(axis, size).parse).steps,
+    }
+
+
+def machine() -> dict[str, object]:
+    """Return what the machine is and can do."""
+    runtime = Runtime(device="cpu")
+    device = runtime.start()
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+            if line.startswith("model name")
+        ),
+        "unknown",
+    )
+    low = "bf16" if runtime.dtype(device) == torch.bfloat16 else "fp32"
+    return {
+        "axis": "machine",
+        "cpu": model,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "fp32_gflops": round(ceiling(torch.float32, device, 0.3), 1),
+        "trains_in": low,
+        "low_gflops": round(ceiling(getattr(torch, _TORCH[low]), device, 0.3), 1),
+    }
+
+
+_TORCH = {"bf16": "bfloat16", "fp32": "float32"}
+
+
+if __name__ == "__main__":
+    where, wanted = Path(sys.argv[1]), sys.argv[2:]
+    if not wanted:
+        prepare(where)
+    elif wanted == ["machine"]:
+        print(json.dumps(machine()))
+    else:
+        print(json.dumps(measured(where, wanted[0], int(wanted[1]), wanted[2])))

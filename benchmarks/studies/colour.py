@@ -1,0 +1,207 @@
+"""What drawings are worth in colour: `python -m benchmarks.studies.colour MODEL`.
+
+On the images of a trained model: its own decoder with a canvas where nothing is painted, and a
+plain VAE with a decoder of its size, which trains for the seconds that the model's stages took.
+Prints one JSON line each, then the table.
+"""
+
+import argparse
+import json
+import math
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.studies.vae import VAE, Weighted
+from benchmarks.studies.vae_training import Settings, evaluate, train
+from npdraw.cli.progress import Lines
+from npdraw.cli.resolve import model as find
+from npdraw.config import Config
+from npdraw.datasets import default_root
+from npdraw.errors import NpdrawError
+from npdraw.inputs.images import find_source, observed, observed_test_images, same_images
+from npdraw.inputs.models import read_model
+from npdraw.model.decoder import Decoder
+from npdraw.model.likelihood import likelihood_of
+from npdraw.runtime.lock import run_folder
+from npdraw.runtime.run_folder import read_json
+from npdraw.runtime.settings import Runtime
+from npdraw.stages.eval_nll import eval_nll
+
+BLANK_SHARE = 0.1
+"""Of those seconds, for the empty canvas: it has nothing to learn but the colours of each place."""
+
+Line = dict[str, Any]
+
+
+class Blank(nn.Module):
+    """NP-DRAW's decoder, which sees a canvas with nothing on it: it knows where a pixel is.
+
+    It has what `vae_training` needs of a VAE, with a latent that says nothing.
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        parse, sizes = config.parse, config.decoder
+        self.latents, self.levels = 1, parse.levels
+        self.canvas = parse.channels + 1, parse.image_size, parse.image_size
+        self.likelihood = likelihood_of(parse.levels)
+        self.decoder = Decoder(
+            parse.channels + 1,
+            self.likelihood.outputs(parse.channels),
+            sizes.decoder_channels,
+            sizes.decoder_depth,
+            sizes.decoder_patch,
+            self.likelihood.start(parse.channels),
+        )
+
+    def start_from(self, _: Tensor) -> None:
+        """Begin as NP-DRAW does."""
+
+    def encode(self, images: Tensor) -> None:
+        """Look at nothing."""
+
+    def forward(self, images: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
+        """Return distortion and a rate of 0, nats [N] each."""
+        output = self.decoder(images.new_zeros(len(images), *self.canvas))
+        distortion = -self.likelihood.log_prob(output, images)
+        return distortion, torch.zeros_like(distortion)
+
+    @torch.no_grad()
+    def weigh(self, images: Tensor, _: None, normal: Tensor) -> Weighted:
+        """Return the same as the weight of a sample."""
+        return Weighted(*self(images, normal))
+
+
+def seconds_of(path: Path) -> float:
+    """Return how long parse, prior and decoder took, by what they told."""
+    stages = [path.with_name(f"{name}.safetensors") for name in ("parse", "prior")]
+    told = [read_json(run_folder(stage) / "result.json") for stage in (*stages, path)]
+    return float(sum(result["seconds"] for result in told))
+
+
+def bits(nats: float, config: Config) -> float:
+    """Return nats an image as bits a dimension."""
+    dimensions = config.parse.channels * config.parse.image_size**2
+    return nats / (dimensions * math.log(2))
+
+
+def measure(given: argparse.Namespace, progress: Lines) -> list[Line]:
+    """Measure all three and print each line as it comes."""
+    runtime = Runtime(threads=given.threads)
+    device = runtime.start()
+    path = find(given.model)
+    assert path is not None
+    model, config, artifact = read_model(path)
+    seconds = given.seconds or seconds_of(path)
+    figures = eval_nll(
+        path,
+        source=given.data,
+        root=given.data_root,
+        samples=given.samples,
+        images=given.images,
+        estimator="importance",
+        seed=0,
+        batch_size=100,
+        out=None,
+        runtime=runtime,
+        progress=progress,
+    )
+    count = sum(p.numel() for p in model.parameters())
+    names = ("nll", "nll_se", "rate", "distortion")
+    lines = [
+        {"model": "NP-DRAW", "seconds": seconds, "parameters": count}
+        | {name: figures[name] for name in names}
+    ]
+    data = same_images(artifact.header, path, given.data, given.data_root, config.parse, progress)
+    held_out = observed(data.held_out, config.parse, 0).to(device)
+    source = find_source(artifact.header, path, given.data)
+    test, index = observed_test_images(
+        source, given.data_root, config.parse, 0, given.images, progress
+    )
+    decoder = config.decoder
+    rivals: dict[str, tuple[nn.Module, int, float]] = {
+        "empty canvas": (Blank(config), 1, BLANK_SHARE),
+        "VAE": (
+            VAE(
+                config.parse.image_size,
+                latents=given.latents,
+                channels=decoder.decoder_channels,
+                depth=decoder.decoder_depth,
+                patch=decoder.decoder_patch,
+                levels=config.parse.levels,
+                colours=config.parse.channels,
+            ),
+            given.samples,
+            1.0,
+        ),
+    }
+    print(json.dumps(lines[0]), flush=True)
+    for name, (rival, samples, share) in rivals.items():
+        rival.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        trained = train(
+            rival,  # type: ignore[arg-type]
+            data.train.to(device),
+            held_out,
+            replace(Settings(), latents=given.latents, batch_size=decoder.batch_size),
+            seconds=share * seconds,
+            seed=0,
+            runtime=runtime,
+            tell=progress.note,
+        )
+        with runtime.autocast(device):
+            found = evaluate(rival, test.to(device), index, samples, 0)  # type: ignore[arg-type]
+        nll, rate, distortion = found.T
+        lines.append(
+            {
+                "model": name,
+                "seconds": trained.seconds,
+                "parameters": sum(p.numel() for p in rival.parameters()),
+                "nll": float(nll.mean()),
+                "nll_se": float(nll.std() / math.sqrt(len(nll))),
+                "rate": float(rate.mean()),
+                "distortion": float(distortion.mean()),
+            }
+        )
+        print(json.dumps(lines[-1]), flush=True)
+    for line in lines:
+        line["bits"] = [bits(line[name], config) for name in names]
+    return lines
+
+
+def table(lines: list[Line]) -> str:
+    """Return the Markdown table, in bits a dimension."""
+    rows = [["model", "NLL", "rate", "distortion", "parameters", "seconds"], ["---"] * 6]
+    for line in lines:
+        nll, error, rate, distortion = line["bits"]
+        figures = [f"{nll:.3f} ± {error:.3f}", f"{rate:.3f}", f"{distortion:.3f}"]
+        rows.append([line["model"], *figures, f"{line['parameters']:,}", f"{line['seconds']:,.0f}"])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def main() -> None:
+    """Measure, then print the table."""
+    parser = argparse.ArgumentParser(prog="benchmarks.studies.colour", description=__doc__)
+    add = parser.add_argument
+    add("model", type=Path, help="name of a shipped model, or a file")
+    add("--data", help="images other than those of the model")
+    add("--data-root", type=Path, default=default_root(), help="NPDRAW_DATA, or data")
+    add("--samples", type=int, default=50, help="importance samples, S")
+    add("--images", type=int, default=2000, help="test images")
+    add("--latents", type=int, default=128, help="numbers that the VAE's vector has")
+    add("--seconds", type=float, help="of each training; else those of the model's stages")
+    add("--threads", type=int, default=0, help="0: torch chooses")
+    given = parser.parse_args()
+    try:
+        lines = measure(given, Lines())
+    except NpdrawError as error:
+        sys.exit(f"{error.message}\n{error.hint}".strip())
+    print(f"\n{table(lines)}")
+
+
+if __name__ == "__main__":
+    main()

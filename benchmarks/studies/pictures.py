@@ -1,0 +1,70 @@
+"""The pictures of models in the README: `python -m benchmarks.studies.pictures MODEL ...`.
+
+For each model, a name or a file, by its name without suffix: `docs/NAME-samples.png` (canvas and
+image of 50 prior drawings), `docs/NAME-reconstructions.png` (test image, canvas of one posterior
+drawing, decoded image) and `docs/NAME-bank.png` (the parts, most used first).
+"""
+
+import argparse
+import math
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from npdraw.cli.progress import Lines
+from npdraw.cli.resolve import model as find
+from npdraw.datasets import default_root
+from npdraw.errors import NpdrawError
+from npdraw.files import write_atomic
+from npdraw.inputs.images import find_source, observed_test_images
+from npdraw.inputs.models import read_model
+from npdraw.model.npdraw import NPDraw
+from npdraw.pictures.files import png
+from npdraw.pictures.sheet import beside, draw, render, tile, to_uint8
+from npdraw.runtime.noise import uniform
+
+SAMPLES, COLUMNS = 50, 10
+RECONSTRUCTED = 20
+
+
+def reconstructions(model: NPDraw, images: Tensor) -> Tensor:
+    """Return images in [0, 1] [N, C, H, W], their canvases and what is decoded, side by side."""
+    with torch.no_grad():
+        noise = uniform("pictures", 0, range(len(images)), (model.layout.steps, 3))
+        canvases, decoded = render(model, model.encode(images).sample(noise))
+    return beside(beside(to_uint8(images), canvases), decoded)
+
+
+def pictures(path: Path, source: str | None, root: Path, folder: Path) -> None:
+    """Draw the pictures of the model at `path` into `folder`."""
+    model, config, artifact = read_model(path)
+    where = find_source(artifact.header, path, source)
+    images, _ = observed_test_images(where, root, config.parse, 0, RECONSTRUCTED, Lines())
+    sheets = {
+        "samples": (COLUMNS, beside(*render(model, draw(model.prior, list(range(SAMPLES)))))),
+        "reconstructions": (COLUMNS // 2, reconstructions(model, model.in_unit(images))),
+        "bank": (max(COLUMNS, math.isqrt(len(model.bank))), to_uint8(model.bank)),
+    }
+    for name, (columns, shown) in sheets.items():
+        text = f"{name} of the model {artifact.header.digest}"
+        write_atomic(folder / f"{path.stem}-{name}.png", [png(tile(shown, columns), text)])
+
+
+def main() -> None:
+    """Draw the pictures of every model named."""
+    parser = argparse.ArgumentParser(prog="benchmarks.studies.pictures", description=__doc__)
+    parser.add_argument("model", type=Path, nargs="+", help="name of a shipped model, or a file")
+    parser.add_argument("--data", help="images other than those of the model")
+    parser.add_argument("--out", type=Path, default=Path("docs"), help="folder")
+    given = parser.parse_args()
+    try:
+        for model in given.model:
+            pictures(find(model), given.data, default_root(), given.out)
+    except NpdrawError as error:
+        sys.exit(f"{error.message}\n{error.hint}".strip())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Drawings in hand: sampled, read and written as JSON, edited, completed, shown."""

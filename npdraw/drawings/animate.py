@@ -1,0 +1,100 @@
+"""Moving pictures: a drawing that fills part by part, one that becomes another."""
+
+from pathlib import Path
+from typing import Any
+
+from npdraw.drawings.drawing_model import DrawingModel, open_model
+from npdraw.drawings.frames import moving, prefixes, transitions
+from npdraw.drawings.named import subject
+from npdraw.drawings.strokes import fingerprint
+from npdraw.errors import UsageError
+from npdraw.model.latents import Latents
+from npdraw.pictures.files import MOVING, check_picture, is_up_to_date, write_moving
+from npdraw.runtime.settings import Runtime
+
+MOST = 16
+"""Drawings side by side."""
+
+USUAL, LONGEST = 8.0, 15
+"""Frames a second, and the seconds that they may make, unless somebody says what is wanted."""
+
+SLOWEST, FASTEST = 0.1, 50
+"""Frames a second: players show no more, and formats hold no longer times."""
+
+
+def animate(
+    model_path: Path,
+    *,
+    words: list[str],
+    root: Path,
+    fps: float | None,
+    out: Path,
+    runtime: Runtime,
+) -> dict[str, Any]:
+    """Write how the canvas fills part by part, beside the decoded image, for each of `words`.
+
+    What a word may be, `subjects.subject` says. Returns the figures of `npdraw animate --json`.
+    """
+    if len(words) > MOST:
+        raise UsageError(f"{len(words)} drawings side by side; {MOST} are the most")
+    _check(fps, out, runtime)
+    model = open_model(model_path, runtime)
+    _check_colours(model, out)
+    subjects = [subject(word, model, root) for word in words]
+    return _write("animate", model, [prefixes(s.drawing) for s in subjects], fps, out)
+
+
+def interpolate(
+    model_path: Path,
+    *,
+    words: tuple[str, str],
+    root: Path,
+    fps: float | None,
+    out: Path,
+    runtime: Runtime,
+) -> dict[str, Any]:
+    """Write the way from one drawing to another, a step of the grid at a time."""
+    _check(fps, out, runtime)
+    model = open_model(model_path, runtime)
+    _check_colours(model, out)
+    one, other = (subject(word, model, root).drawing for word in words)
+    return _write("interpolate", model, [transitions(one, other)], fps, out)
+
+
+def _check(fps: float | None, out: Path, runtime: Runtime) -> None:
+    """Refuse what cannot be shown or written, before a model is read."""
+    if fps is not None and not SLOWEST <= fps <= FASTEST:
+        raise UsageError(f"--fps {fps}, not in {SLOWEST}..{FASTEST}")
+    check_picture(out, suffixes=MOVING, force=runtime.force)
+
+
+def _check_colours(model: DrawingModel, out: Path) -> None:
+    if model.config.parse.channels == 3 and out.suffix.lower() == ".gif":
+        raise UsageError(
+            f"{out}: a GIF has too few colours", hint="Name an .apng or a .webp with --out."
+        )
+
+
+def _write(
+    command: str,
+    model: DrawingModel,
+    ways: list[tuple[Latents, list[int]]],
+    fps: float | None,
+    out: Path,
+) -> dict[str, Any]:
+    strokes = [len(steps) for _, steps in ways]
+    frames = 1 + max(strokes)
+    fps = fps or min(FASTEST, max(USUAL, frames / LONGEST))
+    settings = {
+        "shows": command,
+        "model": model.header.digest,
+        "drawings": [fingerprint(z) for z, _ in ways],
+        "fps": fps,
+        "precision": model.runtime.chosen(model.device),
+    }
+    found = {"drawings": len(ways), "steps": strokes, "frames": frames, "out": str(out)}
+    if is_up_to_date(out, settings, suffixes=MOVING, force=model.runtime.force):
+        return found | {"up_to_date": True}
+    shown, outlines = moving(model, ways)
+    write_moving(out, shown, outlines, settings, round(1000 / fps))
+    return found

@@ -1,0 +1,94 @@
+"""Completion: given strokes are kept, the rest is drawn anew, several times."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from npdraw.drawings.drawing_model import DrawingModel, open_model
+from npdraw.drawings.edit import Region, cells_in
+from npdraw.drawings.frames import rendered, still
+from npdraw.drawings.named import subject
+from npdraw.drawings.strokes import fingerprint, strokes_of
+from npdraw.errors import UsageError
+from npdraw.model.latents import Latents, blank
+from npdraw.pictures.files import check_picture, is_up_to_date, write_still
+from npdraw.runtime.progress import Progress
+from npdraw.runtime.settings import Runtime
+
+
+def complete(
+    model_path: Path,
+    *,
+    word: str | None,
+    prefix: int | None,
+    region: Region | None,
+    seeds: list[int],
+    temperature: float,
+    root: Path,
+    out: Path,
+    runtime: Runtime,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Draw the rest of a drawing for each seed; write what was given and all completions.
+
+    Of `word` (see `subjects.subject`) is given: with `prefix` its first strokes and that nothing
+    else is painted before the last of them; with `region` what is in there, blank cells too; with
+    neither all its strokes, and any other cell may be painted. Without `word` nothing is given.
+    The picture has pairs of canvas and decoded image, the first of what was given.
+    """
+    if word is None and (prefix is not None or region is not None):
+        raise UsageError("--prefix and --region need an --image that they are of")
+    if prefix is not None and region is not None:
+        raise UsageError(
+            "--prefix and --region cannot both say what is given", hint="Give one of them."
+        )
+    check_picture(out, force=runtime.force)
+    model = open_model(model_path, runtime)
+    given = blank(1, model.layout.steps) if word is None else subject(word, model, root).drawing
+    fixed = _fixed(given, word is not None, prefix, region, model)
+    drawn = []
+    progress.start("complete", len(seeds), unit="drawings")
+    for seed in seeds:
+        drawn.append(model.complete(given, fixed, 1, seed, temperature=temperature))
+        progress.update(len(drawn))
+    progress.finish()
+    kept = Latents(given.whether & fixed, given.where, given.what).canonical()
+    shown = [kept, *drawn] if fixed.any() else drawn
+    settings = {
+        "shows": "complete",
+        "model": model.header.digest,
+        "drawings": [fingerprint(z) for z in shown],
+        "precision": runtime.chosen(model.device),
+    }
+    result = {
+        "given": strokes_of(kept, model.layout),
+        "drawings": [
+            {"seed": s, "strokes": strokes_of(z, model.layout)}
+            for s, z in zip(seeds, drawn, strict=True)
+        ],
+        "out": str(out),
+    }
+    if is_up_to_date(out, settings, force=runtime.force):
+        return result | {"up_to_date": True}
+    pairs = [rendered(model, z) for z in shown]
+    write_still(
+        out, still([torch.cat([pair[row] for pair in pairs]) for row in range(2)]), settings
+    )
+    return result
+
+
+def _fixed(
+    given: Latents, named: bool, prefix: int | None, region: Region | None, model: DrawingModel
+) -> torch.Tensor:
+    """Return which cells are given, bool [T]."""
+    steps = model.layout.steps
+    if region is not None:
+        return cells_in(region, model)
+    if prefix is None:
+        return given.whether[0] & named
+    strokes = given.whether[0].nonzero().flatten().tolist()
+    if not 0 <= prefix <= len(strokes):
+        raise UsageError(f"--prefix {prefix}, but the drawing has {len(strokes)} strokes")
+    end = 0 if prefix == 0 else steps if prefix == len(strokes) else strokes[prefix - 1] + 1
+    return torch.arange(steps) < end

@@ -1,0 +1,116 @@
+"""Pictures of drawings: canvas and decoded image, enlarged, what changed outlined."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from npdraw.drawings.drawing_model import DrawingModel
+from npdraw.model.latents import Latents, concatenate
+from npdraw.pictures.sheet import beside, render, tile
+
+SHOWN = 224
+"""Pixels of a side that one picture is enlarged to, as far as a whole factor and `WIDEST` go."""
+
+WIDEST = 1200
+"""Pixels that pictures side by side may take together, unless they are larger as they are."""
+
+
+def factor_for(side: int, pictures: int) -> int:
+    """Return by how much pictures with `side` pixels are enlarged if so many stand side by side."""
+    return max(1, min(SHOWN, WIDEST // pictures) // side)
+
+
+def enlarge(images: Tensor, factor: int) -> Tensor:
+    """Repeat every pixel of images [N, C, H, W] `factor` times in both directions."""
+    return images.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+
+
+def prefixes(z: Latents) -> tuple[Latents, list[int]]:
+    """Return a drawing [1, T] stroke by stroke, [S + 1, T], and the S steps that paint."""
+    steps = z.whether[0].nonzero().flatten().tolist()
+    found = _repeated(z, len(steps) + 1)
+    for count, row in enumerate(found.whether):
+        row[steps[count] if count < len(steps) else len(row) :] = False
+    return found.canonical(), steps
+
+
+def transitions(one: Latents, other: Latents) -> tuple[Latents, list[int]]:
+    """Return the way from a drawing to another, a step at a time, and the S steps that differ.
+
+    [S + 1, T]: the first is `one`, the last `other`.
+    """
+    a, b = one.canonical(), other.canonical()
+    pairs = ((a.whether, b.whether), (a.where, b.where), (a.what, b.what))
+    differ = torch.stack([x != y for x, y in pairs]).any(0)[0]
+    steps = differ.nonzero().flatten().tolist()
+    found = _repeated(a, len(steps) + 1)
+    for count, step in enumerate(steps):
+        for whole, part in (
+            (found.whether, b.whether),
+            (found.where, b.where),
+            (found.what, b.what),
+        ):
+            whole[count + 1 :, step] = part[0, step]
+    return found, steps
+
+
+def _repeated(z: Latents, times: int) -> Latents:
+    return Latents(*(x.repeat(times, 1) for x in (z.whether, z.where, z.what)))
+
+
+def moving(
+    model: DrawingModel, ways: Sequence[tuple[Latents, list[int]]]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Return frames and outlines for `pictures.write_moving`: each way a pair, side by side.
+
+    A way is drawings [S + 1, T], one a frame, and the step that each changes of the one before. A
+    way that is shorter than others stays at its end. Canvas left, decoded image right.
+    """
+    drawings = concatenate([z for z, _ in ways])
+    canvases, images = rendered(model, drawings)
+    pairs = beside(canvases, images)
+    factor = factor_for(images.shape[2], 2 * len(ways))
+    pairs = enlarge(pairs, factor)
+    starts = [sum(len(z) for z, _ in ways[:number]) for number in range(len(ways))]
+    frames, outlines = [], []
+    for time in range(max(len(z) for z, _ in ways)):
+        rows = [start + min(time, len(z) - 1) for start, (z, _) in zip(starts, ways, strict=True)]
+        marks = torch.zeros(len(ways), 1, *pairs.shape[2:], dtype=torch.uint8)
+        for mark, (z, steps) in zip(marks, ways, strict=True):
+            if 1 <= time < len(z):
+                _outline(mark[0], model, z, time, steps[time - 1], factor)
+        frames.append(tile(pairs[rows], len(ways)))
+        outlines.append(tile(marks, len(ways))[0] == _MARKED)
+    return frames, outlines
+
+
+_MARKED = 255
+
+
+def _outline(
+    mark: Tensor, model: DrawingModel, z: Latents, row: int, step: int, factor: int
+) -> None:
+    """Mark the edge of what `step` painted, or cleared, in a pair's picture [height, width]."""
+    top, left = model.layout.positions[step, int(z.where[row, step])].tolist()
+    scale = factor * model.network.enlarged
+    side, width = model.layout.part_size, max(1, factor // 4)
+    canvas = mark[: model.layout.height * scale, : model.layout.width * scale]
+    box = canvas[
+        max(0, top * scale) : (top + side) * scale, max(0, left * scale) : (left + side) * scale
+    ]
+    inner = box[width:-width, width:-width].clone()
+    box.fill_(_MARKED)
+    box[width:-width, width:-width] = inner
+
+
+def rendered(model: DrawingModel, z: Latents) -> tuple[Tensor, Tensor]:
+    """Return canvas images and decoded images of drawings, uint8 [N, C, H, W], on the CPU."""
+    with torch.no_grad(), model.runtime.autocast(model.device):
+        return render(model.network, z.to(model.device))
+
+
+def still(rows: Sequence[Tensor]) -> Tensor:
+    """Lay out rows of pictures, uint8 [N, C, H, W] each, below one another: [C, height, width]."""
+    pictures, columns = torch.cat(list(rows)), len(rows[0])
+    return tile(enlarge(pictures, factor_for(pictures.shape[2], columns)), columns)

@@ -1,0 +1,1 @@
+"""What a stage reads: models from artifacts, the images of a run, the shipped models."""

@@ -1,0 +1,231 @@
+"""Between artifacts and models: which tensors an artifact holds, and the model they make."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from npdraw.artifacts import Artifact, Expected, check_tensors, check_values, read_artifact, unfit
+from npdraw.config import SECTIONS, Config, ParseConfig, override
+from npdraw.datasets import PATHS, SETS
+from npdraw.errors import ArtifactError, NpdrawError, UsageError
+from npdraw.header import is_digest
+from npdraw.inputs.images import moves
+from npdraw.model.latents import Latents
+from npdraw.model.layout import Layout
+from npdraw.model.npdraw import NPDraw
+from npdraw.model.prior import Prior
+from npdraw.presets import from_dict
+
+M = TypeVar("M", bound=nn.Module)
+
+STORED = ("float32", "bfloat16")
+"""How weights may be stored; a bank is always float32."""
+
+
+def layout_of(config: ParseConfig) -> Layout:
+    """Return the layout that the settings describe."""
+    side = config.canvas_side
+    return Layout(side, side, config.part_size, config.stride, config.jitter)
+
+
+def stored_config(artifact: Artifact) -> Config:
+    """Return the settings an artifact was made with; later sections come from its preset.
+
+    Raises:
+        ArtifactError: this npdraw does not know them, or its record of the images is not sound.
+    """
+    header = artifact.header
+    try:
+        name = str(header.dataset.get("name"))
+        config = from_dict(header.config, data=name, source=str(artifact.path))
+    except (NpdrawError, KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(
+            f"{artifact.path} holds settings that this npdraw does not know: {error!s:.300}",
+            hint="It was written by another npdraw; make it again with --force.",
+        ) from error
+    _check_record(artifact, config.parse)
+    return config
+
+
+def _check_record(artifact: Artifact, config: ParseConfig) -> None:
+    """Check what `images.training_images` recorded of the images."""
+    shape = [config.channels, config.image_size, config.image_size]
+    sound: dict[str, tuple[Callable[[Any], bool], str]] = {
+        "name": (lambda name: name in (*SETS, *PATHS), f"one of {', '.join((*SETS, *PATHS))}"),
+        "train": (
+            lambda count: _is_count(count) and count % moves(config) == 0,
+            "a number of images" + (f", {moves(config)} of each" if config.shift else ""),
+        ),
+        "validation": (_is_count, "a number of images"),
+        "image_shape": (lambda found: repr(found) == repr(shape), str(shape)),  # True == 1.0 == 1
+        "binarized": (lambda found: found is config.binarize, f"{config.binarize}".lower()),
+        "digest": (is_digest, "64 hexadecimal digits"),
+    }
+    record = artifact.header.dataset
+    for name in (*sound, *record):
+        if name not in sound:
+            raise unfit(artifact, f"its data set has {name}, expected none")
+        fits, wanted = sound[name]
+        if name not in record or not fits(record[name]):
+            shown = f"{record[name]!r:.80}" if name in record else "missing"
+            raise unfit(artifact, f"{name} of its data set is {shown}, expected {wanted}")
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 1 <= value <= 1 << 40
+
+
+def later_config(
+    artifact: Artifact, changes: Mapping[str, Mapping[str, Any]], section: str
+) -> Config:
+    """Return the settings of an artifact with `changes` to `section` and the ones after it.
+
+    Settings of the sections before it are fixed by the artifact: `UsageError` if `changes` names
+    other values for them.
+    """
+    stored = stored_config(artifact)
+    config = override(stored, changes, source="the settings given")
+    for fixed in SECTIONS[: SECTIONS.index(section)]:
+        if getattr(config, fixed) != getattr(stored, fixed):
+            raise UsageError(
+                f"the settings of [{fixed}] are fixed by {artifact.path}, others were given",
+                hint=f"Leave [{fixed}] out, or make {artifact.path} again with it.",
+            )
+    return replace(config, data=stored.data)
+
+
+def read_parse(path: Path) -> Artifact:
+    """Read a parse and check that its tensors fit its settings and data set."""
+    artifact = read_artifact(path, kind="parse")
+    config = stored_config(artifact).parse
+    dataset, layout = artifact.header.dataset, layout_of(config)
+    drawings = [dataset["train"] + dataset["validation"], layout.steps]
+    expected = {
+        "bank": Expected(_bank_shape(config)),
+        "usage": Expected([config.parts], ["int64"]),
+        "whether": Expected(drawings, ["bool"]),
+        "where": Expected(drawings, ["int16"]),
+        "what": Expected(drawings, ["int16"]),
+    }
+    check_tensors(artifact, expected)
+    check_values(artifact, "bank", 0, 1)
+    check_values(artifact, "usage", 0, math.prod(drawings))
+    check_values(artifact, "where", 0, layout.placements - 1)
+    check_values(artifact, "what", 0, config.parts - 1)
+    return artifact
+
+
+def drawings_of(artifact: Artifact) -> Latents:
+    """Return the drawings stored in a parse or by `sample`."""
+    tensors = artifact.tensors
+    return Latents(tensors["whether"], tensors["where"].long(), tensors["what"].long())
+
+
+def drawing_tensors(z: Latents) -> dict[str, Tensor]:
+    """Return drawings as stored: bool, and small integers."""
+    z = z.canonical()
+    return {"whether": z.whether, "where": z.where.short(), "what": z.what.short()}
+
+
+def new_prior(config: Config, bank: Tensor) -> Prior:
+    """Build an untrained prior."""
+    prior = config.prior
+    return Prior(
+        layout_of(config.parse),
+        bank,
+        width=prior.width,
+        depth=prior.depth,
+        heads=prior.heads,
+        head_width=prior.head_width,
+        mlp_width=prior.mlp_width,
+        dropout=prior.dropout,
+    )
+
+
+def only_used(prior: Prior) -> None:
+    """Ask no gradient of the weights that the layout leaves without use.
+
+    In a group of processes the others would be waited for with it.
+    """
+    if prior.layout.placements == 1:
+        prior.where_embedding.requires_grad_(False)
+
+
+def new_model(config: Config, bank: Tensor) -> NPDraw:
+    """Build an untrained model; a frozen prior has no dropout."""
+    decoder = config.decoder
+    dropout = config.prior.dropout if decoder.prior == "joint" else 0.0
+    return NPDraw(
+        layout_of(config.parse),
+        bank,
+        new_prior(replace(config, prior=replace(config.prior, dropout=dropout)), bank),
+        compositing=config.parse.compositing,
+        levels=config.parse.levels,
+        enlarged=config.parse.image_size // config.parse.canvas_side,
+        encoder_channels=decoder.encoder_channels,
+        encoder_depth=decoder.encoder_depth,
+        encoder_gain=decoder.encoder_gain,
+        decoder_channels=decoder.decoder_channels,
+        decoder_depth=decoder.decoder_depth,
+        decoder_patch=decoder.decoder_patch,
+    )
+
+
+def read_prior(path: Path) -> tuple[Prior, Config, Artifact]:
+    """Read a trained prior."""
+    return _read(path, "prior", new_prior)
+
+
+def read_model(path: Path) -> tuple[NPDraw, Config, Artifact]:
+    """Read a trained model."""
+    model, config, artifact = _read(path, "model", new_model)
+    return model.eval(), config, artifact
+
+
+def weights_of(model: nn.Module, bank: Tensor) -> dict[str, Tensor]:
+    """Return what an artifact stores of a prior or model: its bank and its weights."""
+    return {"bank": bank, **model.state_dict()}
+
+
+def _bank_shape(config: ParseConfig) -> list[int]:
+    return [config.parts, config.channels, config.part_size, config.part_size]
+
+
+def _read(
+    path: Path, kind: str, build: Callable[[Config, Tensor], M]
+) -> tuple[M, Config, Artifact]:
+    """Read what `build` builds; every weight must be there, in its shape, and no other.
+
+    They are copied into fp32, also from the bf16 of an exported model.
+    """
+    artifact = read_artifact(path, kind=kind)
+    config = stored_config(artifact)
+    with _Weightless():  # nothing takes memory before the file is known to hold as much
+        bank = torch.empty(_bank_shape(config.parse))
+        wanted = build(config, bank).state_dict()
+    expected = {name: Expected(weight.shape, STORED) for name, weight in wanted.items()}
+    check_tensors(artifact, {"bank": Expected(bank.shape), **expected})
+    check_values(artifact, "bank", 0, 1)
+    model = build(config, artifact.tensors["bank"])
+    model.load_state_dict({name: artifact.tensors[name] for name in expected})
+    return model, config, artifact
+
+
+class _Weightless(TorchFunctionMode):
+    """Within it new weights have shapes and no memory; what is computed from numbers has both."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.randn:  # the one of weightless tensors imports half a thousand modules
+            func = torch.empty
+        if func in (torch.empty, torch.zeros, torch.ones):
+            kwargs = {**kwargs, "device": "meta"}
+        return func(*args, **kwargs)

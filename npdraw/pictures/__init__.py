@@ -1,0 +1,1 @@
+"""Picture files: named, written, and laid out as sheets."""

@@ -1,0 +1,102 @@
+"""The figures of an unfinished evaluation: put on disk, and taken up again (interface.md, rule 7).
+
+They are those of the first images, in order, so that a result depends neither on when they were
+saved nor on how many processes go on.
+"""
+
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from npdraw.artifacts import (
+    Expected,
+    check_count,
+    check_tensors,
+    read_artifact,
+    unfit,
+    write_artifact,
+)
+from npdraw.runtime.distributed import by_first
+from npdraw.runtime.group import Group
+from npdraw.runtime.run_folder import CHECKPOINT, Identity, clear, resumable
+
+EVERY = 60.0
+"""Seconds of work from one save to the next."""
+
+
+class Partial:
+    """Figures of the first `done` images, in every process of the group."""
+
+    def __init__(self, images: int, figures: int, group: Group) -> None:
+        """Begin without any image; nothing is kept on disk unless `resume` names a folder."""
+        self.figures = torch.zeros(images, figures, dtype=torch.float64)
+        self.done = 0
+        self._group = group
+        self._path: Path | None = None
+        self._identity = Identity({}, {}, {}, 0)
+        self._began = self._saved = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of work on these figures, what earlier processes saved included."""
+        return time.perf_counter() - self._began
+
+    def resume(self, out: Path, folder: Path, identity: Identity, *, force: bool) -> None:
+        """Go on from what the run folder of `out` holds, or clear it; from here on keep it there.
+
+        The first process decides, and all read: they must see the same folder. Errors as
+        `output.resumable`.
+        """
+        self._path, self._identity = folder / CHECKPOINT, identity
+
+        def prepare() -> bool:
+            goes_on = resumable(folder / CHECKPOINT, out, identity, force=force)
+            if not goes_on:
+                clear(folder)
+            return goes_on
+
+        if by_first(self._group, prepare):
+            self._load(self._path)
+
+    def add(self, figures: Tensor) -> None:
+        """Add the figures of the images that follow, float64 [N, figures]."""
+        self.figures[self.done : self.done + len(figures)] = figures
+        self.done += len(figures)
+
+    def save(self, *, now: bool) -> None:
+        """Put the figures on disk if it is time or `now`; the first process does it."""
+        path = self._path
+        if path is None:
+            return
+
+        def write() -> None:
+            if now or time.perf_counter() - self._saved >= EVERY:
+                self._write(path)
+                self._saved = time.perf_counter()
+
+        by_first(self._group, write)
+
+    def _write(self, path: Path) -> None:
+        # As their bits: one may be infinite, which an artifact refuses but a result may be.
+        write_artifact(
+            path,
+            "checkpoint",
+            {"figures": self.figures[: self.done].view(torch.int64)},
+            config=self._identity.config,
+            dataset=self._identity.dataset,
+            inputs=self._identity.inputs,
+            seed=self._identity.seed,
+            metrics={"images": self.done, "seconds": self.seconds},
+        )
+
+    def _load(self, path: Path) -> None:
+        artifact = read_artifact(path, kind="checkpoint")
+        images = check_count(artifact, "images", len(self.figures))
+        check_tensors(artifact, {"figures": Expected((images, self.figures.shape[1]), ["int64"])})
+        seconds = artifact.header.metrics.get("seconds", -1.0)
+        if seconds < 0:
+            raise unfit(artifact, "its metric seconds is missing or negative")
+        self.add(artifact.tensors["figures"].view(torch.float64))
+        self._began -= seconds

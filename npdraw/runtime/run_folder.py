@@ -1,0 +1,234 @@
+"""The output of a stage and the folder `OUT.run/` beside it: settings, log, what is done.
+
+The same command again goes on or reports that its output is up to date; output that is there with
+other settings is refused unless forced (interface.md, rule 7).
+"""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from npdraw.errors import ArtifactError, UsageError
+from npdraw.files import write_atomic
+from npdraw.header import Header, read_header
+from npdraw.runtime.distributed import by_first
+from npdraw.runtime.group import ALONE, Group
+from npdraw.runtime.lock import lock, run_folder
+
+CHECKPOINT = "checkpoint.safetensors"
+"""In the run folder: what is done so far."""
+
+_RESULT = "result.json"
+"""In the run folder: what the finished run told."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What decides the bytes of an output: runs with equal identities are the same run."""
+
+    config: dict[str, Any]
+    dataset: dict[str, Any]
+    inputs: dict[str, str]
+    seed: int
+
+    def differences(self, header: Header) -> list[str]:
+        """Name the settings in which an artifact's header differs, with both values."""
+        mine = flatten({"seed": self.seed, "inputs": self.inputs, "dataset": self.dataset})
+        mine |= flatten(self.config)
+        other = flatten({"seed": header.seed, "inputs": header.inputs, "dataset": header.dataset})
+        other |= flatten(header.config)
+        names = sorted(name for name in mine | other if mine.get(name) != other.get(name))
+        return [f"{name} {_short(other.get(name))}, now {_short(mine.get(name))}" for name in names]
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return groups of values as one, with a point between the names: `parse.parts`."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def _short(value: Any) -> str:
+    text = "none" if value is None else str(value)
+    return text[:6] if len(text) == 64 else text  # a digest
+
+
+@contextmanager
+def locked(out: Path, *inputs: Path, group: Group = ALONE) -> Iterator[Path]:
+    """Hold the lock of an output and yield its run folder; in a group the first process holds it.
+
+    Errors and `inputs` as `lock`.
+    """
+    with ExitStack() as stack:
+        by_first(group, lambda: str(stack.enter_context(lock(out, inputs))))
+        yield run_folder(out)
+
+
+def finished(out: Path, kind: str, identity: Identity, *, force: bool) -> Header | None:
+    """Return the header of `out` if it is up to date, None if it is to be made, as when forced.
+
+    Raises:
+        UsageError: it is there with other settings, and `force` is not given.
+        ArtifactError: something else is there, and `force` is not given.
+    """
+    if force or not out.exists():
+        return None
+    try:
+        header = read_header(out, kind=kind, verify=True)
+    except ArtifactError as error:
+        raise ArtifactError(error.message, hint="--force replaces it.") from error
+    _check_same(out, header, identity)
+    return header
+
+
+def begun(folder: Path, identity: Identity) -> bool:
+    """Whether the run folder holds this run, not yet at its end.
+
+    So what was begun with `force` goes on without it, whatever its output still is.
+
+    Raises:
+        ArtifactError: the checkpoint is damaged, or the folder holds what no run has left there:
+            through a link something elsewhere would be written over.
+    """
+    for path in folder.iterdir():
+        if path.is_symlink() or not path.is_file():
+            raise ArtifactError(
+                f"{path} is not a regular file", hint="Remove it, or --force starts afresh."
+            )
+    checkpoint = folder / CHECKPOINT
+    if not _is_there(checkpoint) or (folder / _RESULT).exists():
+        return False
+    return not identity.differences(read_header(checkpoint, kind="checkpoint", verify=True))
+
+
+def resumable(checkpoint: Path, out: Path, identity: Identity, *, force: bool) -> bool:
+    """Whether a checkpoint continues this run; `UsageError` if it has other settings, unforced.
+
+    Forced, the run starts afresh: no checkpoint is looked at, be it damaged.
+    """
+    if force or not _is_there(checkpoint):
+        return False
+    _check_same(out, read_header(checkpoint, kind="checkpoint", verify=True), identity)
+    return True
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is anything of this name, be it a link that leads nowhere."""
+    return path.exists() or path.is_symlink()
+
+
+def _check_same(out: Path, header: Header, identity: Identity) -> None:
+    differences = identity.differences(header)
+    if differences:
+        raise UsageError(
+            f"{out} is there with other settings: {'; '.join(differences[:4])}",
+            hint="--force starts it afresh; --out writes elsewhere.",
+        )
+
+
+def up_to_date(
+    folder: Path, out: Path, kind: str, identity: Identity, *, force: bool, group: Group = ALONE
+) -> dict[str, Any] | None:
+    """Return the result of the finished run if `out` is up to date, None if it is to be made.
+
+    The first process of a group looks; errors as `finished`.
+    """
+
+    def look() -> dict[str, Any] | None:
+        if force or begun(folder, identity):  # forced, no checkpoint is looked at, be it damaged
+            return None
+        header = finished(out, kind, identity, force=False)
+        return None if header is None else repeated(folder, header, out)
+
+    found: dict[str, Any] | None = by_first(group, look)
+    return found
+
+
+def repeated(folder: Path, header: Header, out: Path) -> dict[str, Any]:
+    """Return the result of the finished run whose output is up to date."""
+    result = {"seconds": None} | read_json(folder / _RESULT) | header.metrics
+    return result | {"out": str(out), "up_to_date": True}
+
+
+def write_result(folder: Path, result: Mapping[str, Any]) -> None:
+    """Keep what a finished run told, for the next time: with this it is finished."""
+    write_json(folder / _RESULT, result)
+
+
+def clear(folder: Path) -> None:
+    """Remove everything in a run folder but the lock."""
+    for entry in folder.iterdir():
+        if entry.name == "lock":
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON file atomically, for people and later commands to read."""
+    write_atomic(path, [json.dumps(value, indent=2).encode() + b"\n"])
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file of ours; empty if it is missing or damaged: it only helps."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+class MetricsLog:
+    """`metrics.jsonl`: one JSON object a line, appended while training."""
+
+    def __init__(self, path: Path, *, step: int, group: Group = ALONE) -> None:
+        """Open the log and cut it back to the records up to `step`, where the run goes on.
+
+        Only the first process of a group writes.
+        """
+        self.path, self._writes = path, group.first
+        self._began = time.perf_counter()
+        if self._writes:
+            self._cut(step)
+
+    def _cut(self, step: int) -> None:
+        path = self.path
+        lines = path.read_bytes().splitlines() if path.exists() else []
+        kept: list[dict[str, Any]] = []
+        for line in lines if step else []:  # step 0 is judged, and told, again
+            try:
+                record = json.loads(line)
+                if record["step"] > step:
+                    break
+            except (ValueError, TypeError, KeyError, RecursionError):
+                break  # the line that a kill cut short; nothing follows it
+            kept.append(record)
+        write_atomic(path, [json.dumps(record).encode() + b"\n" for record in kept])
+        self._began -= kept[-1]["seconds"] if kept else 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of work on this run, what earlier processes logged included."""
+        return time.perf_counter() - self._began
+
+    def append(self, step: int, **figures: float) -> None:
+        """Add a record."""
+        if not self._writes:
+            return
+        record = {"step": step, "seconds": round(self.seconds, 3), **figures}
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+            file.flush()
+            os.fsync(file.fileno())  # before a checkpoint that goes on from here

@@ -1,0 +1,109 @@
+"""The studio's addresses: the page's files, the model's facts, and the questions to the easel."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route, Router
+
+from npdraw.errors import NpdrawError, ResourceError, is_out_of_memory
+from npdraw.studio.easel import ANSWERS, Easel, read_json
+from npdraw.studio.guard import Guard, refused
+
+PAGE = Path(__file__).with_name("page")
+
+_TYPES = {
+    ".css": "text/css",
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+}
+
+_JSON = "application/json"
+
+_OURS = ("resources", "diverged")
+"""Codes of errors that no other request would have avoided."""
+
+A = TypeVar("A")
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def application(easel: Easel, worker: Executor, token: str, port: int) -> Guard:
+    """Return the studio as an ASGI application below `/token/`.
+
+    `worker` has one thread: the model answers one question after another.
+    """
+    files = {path.name: (path.read_bytes(), _TYPES[path.suffix]) for path in PAGE.iterdir()}
+
+    async def file(request: Request) -> Response:
+        name = request.path_params.get("name", "index.html")
+        if name not in files:  # names are looked up, not opened: no path leads elsewhere
+            raise HTTPException(404)
+        content, kind = files[name]
+        return Response(content, media_type=kind)
+
+    async def facts(_: Request) -> Response:
+        return JSONResponse(easel.facts)
+
+    async def bank(_: Request) -> Response:
+        return Response(easel.bank, media_type="image/png")
+
+    async def upload(request: Request) -> Response:
+        return await _answer(worker, partial(easel.upload, await request.body()))
+
+    def question(name: str) -> Endpoint:
+        async def asked(request: Request) -> Response:
+            kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+            if kind != _JSON:
+                return refused(415, f"the body is {kind or 'of no type'}, expected {_JSON}")
+            body = await request.body()
+            return await _answer(worker, lambda: ANSWERS[name](easel, read_json(body)))
+
+        return asked
+
+    routes = [
+        Route("/", file),
+        Route("/api/model", facts),
+        Route("/api/bank.png", bank),
+        Route("/api/upload", upload, methods=["POST"]),
+        *(Route(f"/api/{name}", question(name), methods=["POST"]) for name in ANSWERS),
+        Route("/{name}", file),
+    ]
+    # Only the address without its last slash leads on to the page.
+    below = Mount(f"/{token}", app=Router(routes, redirect_slashes=False))
+    app = Starlette(routes=[below], exception_handlers={HTTPException: _unroutable})
+    return Guard(app, token, port)
+
+
+async def _unroutable(request: Request, error: Exception) -> Response:
+    """Answer a path or a method that there is not."""
+    assert isinstance(error, HTTPException)
+    allowed = (error.headers or {}).get("Allow", "")
+    if error.status_code == 405:
+        message = f"{request.method} is not for this address"
+    else:
+        message = "there is nothing at this address"
+    return refused(error.status_code, message, allow=[allowed] if allowed else [])
+
+
+async def _answer(worker: Executor, work: Callable[[], dict[str, Any]]) -> Response:
+    """Let the worker answer; whatever goes wrong is told, and the studio goes on."""
+    try:
+        return JSONResponse(await asyncio.get_running_loop().run_in_executor(worker, work))
+    except Exception as raised:
+        error = raised
+    if is_out_of_memory(error):
+        error = ResourceError("out of memory")
+    if isinstance(error, NpdrawError):
+        status = 500 if error.code in _OURS else 400
+        return refused(status, error.message, code=error.code, hint=error.hint)
+    message = f"this is a bug of npdraw: {type(error).__name__}: {error}"
+    return refused(500, message, code="bug", hint="Please report it.")

@@ -1,0 +1,168 @@
+"""What the page of the studio asks of a model: pure answers, as values that JSON can hold.
+
+A drawing goes both ways as the JSON of `npdraw.drawings.strokes`. Nothing is kept between
+questions: the page holds its drawings, and sends the one that it asks about.
+"""
+
+import base64
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+
+from npdraw.drawings.drawing_model import DrawingModel
+from npdraw.drawings.edit import composed
+from npdraw.drawings.named import SAMPLE, TEST, pictured, subject
+from npdraw.drawings.strokes import as_json, from_json
+from npdraw.errors import UsageError
+from npdraw.inputs.shipped import name_of
+from npdraw.model.latents import Latents, blank
+from npdraw.pictures.files import png
+from npdraw.pictures.sheet import to_uint8
+
+LARGEST_SEED = 2**53 - 1
+"""Whole numbers up to it are exact in the page's language."""
+
+_SENT = "what was sent"
+
+
+@dataclass(frozen=True)
+class Easel:
+    """A model, and below `root` the data sets whose test images may be loaded."""
+
+    model: DrawingModel
+    root: Path
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What the page has to know of the model before it can show anything."""
+        model, layout = self.model, self.model.layout
+        scale = model.network.enlarged
+        return {
+            "name": name_of(model.path) or str(model.path),
+            "digest": model.header.digest,
+            "data": model.header.dataset["name"],
+            "channels": model.bank.shape[1],
+            "parts": len(model.bank),
+            "part_size": layout.part_size,
+            "stride": layout.stride,
+            "window": layout.window,
+            "rows": layout.rows,
+            "columns": layout.columns,
+            "canvas": [layout.height, layout.width],
+            "image": [layout.height * scale, layout.width * scale],
+            "positions": layout.positions.tolist(),
+            "blank": as_json(blank(1, layout.steps), model.bank, layout),
+        }
+
+    @cached_property
+    def bank(self) -> bytes:
+        """The parts below one another, in the order of the bank, as PNG of K * P rows."""
+        parts = to_uint8(self.model.bank)  # [K, C, P, P]
+        return png(parts.transpose(0, 1).flatten(1, 2))
+
+    def render(self, asked: Any) -> dict[str, Any]:
+        """Return the pictures of `drawing`."""
+        (drawing,) = _entries(asked, "drawing")
+        return self._shown(self._drawing(drawing))
+
+    def load(self, asked: Any) -> dict[str, Any]:
+        """Return the drawing that `word` names, seed:N or test:N: no files of this machine."""
+        (word,) = _entries(asked, "word")
+        if not isinstance(word, str) or not word.startswith((SAMPLE, TEST)):
+            raise UsageError(
+                f"{word!r:.40} is neither {SAMPLE}N nor {TEST}N",
+                hint=f"Write for instance {SAMPLE}3, or open a file.",
+            )
+        found = subject(word, self.model, self.root)
+        return self._shown(found.drawing, found.image)
+
+    def upload(self, content: bytes) -> dict[str, Any]:
+        """Return the drawing that a file holds, or the one of the picture that it is."""
+        if content.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{":
+            return self._shown(self._drawing(read_json(content), "the file"))
+        found = pictured(content, self.model)
+        return self._shown(found.drawing, found.image)
+
+    def compose(self, asked: Any) -> dict[str, Any]:
+        """Return `drawing` with the `cells`, a list of steps, of the drawing `other`."""
+        drawing, other, cells = _entries(asked, "drawing", "other", "cells")
+        chosen = self._cells("cells", cells)
+        return self._shown(composed(self._drawing(drawing), self._drawing(other), chosen))
+
+    def resample(self, asked: Any) -> dict[str, Any]:
+        """Return `drawing` with the cells `fixed`, a list of steps, and all others drawn anew."""
+        drawing, fixed, seed = _entries(asked, "drawing", "fixed", "seed")
+        if type(seed) is not int or not 0 <= seed <= LARGEST_SEED:
+            raise UsageError(f"seed {seed!r:.40} is no whole number in 0..{LARGEST_SEED}")
+        kept = self._cells("fixed", fixed)
+        return self._shown(self.model.complete(self._drawing(drawing), kept, 1, seed))
+
+    def _drawing(self, values: Any, source: str = _SENT) -> Latents:
+        return from_json(values, self.model.bank, self.model.layout, source)
+
+    def _cells(self, name: str, values: Any) -> Tensor:
+        """Return which steps a list names, bool [T]."""
+        steps = self.model.layout.steps
+        chosen = torch.zeros(steps, dtype=torch.bool)
+        if not isinstance(values, list):
+            raise UsageError(f"{name} is no list of steps")
+        for step in values:
+            if type(step) is not int or not 0 <= step < steps:
+                raise UsageError(f"{name}: {step!r:.40} is no step in 0..{steps - 1}")
+            chosen[step] = True
+        return chosen
+
+    def _shown(self, z: Latents, image: Tensor | None = None) -> dict[str, Any]:
+        """Return a drawing with its canvas, its decoded image and the `image` that it is of."""
+        canvas = self.model.paint(z)
+        return {
+            "drawing": as_json(z, self.model.bank, self.model.layout),
+            "canvas": _url(canvas[:, :-1]),
+            "image": _url(self.model.decode(canvas)),
+            "source": None if image is None else _url(image),
+        }
+
+
+ANSWERS: Mapping[str, Callable[[Easel, Any], dict[str, Any]]] = {
+    "render": Easel.render,
+    "load": Easel.load,
+    "compose": Easel.compose,
+    "resample": Easel.resample,
+}
+"""What answers the question of each name."""
+
+
+def read_json(content: bytes) -> Any:
+    """Return the values of a JSON text.
+
+    Raises:
+        UsageError: it is none, holds NaN or an infinity, or is nested too deep to be read.
+    """
+    try:
+        return json.loads(content, parse_constant=_no_number)
+    except RecursionError as error:
+        raise UsageError(f"{_SENT} is nested too deep") from error
+    except ValueError as error:
+        raise UsageError(f"{_SENT} is not JSON: {error}") from error
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _entries(asked: Any, *names: str) -> list[Any]:
+    """Return the entries of an object that has just these."""
+    if not isinstance(asked, Mapping) or asked.keys() != set(names):
+        raise UsageError(f"{_SENT} is no object with {', '.join(names)}, and nothing else")
+    return [asked[name] for name in names]
+
+
+def _url(images: Tensor) -> str:
+    """Return the first of images [N, C, H, W] in [0, 1] as a data: URL of a PNG."""
+    return "data:image/png;base64," + base64.b64encode(png(to_uint8(images)[0])).decode()

@@ -1,0 +1,1 @@
+"""What both trainings share: state, schedule, optimiser, checkpoints; the step of train-decoder."""

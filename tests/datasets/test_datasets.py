@@ -1,0 +1,304 @@
+import gzip
+import hashlib
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from npdraw import datasets
+from npdraw.datasets import (
+    SETS,
+    Source,
+    default_root,
+    digest,
+    download,
+    load,
+    parse_source,
+    published,
+    status,
+)
+from npdraw.datasets.embedded import glyphs
+from npdraw.datasets.splits import (
+    binarize,
+    evenly_spaced,
+    keep,
+    mixed,
+    parse_limit,
+    validation_size,
+)
+from npdraw.errors import DataError, UsageError
+
+GLYPHS, MNIST = Source("glyphs"), Source("mnist")
+
+
+def write_npz(path, seed=0, side=28):
+    images = np.random.default_rng(seed).integers(0, 256, (12, side, side), dtype=np.uint8)
+    np.savez_compressed(path, train=images[:8], test=images[8:])
+    return images
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "path"),
+    [
+        ("glyphs", "glyphs", None),
+        ("omniglot", "omniglot", None),
+        ("folder:some/pictures", "folder", Path("some/pictures")),
+        ("npz:a:b.npz", "npz", Path("a:b.npz")),
+        ("folder:~/pictures", "folder", Path.home() / "pictures"),
+    ],
+)
+def test_a_source_is_a_name_or_a_path(text, name, path):
+    assert parse_source(text) == Source(name, path)
+
+
+def test_a_source_is_written_as_it_was_given():
+    assert [str(parse_source(text)) for text in ("mnist", "npz:x.npz")] == ["mnist", "npz:x.npz"]
+
+
+@pytest.mark.parametrize("text", ["mnst", "MNIST", "glyphs:x", "", "folders:x"])
+def test_an_unknown_source_lists_the_known_ones(text):
+    with pytest.raises(UsageError, match="unknown data set") as error:
+        parse_source(text)
+    assert "glyphs, mnist, npz:FILE, omniglot" in error.value.hint
+
+
+def test_the_nearest_source_is_suggested_and_a_path_asked_for():
+    with pytest.raises(UsageError) as error:
+        parse_source("mnst")
+    assert error.value.hint.startswith("Did you mean 'mnist'?")
+    for text in ("folder", "npz:"):
+        with pytest.raises(UsageError, match="has no path"):
+            parse_source(text)
+
+
+def test_the_root_is_the_variable_or_data(monkeypatch):
+    monkeypatch.setenv("NPDRAW_DATA", "/somewhere")
+    assert default_root() == Path("/somewhere")
+    monkeypatch.setenv("NPDRAW_DATA", "")
+    assert default_root() == Path("data")
+    monkeypatch.delenv("NPDRAW_DATA")
+    assert default_root() == Path("data")
+
+
+def test_glyphs_need_no_root(tmp_path):
+    loaded = load(GLYPHS, "test", root=tmp_path / "absent", image_size=28)
+    assert np.array_equal(loaded.images, glyphs("test")) and loaded.notes == ()
+    assert loaded.images.shape == (SETS["glyphs"].test, 1, 28, 28)
+
+
+def test_a_named_set_is_read_from_its_npz_first(tmp_path):
+    images = write_npz(tmp_path / "mnist.npz")
+    loaded = load(MNIST, "test", root=tmp_path, image_size=28)
+    assert np.array_equal(loaded.images[:, 0], images[8:])
+    assert loaded.notes == (f"mnist in {tmp_path}: its test images are not the usual ones",)
+
+
+def test_images_known_by_their_digest_need_no_note(tmp_path, monkeypatch):
+    images = write_npz(tmp_path / "omniglot.npz")
+    known = replace(SETS["omniglot"], digests={"train": digest(images[:8][:, None])})
+    monkeypatch.setattr(datasets, "SETS", {"omniglot": known})
+    (note,) = load(Source("omniglot"), "train", root=tmp_path, image_size=28).notes
+    assert "not the published split" in note
+
+
+def test_another_image_size_is_made(tmp_path):
+    images = write_npz(tmp_path / "x.npz", side=30)
+    source = Source("npz", tmp_path / "x.npz")
+    same = load(source, "train", root=tmp_path, image_size=30).images
+    assert np.array_equal(same[:, 0], images[:8])
+    half = load(source, "train", root=tmp_path, image_size=15).images
+    blocks = images[:8].reshape(8, 15, 2, 15, 2).mean((2, 4))
+    assert half.shape == (8, 1, 15, 15)
+    assert np.corrcoef(half.ravel(), blocks.ravel())[0, 1] > 0.9
+
+
+def test_a_folder_is_loaded_with_its_notes(tmp_path):
+    for value in range(4):
+        Image.new("L", (9, 9), value).save(tmp_path / f"{value}.png")
+    (tmp_path / "x.png").write_bytes(b"")
+    source = Source("folder", tmp_path)
+    loaded = load(source, "train", root=tmp_path, image_size=5, channels=3)
+    assert loaded.images.shape == (3, 3, 5, 5) and loaded.images[:, 0, 0, 0].tolist() == [0, 1, 2]
+    assert loaded.notes == ("skipped 1 of 5 files that cannot be read: 'x.png'",)
+    with pytest.raises(DataError):
+        load(source, "train", root=tmp_path, image_size=5, strict=True)
+
+
+def test_unknown_splits_channels_and_missing_data_are_refused(tmp_path):
+    with pytest.raises(UsageError, match="unknown split 'valid'"):
+        load(GLYPHS, "valid", root=tmp_path, image_size=28)
+    with pytest.raises(UsageError, match="2 channels"):
+        load(GLYPHS, "test", root=tmp_path, image_size=28, channels=2)
+    for name in ("mnist", "omniglot"):
+        with pytest.raises(DataError, match=f"{name} is not in"):
+            load(Source(name), "test", root=tmp_path, image_size=28)
+
+
+def test_download_refuses_what_needs_none(tmp_path):
+    for text in ("glyphs", "npz:x.npz"):
+        with pytest.raises(UsageError, match="needs no download"):
+            download(text, tmp_path)
+    with pytest.raises(UsageError, match="unknown data set"):
+        download("mnits", tmp_path)
+
+
+def states(root, **options):
+    return {entry.name: entry.state for entry in status(root, **options)}
+
+
+def test_status_tells_missing_from_ready_from_damaged(tmp_path, monkeypatch):
+    missing = {"glyphs": "ready"} | dict.fromkeys(list(SETS)[1:], "missing")
+    assert states(tmp_path) == states(tmp_path, check=True) == missing
+    images = write_npz(tmp_path / "mnist.npz")
+    assert states(tmp_path)["mnist"] == "ready"
+    other = status(tmp_path, check=True)[1]
+    assert other.state == "damaged" and "mnist.npz are not the usual ones" in other.problem
+    parts = {"train": images[:8], "test": images[8:]}
+    digests = {split: digest(part[:, None]) for split, part in parts.items()}
+    monkeypatch.setattr(datasets, "SETS", {"mnist": replace(SETS["mnist"], digests=digests)})
+    assert states(tmp_path, check=True) == {"mnist": "ready"}
+    (tmp_path / "mnist.npz").write_bytes(b"half")
+    assert states(tmp_path) == {"mnist": "ready"}  # a look at the file's name only
+    (broken,) = status(tmp_path, check=True)
+    assert broken.state == "damaged" and "mnist.npz is damaged" in broken.problem
+
+
+def test_a_check_finds_damaged_labels_that_loading_does_not_need(tmp_path, monkeypatch):
+    packed = gzip.compress(bytes(16 + 28 * 28))
+    known = replace(published.MNIST["train"], checksum=hashlib.sha256(packed).hexdigest())
+    labels = published.MNIST["test labels"]
+    files = {"train": known, "test": known, "test labels": labels}
+    monkeypatch.setattr(published, "MNIST", files)
+    monkeypatch.setattr(datasets, "SETS", {"mnist": replace(SETS["mnist"], digests={})})
+    (tmp_path / known.path).parent.mkdir(parents=True)
+    (tmp_path / known.path).write_bytes(packed)
+    assert states(tmp_path, check=True) == {"mnist": "ready"}
+    (tmp_path / labels.path).write_bytes(b"half")
+    assert len(load(MNIST, "train", root=tmp_path, image_size=28).images) == 1
+    (broken,) = status(tmp_path, check=True)
+    assert broken.state == "damaged" and "t10k-labels-idx1-ubyte.gz" in broken.problem
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"),
+    [("600", 600), ("1", 1), ("0.01", 0.01), ("1.0", 1.0), ("1e-2", 0.01)],
+)
+def test_a_limit_is_a_count_or_a_fraction(text, limit):
+    parsed = parse_limit(text)
+    assert parsed == limit and type(parsed) is type(limit)
+
+
+@pytest.mark.parametrize("text", ["0", "-3", "0.0", "1.5", "nan", "inf", "-0.5", "all", ""])
+def test_other_limits_are_refused(text):
+    with pytest.raises(UsageError, match="neither a count nor a fraction"):
+        parse_limit(text)
+
+
+def test_keep_takes_the_first_images():
+    images = np.arange(100, dtype=np.uint8).reshape(100, 1, 1, 1)
+    cases = [(None, 100), (7, 7), (100, 100), (1.0, 100), (0.29, 29), (0.001, 1), (1, 1)]
+    for limit, count in cases:
+        assert keep(images, limit).ravel().tolist() == list(range(count))
+
+
+def test_images_that_stand_class_by_class_are_mixed_before_some_are_kept():
+    images = np.arange(200, dtype=np.uint8).reshape(-1, 1, 1, 1)
+    for name in ("mnist", "glyphs", "npz"):
+        assert np.array_equal(mixed(Source(name), images), images)
+    for name in ("omniglot", "folder"):
+        found = mixed(Source(name), images).ravel()
+        assert np.array_equal(np.sort(found), images.ravel())
+        assert np.array_equal(mixed(Source(name), images).ravel(), found)
+        for part in (found[:20], found[-20:]):  # a tenth, from everywhere
+            assert 60 < part.mean() < 140 and np.ptp(part) > 150
+        # Models were made from this order, and their digests know it: numpy may not change it.
+        assert found[:8].tolist() == [105, 6, 168, 90, 65, 159, 71, 165]
+
+
+@pytest.mark.parametrize("limit", [101, 0, -1, 0.0, 1.01, math.nan])
+def test_keep_refuses_more_than_there_is_and_nothing(limit):
+    with pytest.raises(UsageError):
+        keep(np.zeros((100, 1, 1, 1), np.uint8), limit)
+
+
+@pytest.mark.parametrize(
+    ("source", "kept", "total", "size"),
+    [
+        (MNIST, 60_000, 60_000, 5_000),
+        (MNIST, 59_999, 60_000, 600),
+        (MNIST, 600, 60_000, 20),
+        (MNIST, 1_000, 1_000, 20),
+        (GLYPHS, 60_000, 60_000, 600),
+        (GLYPHS, 20_000, 20_000, 200),
+        (GLYPHS, 2_001, 20_000, 21),
+        (GLYPHS, 30, 20_000, 15),
+        (GLYPHS, 5, 20_000, 2),
+        (GLYPHS, 4, 4, 2),
+    ],
+)
+def test_validation_is_a_hundredth_but_neither_tiny_nor_the_most(source, kept, total, size):
+    assert validation_size(source, kept, total) == size
+
+
+def test_validation_needs_four_images():
+    with pytest.raises(UsageError, match="3 training images"):
+        validation_size(GLYPHS, 3, 20_000)
+
+
+def test_evenly_spaced_covers_the_split():
+    assert evenly_spaced(10, 10).tolist() == list(range(10))
+    assert evenly_spaced(10, 4).tolist() == [0, 2, 5, 7]
+    gaps = np.diff(evenly_spaced(10_000, 384))
+    assert gaps.min() == 26 and gaps.max() == 27
+    for n in (0, 11):
+        with pytest.raises(UsageError, match=f"--images {n}, but there are 10"):
+            evenly_spaced(10, n)
+
+
+def test_a_pixel_is_one_with_probability_value_over_255():
+    draws = 20_000
+    images = np.repeat(np.array([[0, 1, 100, 254, 255]], np.uint8), draws, axis=0)
+    means = binarize(images, 3).mean(0)
+    assert means[0] == 0 and means[4] == 1
+    for mean, value in zip(means, images[0], strict=True):
+        p = value / 255
+        assert abs(mean - p) <= 4 * math.sqrt(p * (1 - p) / draws)
+
+
+def test_255_is_always_one_and_254_is_one_in_254_of_255_cases():
+    """Comparing with 256 levels would be wrong by 1/256, which this many draws reveal."""
+    ones = binarize(np.full(1_000_000, 254, np.uint8), 0).mean()
+    assert abs(ones - 254 / 255) < 4 * math.sqrt(1 / 255 / 1_000_000)
+
+
+def test_binarization_depends_on_the_seed_and_not_on_what_follows():
+    images = glyphs("test")
+    binary = binarize(images, 1)
+    assert binary.dtype == np.uint8 and set(np.unique(binary)) == {0, 1}
+    assert np.array_equal(binary, binarize(images, 1))
+    assert not np.array_equal(binary, binarize(images, 2))
+    for n in (1, 7, 33):
+        assert np.array_equal(binary[:n], binarize(images[:n], 1))
+
+
+def test_a_digest_sees_pixels_shape_and_type():
+    images = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    changed = images.copy()
+    changed[1, 2, 3] += 1
+    others = [changed, images.reshape(2, 4, 3), images.view(np.int8), images[:, ::-1]]
+    assert len({digest(other) for other in [images, *others]}) == 5
+    assert digest(images) == digest(np.asfortranarray(images))
+    assert digest(images) == "baeda522fd9f35124db82c2ac1e3956ab28222c5fc8ab15c68f482c6df7b9cee"
+
+
+@pytest.mark.parametrize("name", ["mnist", "omniglot"])
+def test_the_real_data_have_the_pinned_digests(npdraw_data, name):
+    if states(npdraw_data)[name] == "missing":
+        pytest.skip(f"NPDRAW_DATA has no {name}")
+    for split in ("train", "test"):
+        loaded = load(Source(name), split, root=npdraw_data, image_size=28)
+        assert len(loaded.images) == getattr(SETS[name], split)
+        assert digest(loaded.images) == SETS[name].digests[split]

@@ -1,0 +1,209 @@
+"""The report in a browser, from its file: no complaint, no request, and the stepper steps."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from npdraw.report import report
+from npdraw.runtime.settings import Runtime
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+ODD = "a<script>alert(1)<!--&amp;\"'> b"
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """A headless Chromium of the system's."""
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="there is no playwright: pip install playwright"
+    )
+    program = next((found for name in NAMES if (found := shutil.which(name))), None)
+    if program is None:
+        pytest.skip(f"there is no browser: none of {', '.join(NAMES)} is installed")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def written(stages: Any, trained: Any, made: Any, tmp_path_factory: Any) -> dict[str, Path]:
+    """The report of a run with an odd name, and one of it beside another."""
+    folder = tmp_path_factory.mktemp("browser")
+    run = Path(shutil.copytree(trained.folder, folder / ODD))
+    runtime = Runtime(device="cpu", precision="fp32", threads=1)
+    outs = {"one": folder / "one.html", "two": folder / "two & more #1.html"}
+    report([run], root=stages.npz.parent, out=outs["one"], runtime=runtime)
+    report([run, made.folder], root=stages.npz.parent, out=outs["two"], runtime=runtime)
+    return outs
+
+
+@pytest.fixture
+def opened(chromium: Any, written: dict[str, Path]) -> Iterator[Any]:
+    """Open a report; afterwards nobody has complained, and nothing but its file was asked for."""
+    with ExitStack() as stack:
+        heard: list[str] = []
+        asked: list[str] = []
+
+        def open_page(name: str, width: int = 1280, scheme: str = "light") -> Any:
+            context = chromium.new_context(
+                viewport={"width": width, "height": 900}, color_scheme=scheme
+            )
+            stack.callback(context.close)
+            page = context.new_page()
+            page.on("console", lambda message: heard.append(message.text))
+            page.on("pageerror", lambda error: heard.append(str(error)))
+            page.on("dialog", lambda dialog: heard.append(dialog.message))
+            page.on("request", lambda request: asked.append(request.url))
+            page.goto(written[name].as_uri())
+            page.wait_for_selector("#stepper[data-drawing]")
+            return page
+
+        yield open_page
+        assert heard == []
+        files = [path.as_uri() for path in written.values()]
+        assert all(url.startswith("data:image/png") or url in files for url in asked)
+
+
+PIXELS = """name => {
+  const canvas = document.getElementById(name);
+  return canvas.toDataURL();
+}"""
+
+
+def pictures(page: Any) -> tuple[str, str]:
+    return page.evaluate(PIXELS, "painted"), page.evaluate(PIXELS, "decoded")
+
+
+def test_the_stepper_goes_by_keys_buttons_and_slider(opened: Any) -> None:
+    page = opened("one")
+    entry = page.evaluate("JSON.parse(document.getElementById('drawings').textContent)[0]")
+    strokes = entry["drawing"]["strokes"]
+    assert len(strokes) > 1
+
+    def count() -> int:
+        return int(page.get_attribute("#stepper", "data-count"))
+
+    assert count() == len(strokes)
+    whole = pictures(page)
+    page.focus("#stepper")
+    page.keyboard.press("Home")
+    assert count() == 0 and "the empty canvas" in page.inner_text("#told")
+    assert page.is_hidden("#mark")
+    seen = [pictures(page)]
+    for number, stroke in enumerate(strokes, 1):
+        page.keyboard.press("ArrowRight")
+        assert count() == number
+        where = f"part {stroke['part']} at row {stroke['row']}, column {stroke['column']}"
+        assert page.inner_text("#told") == f"Stroke {number} of {len(strokes)}: {where}"
+        assert page.is_visible("#mark")
+        seen.append(pictures(page))
+        # The outline is around the part, as far as that is on the canvas.
+        frame, mark = (page.locator(at).bounding_box() for at in (".frame:has(#mark)", "#mark"))
+        left = max(0, stroke["column"]) / 8 * frame["width"]
+        assert mark["x"] - frame["x"] == pytest.approx(left, abs=1)
+        right = min(8, stroke["column"] + entry["drawing"]["part_size"]) / 8 * frame["width"]
+        assert mark["x"] - frame["x"] + mark["width"] == pytest.approx(right, abs=1)
+    assert seen[-1] == whole
+    assert len({canvas for canvas, _ in seen}) == len(seen)
+    page.keyboard.press("ArrowRight")
+    assert count() == len(strokes)  # there is no more
+    page.keyboard.press("ArrowLeft")
+    assert count() == len(strokes) - 1 and pictures(page) == seen[-2]
+    page.click('[data-go="first"]')
+    assert pictures(page) == seen[0]
+    page.click('[data-go="on"]')
+    assert pictures(page) == seen[1]
+    page.locator("#time").fill(str(len(strokes)))
+    assert count() == len(strokes) and pictures(page) == whole
+    box = page.locator("#time").bounding_box()
+    page.mouse.click(box["x"] + 2, box["y"] + box["height"] / 2)
+    assert count() == 0
+    page.focus("#time")
+    page.keyboard.press("ArrowRight")
+    assert count() == 1
+    page.click('[data-go="play"]')
+    page.wait_for_selector(f'#stepper[data-count="{len(strokes)}"]')
+    page.wait_for_selector('[data-go="play"]:has-text("Play")')
+
+
+def test_another_drawing_can_be_chosen(opened: Any) -> None:
+    page = opened("two")
+    faces = page.locator(".faces button")
+    first = pictures(page)
+    assert faces.count() == 12
+    last = faces.nth(11)
+    assert last.get_attribute("aria-pressed") == "false"
+    last.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector('#stepper[data-drawing="11"]')
+    assert last.get_attribute("aria-pressed") == "true"
+    assert pictures(page) != first
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_fits_and_can_be_read(opened: Any, width: int, scheme: str) -> None:
+    for name in ("one", "two"):
+        page = opened(name, width, scheme)
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        contrast = page.evaluate(CONTRAST)
+        assert min(contrast.values()) >= 4.5, contrast
+        assert page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth)")
+        levels = page.evaluate("[...document.querySelectorAll('h1,h2,h3,h4')].map(h => h.tagName)")
+        assert levels[0] == "H1" and levels.count("H1") == 1
+        for below, above in zip(levels[1:], levels, strict=False):
+            assert int(below[1]) - int(above[1]) <= 1
+
+
+CONTRAST = """() => {
+  const numbers = (text) => text.match(/[0-9.]+/g).map(Number);
+  const light = (rgb) => {
+    const [r, g, b] = rgb.slice(0, 3).map((value) => {
+      const x = value / 255;
+      return x <= 0.03928 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const behind = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const found = numbers(getComputedStyle(at).backgroundColor);
+      if (found.length === 3 || found[3] > 0) return found;
+    }
+    return [255, 255, 255];
+  };
+  const result = {};
+  for (const at of ["h1", ".kicker", "nav a", "section h2", ".note", "tbody th", "tbody td",
+    "caption", ".problem", ".missing", "figcaption", ".legend", ".chain p", "code", "th small",
+    ".best", ".differs th", '[data-go="play"]', ".faces button", "summary"]) {
+    const element = document.querySelector(at);
+    if (!element) continue;
+    const [a, b] = [numbers(getComputedStyle(element).color), behind(element)].map(light);
+    result[at] = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+  }
+  return result;
+}"""
+
+
+def test_only_settings_that_differ_can_be_shown(opened: Any) -> None:
+    page = opened("two")
+    rows = page.locator("#settings tbody tr:visible")
+    before = rows.count()
+    page.check("#only")
+    assert 0 < rows.count() < before
+    assert page.locator("#settings tr.differs:visible").count() == 5
+    page.uncheck("#only")
+    assert rows.count() == before
+
+
+def test_without_the_script_the_page_says_so(chromium: Any, written: dict[str, Path]) -> None:
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(written["one"].as_uri())
+    assert page.locator("noscript").inner_text() == "Stepping through needs JavaScript."
+    context.close()

@@ -1,0 +1,119 @@
+"""Where and how a stage computes."""
+
+import ctypes
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from npdraw.errors import UsageError
+from npdraw.runtime.settings import Runtime, keep_memory, send
+
+CPU = torch.device("cpu")
+
+
+def test_auto_takes_cuda_if_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for there, expected in ((True, "cuda"), (False, "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        assert Runtime(device="auto").start().type == expected
+        assert Runtime(device="cpu").start().type == "cpu"
+
+
+def test_no_cuda_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UsageError, match="no CUDA device") as caught:
+        Runtime(device="cuda").start()
+    assert "--device cpu" in caught.value.hint
+    assert caught.value.exit_code == 2
+
+
+def test_threads_are_set_only_if_given() -> None:
+    torch.set_num_threads(2)
+    Runtime(device="cpu").start()
+    assert torch.get_num_threads() == 2
+    Runtime(device="cpu", threads=1).start()
+    assert torch.get_num_threads() == 1
+
+
+REUSE = """
+import resource
+import torch
+from npdraw.runtime.settings import keep_memory
+
+keep_memory()
+for _ in range(12):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.zeros(2**26, dtype=torch.uint8).add_(1)  # 64 MB, more than glibc ever keeps itself
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def test_memory_of_large_tensors_is_used_again() -> None:
+    if not hasattr(ctypes.CDLL(None), "mallopt"):
+        pytest.skip("the C library is not glibc")
+    # A process of its own: an allocation that failed before, in any test, leaves the thread in an
+    # arena of glibc that maps large blocks whatever the settings.
+    process = subprocess.run([sys.executable, "-c", REUSE], capture_output=True, check=True)
+    first, *_, second_last, last = map(int, process.stdout.split())
+    whole = 2**26 / 4096
+    assert first > whole / 2  # else the system counts no pages, and the next line says nothing
+    # glibc may need some rounds until a free block is large enough for an aligned one.
+    assert max(second_last, last) < whole / 100
+
+
+def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
+    keep_memory()
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)]
+)
+def test_precision_is_that_of_products(precision: str, dtype: torch.dtype) -> None:
+    x = torch.ones(2, 2)
+    with Runtime(precision=precision).autocast(CPU):
+        assert (x @ x).dtype == dtype
+    assert (x @ x).dtype == torch.float32
+
+
+def test_auto_is_bf16_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for there in (True, False):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda there=there: there)
+        assert (Runtime().dtype(CPU) == torch.bfloat16) is there
+        assert Runtime(precision="bf16").dtype(CPU) == torch.bfloat16
+        assert Runtime(precision="fp32").dtype(CPU) == torch.float32
+    assert Runtime().dtype(torch.device("cuda")) == torch.bfloat16
+
+
+def test_each_process_has_the_device_of_its_local_rank(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen: list[int] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+    for name, value in zip(names, ("3", "4", "1", "2"), strict=True):
+        monkeypatch.setenv(name, value)
+    assert Runtime(device="cuda").start() == torch.device("cuda", 1)
+    assert chosen == [1]
+    assert Runtime(device="cpu").start() == CPU
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    with pytest.raises(UsageError, match="4 processes, but 2 CUDA devices") as caught:
+        Runtime(device="cuda").start()
+    assert "--nproc-per-node" in caught.value.hint
+
+
+def test_what_is_sent_arrives() -> None:
+    x = torch.arange(3)
+    assert send(x, CPU) is x
+
+
+def test_kernels_are_few_unless_somebody_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+    monkeypatch.setenv(name, "7")  # taken back after the test, as what is set next is
+    Runtime(device="cpu").start()
+    assert os.environ[name] == "7"
+    monkeypatch.delenv(name)
+    Runtime(device="cpu").start()
+    assert 100 < int(os.environ[name]) < 1024  # a step has some 150 of its own

@@ -1,0 +1,168 @@
+"""The studio of a model in this process, and requests to it as anybody could send them."""
+
+import base64
+import http.client
+import io
+import json
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from npdraw.artifacts import write_artifact
+from npdraw.config import Config, DecoderConfig, ParseConfig, PriorConfig, as_dict
+from npdraw.drawings.drawing_model import DrawingModel
+from npdraw.drawings.strokes import as_json
+from npdraw.inputs.models import new_model, weights_of
+from npdraw.model.latents import Latents
+from npdraw.pictures.sheet import to_uint8
+from npdraw.studio.app import application
+from npdraw.studio.easel import Easel
+from npdraw.studio.guard import HOST
+from npdraw.studio.server import server_of
+
+TOKEN = "a-token-of-tests"
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the studio answered."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def message(self) -> str:
+        told: str = self.json["error"]["message"]
+        return told
+
+
+@dataclass(frozen=True)
+class Served:
+    """A studio that answers on a port."""
+
+    model: DrawingModel
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}/{TOKEN}/"
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: bytes | Iterator[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """Send a request to `path`, below the token if it does not begin with a slash."""
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=60)
+        target = path if path.startswith("/") else f"/{TOKEN}/{path}"
+        connection.request(method, target, body, dict(headers or {}))
+        response = connection.getresponse()
+        found = Reply(response.status, dict(response.getheaders()), response.read())
+        connection.close()
+        return found
+
+    def ask(self, name: str, **asked: Any) -> Reply:
+        """Ask the easel one question."""
+        return self.ask_text(name, json.dumps(asked).encode())
+
+    def ask_text(self, name: str, body: bytes) -> Reply:
+        return self.send("POST", f"api/{name}", body, {"Content-Type": "application/json"})
+
+    def json_of(self, z: Latents) -> dict[str, Any]:
+        return as_json(z, self.model.bank, self.model.layout)
+
+
+@contextmanager
+def served(model: DrawingModel, root: Path) -> Iterator[Served]:
+    """Serve a model from another thread until the block ends."""
+    with socket.create_server((HOST, 0)) as listening, ThreadPoolExecutor(1) as worker:
+        port = listening.getsockname()[1]
+        server = server_of(application(Easel(model, root), worker, TOKEN, port))
+        thread = threading.Thread(target=server.run, args=[[listening]])
+        thread.start()
+        try:
+            yield Served(model, port)
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def pixels(url: str) -> NDArray[np.uint8]:
+    """Return a picture, a data: URL of a PNG, as uint8 [C, H, W]."""
+    kind, _, text = url.partition(",")
+    assert kind == "data:image/png;base64"
+    return unpacked(base64.b64decode(text))
+
+
+def unpacked(content: bytes) -> NDArray[np.uint8]:
+    """Return a PNG as uint8 [C, H, W]."""
+    array = np.asarray(Image.open(io.BytesIO(content), formats=["PNG"]))
+    return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+
+
+def expected_pictures(model: DrawingModel, z: Latents) -> dict[str, NDArray[np.uint8]]:
+    """Return canvas and decoded image of one drawing, uint8 [C, H, W], from the Python API."""
+    canvas = model.paint(z)
+    image = model.decode(canvas)
+    return {"canvas": to_uint8(canvas[:, :-1])[0].numpy(), "image": to_uint8(image)[0].numpy()}
+
+
+def write_colour_model(path: Path) -> None:
+    """Write a tiny colour model of random weights, its canvas half as wide as the image."""
+    config = Config(
+        parse=ParseConfig(
+            image_size=16,
+            channels=3,
+            binarize=False,
+            canvas_size=8,
+            part_size=4,
+            stride=4,
+            parts=4,
+            compositing="over",
+        ),
+        prior=PriorConfig(width=8, depth=1, heads=1, head_width=8, mlp_width=8),
+        decoder=DecoderConfig(
+            encoder_channels=4, encoder_depth=1, decoder_channels=(4,), decoder_depth=1
+        ),
+    )
+    torch.manual_seed(0)
+    bank = torch.rand(4, 3, 4, 4)
+    model = new_model(config, bank)
+    with torch.no_grad():  # it starts as one that draws the same grey whatever the canvas is
+        for weight in model.parameters():
+            weight.add_(0.1 * torch.randn_like(weight))
+    record = {
+        "name": "cifar10",
+        "train": 40,
+        "validation": 20,
+        "image_shape": [3, 16, 16],
+        "binarized": False,
+        "digest": "0" * 64,
+    }
+    write_artifact(
+        path,
+        "model",
+        weights_of(model, bank),
+        config=as_dict(config),
+        dataset=record,
+        inputs={},
+        seed=0,
+        metrics={"elbo": 1.0},
+    )
