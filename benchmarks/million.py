@@ -144,7 +144,7 @@ def training(config: Config, stage: str) -> Step:
     return Step(image, flops[0] - 2 * image, (saved[1] - saved[0]) / 2, calls.count)
 
 
-def enlarged(bench: Bench) -> float:
+def upscale(bench: Bench) -> float:
     """Return the operations that the decoder needs more where its images are 64 x 64."""
     if bench.config.parse.image_size == SIDE:
         return 0.0
@@ -167,7 +167,7 @@ def counted(plan: Plan) -> dict[str, float]:
     """Return what a plan needs, by name; operations for each image unless the name says more."""
     config = config_of(plan)
     bench, steps = bench_of(config, 2), layout_of(config.parse).steps
-    more, model = enlarged(bench), bench.model()
+    more, model = upscale(bench), bench.model()
     pixels = CHANNELS * config.parse.part_size**2
     prior, decoder = training(config, "train_prior"), training(config, "train_decoder")
     return {

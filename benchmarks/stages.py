@@ -25,6 +25,7 @@ from npdraw.datasets import load, parse_source
 from npdraw.datasets.splits import binarize
 from npdraw.inputs.models import layout_of
 from npdraw.model.canvas import paint_step
+from npdraw.model.importance import samples_per_pass
 from npdraw.model.latents import Latents, blank
 from npdraw.model.parsing import parse
 from npdraw.model.prior import Prior
@@ -32,7 +33,6 @@ from npdraw.pictures.sheet import CHUNK, render
 from npdraw.presets import preset
 from npdraw.runtime.noise import uniform
 from npdraw.runtime.settings import Runtime
-from npdraw.stages.eval_nll import side_by_side
 
 SAMPLES = 50
 """S of eval_nll."""
@@ -178,7 +178,7 @@ def evaluation(bench: Preset, z: Latents) -> None:
             model.prior(soft)
 
     apart = BATCH / SAMPLES / seconds(passes)
-    side = side_by_side(SAMPLES, BATCH)
+    side = samples_per_pass(SAMPLES, BATCH)
     measure(
         f"{bench.prefix}eval_nll",
         BATCH // side,

@@ -12,13 +12,13 @@ from npdraw.datasets import Pixels
 from npdraw.datasets.splits import binarize
 from npdraw.inputs.models import layout_of, new_model
 from npdraw.model.bank import build_bank
+from npdraw.model.importance import importance_figures
 from npdraw.model.latents import Latents, blank
 from npdraw.model.npdraw import NPDraw
 from npdraw.model.parsing import parse
 from npdraw.pictures.sheet import CHUNK, draw, render
 from npdraw.runtime.settings import Runtime
 from npdraw.stages import train_decoder, train_prior
-from npdraw.stages.eval_nll import weigh
 from npdraw.stages.parse import CHUNK as PARSED_AT_ONCE
 from npdraw.training.state import new_state
 
@@ -151,6 +151,6 @@ def evaluate_work(bench: Bench, images: int, samples: int, side: int = 1) -> Wor
     @torch.no_grad()
     def work() -> None:
         with bench.runtime.autocast(bench.device):
-            weigh(model, binary, noise, "importance", side)
+            importance_figures(model, binary, noise, "importance", side)
 
     return work

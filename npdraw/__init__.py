@@ -31,7 +31,7 @@ def load(
         npdraw.errors.UsageError: there is no such device.
     """
     from npdraw.drawings.drawing_model import open_model
-    from npdraw.inputs.shipped import find
+    from npdraw.inputs.shipped import find_model
     from npdraw.runtime.settings import Runtime
 
-    return open_model(find(path_or_name), Runtime(device=device, precision=precision))
+    return open_model(find_model(path_or_name), Runtime(device=device, precision=precision))

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from npdraw.errors import ArtifactError
 from npdraw.files import write_atomic
@@ -20,7 +20,7 @@ from npdraw.header import (
     Header,
     canonical,
     check_digest,
-    damaged,
+    damaged_error,
     digest_of,
     layout,
     opened,
@@ -28,6 +28,7 @@ from npdraw.header import (
     read_head,
     render,
 )
+from npdraw.run_key import RunKey
 
 if TYPE_CHECKING:
     import torch
@@ -46,14 +47,12 @@ def write_artifact(
     path: Path,
     kind: str,
     tensors: "Mapping[str, torch.Tensor]",
-    *,
-    config: Mapping[str, Any],
-    dataset: Mapping[str, Any],
-    inputs: Mapping[str, str],
-    seed: int,
+    run_key: RunKey,
     metrics: Mapping[str, float],
 ) -> str:
     """Write an artifact atomically and return its digest; equal content gives equal bytes.
+
+    `run_key` and `metrics` (finite numbers) become the header.
 
     Raises:
         ArtifactError: a tensor or a metric is not finite; names it.
@@ -79,10 +78,10 @@ def write_artifact(
     unsigned = {
         "kind": kind,
         "schema": SCHEMAS[kind],
-        "config": dict(config),
-        "dataset": dict(dataset),
-        "inputs": dict(inputs),
-        "seed": seed,
+        "config": dict(run_key.config),
+        "dataset": dict(run_key.dataset),
+        "inputs": dict(run_key.inputs),
+        "seed": run_key.seed,
         "metrics": dict(metrics),
     }
 
@@ -121,9 +120,9 @@ def read_artifact(path: Path, *, kind: str) -> Artifact:
     for name, tensor in tensors.items():
         # torch gives no meaning to a bool that is neither 0 nor 1.
         if tensor.dtype == torch.bool and (tensor.view(torch.uint8) > 1).any():
-            raise damaged(path, kind, f"its tensor {name} is not 0 or 1 everywhere")
+            raise damaged_error(path, kind, f"its tensor {name} is not 0 or 1 everywhere")
         if not torch.isfinite(tensor).all():
-            raise damaged(path, kind, f"its tensor {name} is not finite")
+            raise damaged_error(path, kind, f"its tensor {name} is not finite")
     return Artifact(path, header, tensors)
 
 
@@ -158,7 +157,9 @@ def _check_agree(artifact: Artifact, other: Artifact) -> None:
         problem = "data set"
     else:
         return
-    raise damaged(artifact.path, artifact.header.kind, f"its {problem} is not that of {other.path}")
+    raise damaged_error(
+        artifact.path, artifact.header.kind, f"its {problem} is not that of {other.path}"
+    )
 
 
 def _parts(artifact: Artifact) -> str:
@@ -207,7 +208,7 @@ def check_tensors(artifact: Artifact, expected: Mapping[str, Expected]) -> None:
             problem = f"its tensor {name} is {dtype}, expected {wanted}"
         else:
             continue
-        raise unfit(artifact, problem)
+        raise unfit_error(artifact, problem)
 
 
 def _named(tensor: "torch.Tensor") -> str:
@@ -220,7 +221,7 @@ def check_values(artifact: Artifact, name: str, low: float, high: float) -> None
     least, most = (float(value) for value in tensor.aminmax()) if tensor.numel() else (low, high)
     if least < low or most > high:
         problem = f"its tensor {name} has values in {least:g}..{most:g}, expected {low:g}..{high:g}"
-        raise unfit(artifact, problem)
+        raise unfit_error(artifact, problem)
 
 
 def check_count(artifact: Artifact, name: str, high: int) -> int:
@@ -228,11 +229,13 @@ def check_count(artifact: Artifact, name: str, high: int) -> int:
     found = artifact.header.metrics.get(name)
     if type(found) is not int or not 0 <= found <= high:
         shown = "missing" if found is None else found
-        raise unfit(artifact, f"its metric {name} is {shown}, expected an integer in 0..{high}")
+        raise unfit_error(
+            artifact, f"its metric {name} is {shown}, expected an integer in 0..{high}"
+        )
     return found
 
 
-def unfit(artifact: Artifact, problem: str) -> ArtifactError:
+def unfit_error(artifact: Artifact, problem: str) -> ArtifactError:
     """Return the error for content that is not what the artifact's kind and settings ask for."""
     return ArtifactError(
         f"{artifact.path} does not fit its settings: {problem}",

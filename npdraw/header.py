@@ -136,12 +136,12 @@ def read_head(
     """Return the header, where the tensors lie, and at which byte of the file they begin."""
     size = os.fstat(file.fileno()).st_size
     if size == 0:
-        raise damaged(path, kind, "it is empty")
+        raise damaged_error(path, kind, "it is empty")
     length = int.from_bytes(file.read(8), "little")
     if not 2 <= length <= _MAX_HEADER:
         raise ArtifactError(f"{path} is not an artifact", hint=f"Make one: {_command(kind)}")
     if 8 + length > size:
-        raise damaged(path, kind, f"it ends inside its header, after {size} bytes")
+        raise damaged_error(path, kind, f"it ends inside its header, after {size} bytes")
     raw = file.read(length)
     try:
         if raw.count(b"[") + raw.count(b"{") > _MAX_GROUPS:
@@ -158,10 +158,10 @@ def read_head(
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         odd = isinstance(error, OddHeaderError)
         reason = str(error) if odd else "its header is not npdraw's"
-        raise damaged(path, kind, reason) from error
+        raise damaged_error(path, kind, reason) from error
     expected = 8 + length + (entries[-1].end if entries else 0)
     if size != expected:
-        raise damaged(path, kind, f"it has {size} bytes, expected {expected}")
+        raise damaged_error(path, kind, f"it has {size} bytes, expected {expected}")
     return header, entries, 8 + length
 
 
@@ -303,10 +303,10 @@ def check_digest(
     """Raise `ArtifactError` unless the digest in `header` is that of its fields and tensors."""
     unsigned = dict(vars(header))
     if unsigned.pop("digest") != digest_of(unsigned, entries, read):
-        raise damaged(path, header.kind, "its bytes do not match its digest")
+        raise damaged_error(path, header.kind, "its bytes do not match its digest")
 
 
-def damaged(path: Path, kind: str | None, reason: str) -> ArtifactError:
+def damaged_error(path: Path, kind: str | None, reason: str) -> ArtifactError:
     """Return the error for a file that is not what a command of ours once wrote."""
     ours = path.parent.resolve() in SHIPPED
     again = REINSTALL if ours else f"Make it again: {_command(kind)} --force"

@@ -16,6 +16,7 @@ from npdraw.artifacts import write_artifact
 from npdraw.config import Config, DecoderConfig, ParseConfig, PriorConfig, as_dict
 from npdraw.inputs import shipped as shipped_models
 from npdraw.inputs.models import new_model, weights_of
+from npdraw.run_key import RunKey
 
 pytest_plugins = ["tests.tiny_pipeline"]
 
@@ -121,21 +122,19 @@ def write_model() -> WriteModel:
     def write(path: Path, data: str) -> None:
         torch.manual_seed(0)
         bank = torch.rand(4, 1, 4, 4)
+        dataset = {
+            "name": data,
+            "train": 40,
+            "validation": 20,
+            "image_shape": [1, 8, 8],
+            "binarized": True,
+            "digest": "0" * 64,
+        }
         write_artifact(
             path,
             "model",
             weights_of(new_model(config, bank), bank),
-            config=as_dict(config),
-            dataset={
-                "name": data,
-                "train": 40,
-                "validation": 20,
-                "image_shape": [1, 8, 8],
-                "binarized": True,
-                "digest": "0" * 64,
-            },
-            inputs={},
-            seed=0,
+            run_key=RunKey(as_dict(config), dataset, {}, 0),
             metrics={"elbo": 42.5},
         )
 

@@ -29,6 +29,7 @@ from npdraw.artifacts import (
 from npdraw.errors import ArtifactError, ResourceError, UsageError
 from npdraw.files import check_place, sweep_temporaries, write_atomic
 from npdraw.header import canonical, read_header
+from npdraw.run_key import RunKey
 
 TENSORS = {
     "bank.parts": torch.linspace(-1, 1, 18).reshape(2, 3, 3),
@@ -53,7 +54,9 @@ FIELDS: dict[str, Any] = {
 def write(path: Path, **changes: Any) -> str:
     """Write a prior that holds every dtype; `changes` replaces arguments."""
     kind, tensors = changes.pop("kind", "prior"), changes.pop("tensors", TENSORS)
-    return write_artifact(path, kind, tensors, **FIELDS | changes)
+    fields = FIELDS | changes
+    metrics = fields.pop("metrics")
+    return write_artifact(path, kind, tensors, run_key=RunKey(**fields), metrics=metrics)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from npdraw.cli.progress import Lines
 from npdraw.cli.resolve import model as find
 from npdraw.datasets import default_root
 from npdraw.errors import NpdrawError
-from npdraw.inputs.images import find_source, observed_test_images
+from npdraw.inputs.images import find_source, load_test_images
 from npdraw.inputs.models import read_model
 from npdraw.model.latents import Latents, concatenate
 from npdraw.model.layout import Layout
@@ -96,7 +96,7 @@ def agreement(
     model, config, artifact = read_model(path)
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     where = find_source(artifact.header, path, source)
-    binary, _ = observed_test_images(where, root, config.parse, seed, None, Lines())
+    binary, _ = load_test_images(where, root, config.parse, seed, None, Lines())
     binary = binary.to(device)
     with runtime.autocast(device):
         sampled = draw(model.prior, list(range(samples)))

@@ -23,7 +23,7 @@ from npdraw.cli.resolve import model as find
 from npdraw.config import Config
 from npdraw.datasets import default_root
 from npdraw.errors import NpdrawError
-from npdraw.inputs.images import find_source, observed, observed_test_images, same_images
+from npdraw.inputs.images import find_source, load_test_images, same_images, to_levels
 from npdraw.inputs.models import read_model
 from npdraw.model.decoder import Decoder
 from npdraw.model.likelihood import likelihood_of
@@ -72,7 +72,7 @@ class Blank(nn.Module):
         return distortion, torch.zeros_like(distortion)
 
     @torch.no_grad()
-    def weigh(self, images: Tensor, _: None, normal: Tensor) -> Weighted:
+    def importance_sample(self, images: Tensor, _: None, normal: Tensor) -> Weighted:
         """Return the same as the weight of a sample."""
         return Weighted(*self(images, normal))
 
@@ -118,11 +118,9 @@ def measure(given: argparse.Namespace, progress: Lines) -> list[Line]:
         | {name: figures[name] for name in names}
     ]
     data = same_images(artifact.header, path, given.data, given.data_root, config.parse, progress)
-    held_out = observed(data.held_out, config.parse, 0).to(device)
+    held_out = to_levels(data.held_out, config.parse, 0).to(device)
     source = find_source(artifact.header, path, given.data)
-    test, index = observed_test_images(
-        source, given.data_root, config.parse, 0, given.images, progress
-    )
+    test, index = load_test_images(source, given.data_root, config.parse, 0, given.images, progress)
     decoder = config.decoder
     rivals: dict[str, tuple[nn.Module, int, float]] = {
         "empty canvas": (Blank(config), 1, BLANK_SHARE),

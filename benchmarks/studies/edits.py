@@ -22,7 +22,7 @@ from npdraw.datasets import default_root
 from npdraw.drawings.drawing_model import DrawingModel, open_model
 from npdraw.drawings.edit import Region, cells_in, composed
 from npdraw.errors import NpdrawError
-from npdraw.inputs.images import find_source, observed_test_images
+from npdraw.inputs.images import find_source, load_test_images
 from npdraw.model.latents import concatenate
 from npdraw.runtime.settings import Runtime
 
@@ -34,7 +34,7 @@ NEAR = 4
 
 def rectangle(rng: random.Random, model: DrawingModel) -> Region:
     """Return the region of half of the grid's rows and half of its columns, anywhere in it."""
-    layout, scale = model.layout, model.network.enlarged
+    layout, scale = model.layout, model.network.upscale
     top = rng.randint(0, layout.rows - layout.rows // 2)
     left = rng.randint(0, layout.columns - layout.columns // 2)
     cells = layout.positions.unflatten(0, (layout.rows, layout.columns))  # [R, C, O, 2]
@@ -74,7 +74,7 @@ def edited(model: DrawingModel, images: Tensor, seed: int) -> dict[str, Any]:
         away.append(distances(region, height, width))
     canvases = [model.paint(concatenate(some)) for some in (befores, afters)]
     decoded = [model.decode(canvas) for canvas in canvases]
-    scale = model.network.enlarged
+    scale = model.network.upscale
     painted = (canvases[1] - canvases[0]).abs().amax(1)
     painted = painted.repeat_interleave(scale, 1).repeat_interleave(scale, 2)  # [N, H, W]
     seen = (decoded[1] - decoded[0]).abs().mean(1)
@@ -101,7 +101,7 @@ def main() -> None:
     try:
         model = open_model(find(given.model), Runtime())
         source = find_source(model.header, model.path, given.data)
-        images, _ = observed_test_images(
+        images, _ = load_test_images(
             source, default_root(), model.config.parse, 0, 2 * given.edits, Lines()
         )
         found = edited(model, model.network.in_unit(images), given.seed)

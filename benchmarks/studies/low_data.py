@@ -28,7 +28,7 @@ from npdraw.config import Config, override, read_toml
 from npdraw.datasets import default_root, parse_source
 from npdraw.datasets.splits import binarize, parse_limit
 from npdraw.errors import NpdrawError
-from npdraw.inputs.images import moves, observed_test_images, training_images
+from npdraw.inputs.images import copies_per_image, load_test_images, training_images
 from npdraw.inputs.models import read_model
 from npdraw.presets import preset
 from npdraw.runtime.settings import Runtime
@@ -126,7 +126,7 @@ def vae_line(
         tell=progress.note,
     )
     source = parse_source(task.source)
-    test, index = observed_test_images(
+    test, index = load_test_images(
         source, task.root, config.parse, task.seed, task.images, progress
     )
     with task.runtime.autocast(device):
@@ -152,7 +152,7 @@ def vae_line(
 def _facts(task: Task, config: Config, dataset: dict[str, Any]) -> Line:
     return {
         "limit": task.limit,
-        "train": dataset["train"] // moves(config.parse),
+        "train": dataset["train"] // copies_per_image(config.parse),
         "held_out": dataset["validation"],
         "samples": task.samples,
         "images": task.images,
@@ -210,7 +210,7 @@ def measure(given: argparse.Namespace, progress: Lines) -> list[Line]:
         )
         source = parse_source(task.source)
         data = training_images(source, task.root, base.parse, task.limit, progress)
-        config = npdraw_settings(base, len(data.train) // moves(base.parse))
+        config = npdraw_settings(base, len(data.train) // copies_per_image(base.parse))
         config = override(config, changes, source=str(given.config))
         if given.steps:
             steps = given.steps[min(number, len(given.steps) - 1)]

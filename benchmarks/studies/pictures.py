@@ -18,7 +18,7 @@ from npdraw.cli.resolve import model as find
 from npdraw.datasets import default_root
 from npdraw.errors import NpdrawError
 from npdraw.files import write_atomic
-from npdraw.inputs.images import find_source, observed_test_images
+from npdraw.inputs.images import find_source, load_test_images
 from npdraw.inputs.models import read_model
 from npdraw.model.npdraw import NPDraw
 from npdraw.pictures.files import png
@@ -41,7 +41,7 @@ def pictures(path: Path, source: str | None, root: Path, folder: Path) -> None:
     """Draw the pictures of the model at `path` into `folder`."""
     model, config, artifact = read_model(path)
     where = find_source(artifact.header, path, source)
-    images, _ = observed_test_images(where, root, config.parse, 0, RECONSTRUCTED, Lines())
+    images, _ = load_test_images(where, root, config.parse, 0, RECONSTRUCTED, Lines())
     sheets = {
         "samples": (COLUMNS, beside(*render(model, draw(model.prior, list(range(SAMPLES)))))),
         "reconstructions": (COLUMNS // 2, reconstructions(model, model.in_unit(images))),

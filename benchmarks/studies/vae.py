@@ -210,7 +210,7 @@ class VAE(nn.Module):
         return self.likelihood.log_prob(self.decoder(z, self.drop), images)
 
     @torch.no_grad()
-    def weigh(self, images: Tensor, q: Gaussian, normal: Tensor) -> Weighted:
+    def importance_sample(self, images: Tensor, q: Gaussian, normal: Tensor) -> Weighted:
         """Draw one sample z ~ q for each image; `normal` is [N, L]."""
         z = q.sample(normal)
         return Weighted(-self.log_likelihood(images, z), q.log_prob(z) - standard_normal(z))

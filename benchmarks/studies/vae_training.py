@@ -12,16 +12,16 @@ import torch
 from torch import Tensor
 
 from benchmarks.studies.vae import VAE
+from npdraw.model.importance import log_mean_exp
 from npdraw.runtime.noise import batch, generator, uniform
 from npdraw.runtime.settings import Runtime
-from npdraw.stages.eval_nll import log_mean_exp
 from npdraw.training.state import (
     State,
-    descend,
+    ema_weights,
     is_due,
-    judged,
     learning_rate,
     new_state,
+    optimizer_step,
     remember_best,
 )
 
@@ -97,7 +97,7 @@ def train(
         done = min(1.0, max((now - began) / seconds, state.step / settings.steps))
         affordable = (now - judged_at) * JUDGING > cost
         if done == 1 or affordable or (state.step < 16 and is_due(state.step, 16)):
-            with judged(state), runtime.autocast(device):
+            with ema_weights(state), runtime.autocast(device):
                 score = validate(model, held_out[:WATCHED], seed)
             remember_best(state, score)
             tell(f"step {state.step}, {now - began:.0f} s, validation {score:.2f}")
@@ -134,7 +134,7 @@ def train_step(
         distortion, kl = model(images, normal)
     weight = min(1.0, done / settings.kl_warmup) if settings.kl_warmup else 1.0
     rate = learning_rate(round(done * 10_000), 10_000, settings.warmup)
-    descend(state, (distortion + weight * kl).mean(), rate, settings.ema)
+    optimizer_step(state, (distortion + weight * kl).mean(), rate, settings.ema)
 
 
 def validate(model: VAE, images: Tensor, seed: int, chunk: int = 200) -> float:
@@ -158,7 +158,7 @@ def evaluate(
         x = images[start : start + chunk].float() / (model.levels - 1)
         noise = normals(seed, index[start : start + chunk], (samples, model.latents)).to(x.device)
         q = model.encode(x)
-        weighted = [model.weigh(x, q, noise[:, s]) for s in range(samples)]
+        weighted = [model.importance_sample(x, q, noise[:, s]) for s in range(samples)]
         log_weights = torch.stack([w.log_weight for w in weighted]).double()
         rate = torch.stack([w.rate for w in weighted]).double().mean(0)
         distortion = torch.stack([w.distortion for w in weighted]).double().mean(0)

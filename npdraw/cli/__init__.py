@@ -115,7 +115,7 @@ def main() -> NoReturn:
 
 def execute(arguments: Sequence[str]) -> int:
     """Run one command; print its result or its error; return the exit code."""
-    if environment().first:
+    if environment().is_rank_zero:
         return _execute(arguments)
     # Of several processes, stdout belongs to the first.
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):

@@ -110,7 +110,7 @@ def show_error(command: str, error: NpdrawError, *, as_json: bool) -> None:
     """Print an error: one line and a hint on stderr; with `as_json` one object on stdout too."""
     group = environment()
     message, hint = (plain(" ".join(text.splitlines())) for text in (error.message, error.hint))
-    where = "" if group.first else f" (process {group.rank + 1} of {group.size})"
+    where = "" if group.is_rank_zero else f" (process {group.rank + 1} of {group.size})"
     lines = [(f"Error{where}:", message, "bold red"), ("Hint:", hint, "bold")]
     _print_labelled(lines if hint else lines[:1])
     if as_json:

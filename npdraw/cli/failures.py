@@ -119,7 +119,7 @@ def is_to_tell(error: NpdrawError) -> bool:
     group = environment()
     if group.size == 1:
         return True
-    if group.first:
+    if group.is_rank_zero:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         return True
     if error.code != "stopped":

@@ -26,7 +26,7 @@ WIDE = 110
 @contextmanager
 def told(*, quiet: bool) -> Iterator["Silent"]:
     """Give a stage what it reports to; whatever happens, the terminal is left in order."""
-    silent = quiet or not environment().first
+    silent = quiet or not environment().is_rank_zero
     reporter = Silent() if silent else Bar() if on_terminal() else Lines()
     try:
         yield reporter

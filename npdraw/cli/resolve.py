@@ -73,10 +73,10 @@ def limit(text: str | None) -> int | float | None:
 
 
 def model(given: Path | None) -> Path | None:
-    """Return the file that MODEL stands for, see `shipped.find`."""
-    from npdraw.inputs.shipped import find
+    """Return the file that MODEL stands for, see `shipped.find_model`."""
+    from npdraw.inputs.shipped import find_model
 
-    return None if given is None else find(given)
+    return None if given is None else find_model(given)
 
 
 def artifact(kind: str, given: Path | None, folder: Path, *, made_from: Path | None = None) -> Path:
@@ -132,7 +132,7 @@ def folder(
 def runs(given: Sequence[Path] | None, preset_name: str | None, data: str | None) -> list[Path]:
     """Return the runs to report on: those given, else `runs/<preset>/`.
 
-    A folder is that folder, whatever else has its name; see `shipped.find` for others.
+    A folder is that folder, whatever else has its name; see `shipped.find_model` for others.
 
     Raises:
         UsageError: runs are given together with a flag that only says where to look.
@@ -141,9 +141,9 @@ def runs(given: Sequence[Path] | None, preset_name: str | None, data: str | None
     if not given:
         return [folder(None, preset_name, data)]
     folder(given[0], preset_name, data)
-    from npdraw.inputs.shipped import find
+    from npdraw.inputs.shipped import find_model
 
-    return [path if path.is_dir() else find(path) for path in given]
+    return [path if path.is_dir() else find_model(path) for path in given]
 
 
 def run_folder(run: Path) -> Path:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from npdraw.datasets import downloads
-from npdraw.datasets.published import File, damaged, intact, missing, read_checked
+from npdraw.datasets.published import File, damaged_error, intact, missing_error, read_checked
 from npdraw.errors import UsageError
 from npdraw.files import write_atomic
 
@@ -78,7 +78,7 @@ def read_celeba(root: Path, split: str, side: int) -> NDArray[np.uint8]:
         DataError: the list of the splits or a face is missing or damaged.
     """
     if not present("celeba", root):
-        raise missing("celeba", root)
+        raise missing_error("celeba", root)
     lines = read_checked("celeba", root, CELEBA_PARTITION).decode().split("\n")
     pairs = [line.split() for line in lines if line]
     names = [name for name, part in pairs if part == _SPLITS[split]]
@@ -97,7 +97,7 @@ def _read_face(root: Path, path: Path, side: int) -> NDArray[np.uint8]:
             square = opened.convert("RGB").crop((left, top, left + CROP, top + CROP))
             return np.asarray(square.resize((side, side), Image.Resampling.BILINEAR))
     except Exception as error:  # Pillow's readers raise almost anything for a damaged file
-        raise damaged("celeba", root, path, str(error)) from error
+        raise damaged_error("celeba", root, path, str(error)) from error
 
 
 def download(name: str, root: Path) -> None:

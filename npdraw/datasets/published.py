@@ -74,7 +74,7 @@ def _get(name: str, root: Path) -> str:
     return f"run: npdraw data download {name} --data-root {shlex.quote(str(root))}"
 
 
-def missing(name: str, root: Path) -> DataError:
+def missing_error(name: str, root: Path) -> DataError:
     """Return the error for a data set that is not below `root`, with the ways to get it there."""
     return DataError(
         f"the data set {name} is not in {root}",
@@ -82,7 +82,7 @@ def missing(name: str, root: Path) -> DataError:
     )
 
 
-def damaged(name: str, root: Path, path: Path, problem: str) -> DataError:
+def damaged_error(name: str, root: Path, path: Path, problem: str) -> DataError:
     """Return the error for a bad file of a data set, naming it."""
     return DataError(f"{path} is damaged: {problem}", hint=_get(name, root))
 
@@ -115,17 +115,17 @@ def read_checked(name: str, root: Path, file: File) -> bytes:
         if path.exists() and not path.is_file():  # a pipe would be waited for
             raise DataError(f"{path} is no regular file")
         if path.stat().st_size > downloads.MOST:
-            raise damaged(name, root, path, f"it has more than {downloads.MOST:,} bytes")
+            raise damaged_error(name, root, path, f"it has more than {downloads.MOST:,} bytes")
         content = path.read_bytes()
     except FileNotFoundError as error:
-        raise missing(name, root) from error
+        raise missing_error(name, root) from error
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
     found = hashlib.new(file.algorithm, content, usedforsecurity=False).hexdigest()
     if found != file.checksum:
         algorithm = file.algorithm.upper().replace("SHA", "SHA-")
         problem = f"{len(content)} bytes with {algorithm} {found[:12]}, not {file.checksum[:12]}"
-        raise damaged(name, root, path, problem)
+        raise damaged_error(name, root, path, problem)
     return content
 
 
@@ -140,7 +140,7 @@ def read_omniglot(root: Path, split: str) -> NDArray[np.uint8]:
         DataError: the drawings are missing, one is missing or one is damaged.
     """
     if not present("omniglot", root):
-        raise missing("omniglot", root)
+        raise missing_error("omniglot", root)
     drawings = (p for part in OMNIGLOT for p in _pictures(root, part).glob("*/*/*.png"))
     found = {p.name: p for p in drawings if p.is_file()}
     names = [
@@ -172,7 +172,7 @@ def _read_drawing(root: Path, path: Path) -> NDArray[np.uint8]:
                 raise ValueError(f"it has {opened.width} x {opened.height} pixels, not 105 x 105")
             paper = np.asarray(opened.convert("L"))
     except Exception as error:  # Pillow's readers raise almost anything for a damaged file
-        raise damaged("omniglot", root, path, str(error)) from error
+        raise damaged_error("omniglot", root, path, str(error)) from error
     ink = Image.fromarray(255 - paper)
     return np.asarray(ink.resize((28, 28), Image.Resampling.BICUBIC))
 

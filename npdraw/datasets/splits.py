@@ -26,7 +26,7 @@ SORTED = ("omniglot", "folder")
 """Kinds whose training images stand class by class."""
 
 
-def mixed(source: Source, images: Pixels) -> Pixels:
+def shuffled_if_sorted(source: Source, images: Pixels) -> Pixels:
     """Return training images in the order in which they are kept and validated.
 
     Those that stand class by class in a fixed random one, so that the first and the last of them

@@ -5,7 +5,7 @@ from typing import Any
 
 from npdraw.drawings.drawing_model import DrawingModel, open_model
 from npdraw.drawings.frames import moving, prefixes, transitions
-from npdraw.drawings.named import subject
+from npdraw.drawings.named import named_drawing
 from npdraw.drawings.strokes import fingerprint
 from npdraw.errors import UsageError
 from npdraw.model.latents import Latents
@@ -33,14 +33,15 @@ def animate(
 ) -> dict[str, Any]:
     """Write how the canvas fills part by part, beside the decoded image, for each of `words`.
 
-    What a word may be, `subjects.subject` says. Returns the figures of `npdraw animate --json`.
+    For what a word may be, see `named.named_drawing`. Returns the figures of
+    `npdraw animate --json`.
     """
     if len(words) > MOST:
         raise UsageError(f"{len(words)} drawings side by side; {MOST} are the most")
     _check(fps, out, runtime)
     model = open_model(model_path, runtime)
     _check_colours(model, out)
-    subjects = [subject(word, model, root) for word in words]
+    subjects = [named_drawing(word, model, root) for word in words]
     return _write("animate", model, [prefixes(s.drawing) for s in subjects], fps, out)
 
 
@@ -57,7 +58,7 @@ def interpolate(
     _check(fps, out, runtime)
     model = open_model(model_path, runtime)
     _check_colours(model, out)
-    one, other = (subject(word, model, root).drawing for word in words)
+    one, other = (named_drawing(word, model, root).drawing for word in words)
     return _write("interpolate", model, [transitions(one, other)], fps, out)
 
 

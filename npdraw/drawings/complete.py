@@ -8,7 +8,7 @@ import torch
 from npdraw.drawings.drawing_model import DrawingModel, open_model
 from npdraw.drawings.edit import Region, cells_in
 from npdraw.drawings.frames import rendered, still
-from npdraw.drawings.named import subject
+from npdraw.drawings.named import named_drawing
 from npdraw.drawings.strokes import fingerprint, strokes_of
 from npdraw.errors import UsageError
 from npdraw.model.latents import Latents, blank
@@ -32,10 +32,11 @@ def complete(
 ) -> dict[str, Any]:
     """Draw the rest of a drawing for each seed; write what was given and all completions.
 
-    Of `word` (see `subjects.subject`) is given: with `prefix` its first strokes and that nothing
-    else is painted before the last of them; with `region` what is in there, blank cells too; with
-    neither all its strokes, and any other cell may be painted. Without `word` nothing is given.
-    The picture has pairs of canvas and decoded image, the first of what was given.
+    Of `word` (see `named.named_drawing`) is given: with `prefix` its first strokes and that
+    nothing else is painted before the last of them; with `region` what is in
+    there, blank cells too; with neither all its strokes, and any other cell may be painted.
+    Without `word` nothing is given. The picture has pairs of canvas and decoded image, the first
+    of what was given.
     """
     if word is None and (prefix is not None or region is not None):
         raise UsageError("--prefix and --region need an --image that they are of")
@@ -45,7 +46,9 @@ def complete(
         )
     check_picture(out, force=runtime.force)
     model = open_model(model_path, runtime)
-    given = blank(1, model.layout.steps) if word is None else subject(word, model, root).drawing
+    given = (
+        blank(1, model.layout.steps) if word is None else named_drawing(word, model, root).drawing
+    )
     fixed = _fixed(given, word is not None, prefix, region, model)
     drawn = []
     progress.start("complete", len(seeds), unit="drawings")

@@ -13,9 +13,10 @@ from torch import Tensor
 from npdraw.config import Config
 from npdraw.errors import UsageError
 from npdraw.header import Header
-from npdraw.inputs.images import observed
+from npdraw.inputs.images import to_levels
 from npdraw.inputs.models import read_model
 from npdraw.model.completion import PARTICLES, complete
+from npdraw.model.importance import importance_figures, samples_per_pass
 from npdraw.model.latents import Latents, concatenate
 from npdraw.model.layout import Layout
 from npdraw.model.npdraw import NPDraw
@@ -23,7 +24,6 @@ from npdraw.model.parsing import parse
 from npdraw.pictures.sheet import draw
 from npdraw.runtime.noise import uniform
 from npdraw.runtime.settings import Runtime
-from npdraw.stages.eval_nll import side_by_side, weigh
 
 CHUNK = 100
 """Images or drawings that go through the model at once."""
@@ -83,7 +83,7 @@ class DrawingModel:
                 compositing=settings.compositing,
             )
 
-        return self._drawings(self.observe(images), parsed)
+        return self._drawings(self.preprocess(images), parsed)
 
     def encode(self, images: Images, seed: int | None = None) -> Latents:
         """Return drawings of images from the posterior q(z | x): the likeliest, or a sample.
@@ -100,7 +100,7 @@ class DrawingModel:
             noise = uniform("encode", seed, index, (self.layout.steps, 3))
             return q.sample(noise.to(self.device))
 
-        return self._drawings(self.observe(images, seed or 0), drawn)
+        return self._drawings(self.preprocess(images, seed or 0), drawn)
 
     def paint(self, drawings: Latents) -> Tensor:
         """Return the canvases, float [N, C + 1, h, w]: the image in [0, 1] and the coverage.
@@ -149,15 +149,17 @@ class DrawingModel:
         """
         if samples < 1:
             raise UsageError(f"{samples} samples of each image; at least 1 is needed")
-        x, found = self.observe(images, seed), []
-        side = side_by_side(samples, CHUNK)
+        x, found = self.preprocess(images, seed), []
+        side = samples_per_pass(samples, CHUNK)
         step = max(1, CHUNK // side)
         for first in range(0, len(x), step):
             some = x[first : first + step].to(self.device)
             index = range(first, first + len(some))
             noise = uniform("eval", seed, index, (samples, self.layout.steps, 3)).to(self.device)
             with torch.no_grad(), self.runtime.autocast(self.device):
-                found.append(weigh(self.network, some, noise, "importance", side)[:, 0].cpu())
+                found.append(
+                    importance_figures(self.network, some, noise, "importance", side)[:, 0].cpu()
+                )
         return torch.cat(found)
 
     def complete(
@@ -209,7 +211,7 @@ class DrawingModel:
             found.append(drawn.to(_CPU))
         return concatenate(found)
 
-    def observe(self, images: Images, seed: int = 0) -> Tensor:
+    def preprocess(self, images: Images, seed: int = 0) -> Tensor:
         """Return images as the model sees them: float [N, C, H, W].
 
         For a model of binary images, uint8 ones are binarised from `seed`, 1 with probability
@@ -228,7 +230,7 @@ class DrawingModel:
                 f"[N, {parse_settings.channels}, {side}, {side}], N at least 1"
             )
         if x.dtype == torch.uint8:
-            return self.network.in_unit(observed(x, parse_settings, seed))
+            return self.network.in_unit(to_levels(x, parse_settings, seed))
         if not (x.is_floating_point() and bool(((x >= 0) & (x <= 1)).all())):
             raise UsageError("images are neither uint8 nor floats in 0..1")
         return x.float()

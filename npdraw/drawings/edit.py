@@ -13,7 +13,7 @@ from torch import Tensor
 
 from npdraw.drawings.drawing_model import DrawingModel, open_model
 from npdraw.drawings.frames import rendered, still
-from npdraw.drawings.named import subject
+from npdraw.drawings.named import named_drawing
 from npdraw.drawings.strokes import as_json, fingerprint, strokes_of, write_drawing
 from npdraw.errors import UsageError
 from npdraw.model.latents import Latents
@@ -57,7 +57,7 @@ def cells_in(region: Region, model: DrawingModel) -> Tensor:
     Raises:
         UsageError: no cell is inside of the region.
     """
-    layout, scale = model.layout, model.network.enlarged
+    layout, scale = model.layout, model.network.upscale
     height, width = layout.height * scale, layout.width * scale
     first = layout.positions * scale  # [T, O, 2]
     last = first + layout.part_size * scale
@@ -142,10 +142,10 @@ def edit(
         raise UsageError("--from and --region go together", hint="Give both, or neither.")
     check_picture(out, force=runtime.force)
     model = open_model(model_path, runtime)
-    before = subject(word, model, root).drawing
+    before = named_drawing(word, model, root).drawing
     shown, after = [before], before
     if other is not None and region is not None:
-        source = subject(other, model, root).drawing
+        source = named_drawing(other, model, root).drawing
         shown.append(source)
         after = composed(before, source, cells_in(region, model))
     after = changed(after, changes, len(model.bank))
@@ -168,7 +168,7 @@ def decode(
     """Write the canvas and the decoded image of a drawing, side by side."""
     check_picture(out, force=runtime.force)
     model = open_model(model_path, runtime)
-    z = subject(drawing, model, root).drawing
+    z = named_drawing(drawing, model, root).drawing
     result = {"strokes": len(strokes_of(z, model.layout)), "out": str(out)}
     return result | write_drawings(model, "decode", [z], out, None)
 

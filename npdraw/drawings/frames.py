@@ -93,7 +93,7 @@ def _outline(
 ) -> None:
     """Mark the edge of what `step` painted, or cleared, in a pair's picture [height, width]."""
     top, left = model.layout.positions[step, int(z.where[row, step])].tolist()
-    scale = factor * model.network.enlarged
+    scale = factor * model.network.upscale
     side, width = model.layout.part_size, max(1, factor // 4)
     canvas = mark[: model.layout.height * scale, : model.layout.width * scale]
     box = canvas[

@@ -17,7 +17,7 @@ SAMPLE, TEST = "seed:", "test:"
 
 
 @dataclass(frozen=True)
-class Subject:
+class NamedDrawing:
     """A drawing, and the image that it is of, if there is one."""
 
     word: str
@@ -27,7 +27,7 @@ class Subject:
     """[1, T]; of an image the likeliest of the posterior."""
 
 
-def subject(word: str, model: DrawingModel, root: Path) -> Subject:
+def named_drawing(word: str, model: DrawingModel, root: Path) -> NamedDrawing:
     """Return what `word` names.
 
     `seed:N` is the drawing that `npdraw sample` makes of seed N, `test:N` the Nth test image of
@@ -40,18 +40,18 @@ def subject(word: str, model: DrawingModel, root: Path) -> Subject:
         DataError: the picture or the data set cannot be read.
     """
     if word.startswith(SAMPLE):
-        return Subject(word, None, model.sample(1, _number(word, SAMPLE)))
+        return NamedDrawing(word, None, model.sample(1, _number(word, SAMPLE)))
     if word.startswith(TEST):
-        image = model.observe(_test_image(word, model, root))
+        image = model.preprocess(_test_image(word, model, root))
     elif word.lower().endswith(".json"):
         drawing = read_drawing(Path(word), model.network.bank, model.layout)
-        return Subject(word, None, drawing)
+        return NamedDrawing(word, None, drawing)
     else:
-        return pictured(Path(word), model)
-    return Subject(word, image, model.encode(image))
+        return drawing_of_picture(Path(word), model)
+    return NamedDrawing(word, image, model.encode(image))
 
 
-def pictured(source: Path | bytes, model: DrawingModel) -> Subject:
+def drawing_of_picture(source: Path | bytes, model: DrawingModel) -> NamedDrawing:
     """Return the subject that a picture is, given by its file or by what is in it.
 
     Raises:
@@ -59,14 +59,14 @@ def pictured(source: Path | bytes, model: DrawingModel) -> Subject:
     """
     settings = model.config.parse
     pixels = read_picture(source, settings.image_size, settings.channels)
-    image = model.observe(torch.tensor(pixels)[None])
+    image = model.preprocess(torch.tensor(pixels)[None])
     word = "a picture" if isinstance(source, bytes) else str(source)
-    return Subject(word, image, model.encode(image))
+    return NamedDrawing(word, image, model.encode(image))
 
 
-def with_image(word: str, model: DrawingModel, root: Path) -> tuple[Subject, Tensor]:
+def named_image(word: str, model: DrawingModel, root: Path) -> tuple[NamedDrawing, Tensor]:
     """Return what `word` names and its image; `UsageError` if it has none."""
-    found = subject(word, model, root)
+    found = named_drawing(word, model, root)
     if found.image is None:
         raise UsageError(f"{word} is a drawing, not an image", hint="Name a picture, or test:N.")
     return found, found.image

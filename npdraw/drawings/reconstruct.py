@@ -9,7 +9,7 @@ import torch
 from npdraw.datasets import digest
 from npdraw.drawings.drawing_model import open_model
 from npdraw.drawings.frames import rendered, still
-from npdraw.drawings.named import with_image
+from npdraw.drawings.named import named_image
 from npdraw.drawings.strokes import fingerprint
 from npdraw.model.latents import concatenate
 from npdraw.pictures.files import check_picture, is_up_to_date, write_still
@@ -28,11 +28,11 @@ def reconstruct(
     the canvas error and the number of parts.
 
     Raises:
-        UsageError, DataError: see `subjects.with_image`.
+        UsageError, DataError: see `subjects.named_image`.
     """
     check_picture(out, force=runtime.force)
     model = open_model(model_path, runtime)
-    found = [with_image(word, model, root) for word in words]
+    found = [named_image(word, model, root) for word in words]
     images = torch.cat([image for _, image in found])
     parse, posterior = model.parse(images), concatenate([s.drawing for s, _ in found])
     small = model.layout.shrink(images)

@@ -11,7 +11,13 @@ from torch import Tensor
 
 from npdraw.config import ParseConfig
 from npdraw.datasets import PATHS, Source, digest, load, parse_source
-from npdraw.datasets.splits import binarize, evenly_spaced, keep, mixed, validation_size
+from npdraw.datasets.splits import (
+    binarize,
+    evenly_spaced,
+    keep,
+    shuffled_if_sorted,
+    validation_size,
+)
 from npdraw.errors import DataError, UsageError
 from npdraw.header import Header
 from npdraw.runtime.lock import run_folder
@@ -65,11 +71,11 @@ def training_images(
     )
     for note in loaded.notes:
         progress.note(note)
-    kept = keep(mixed(source, loaded.images), limit)
+    kept = keep(shuffled_if_sorted(source, loaded.images), limit)
     validation = validation_size(source, len(kept), len(loaded.images))
     dataset = {
         "name": source.name,
-        "train": (len(kept) - validation) * moves(config),
+        "train": (len(kept) - validation) * copies_per_image(config),
         "validation": validation,
         "image_shape": list(kept.shape[1:]),
         "binarized": config.binarize,
@@ -82,7 +88,7 @@ def training_images(
     return TrainingImages(images, validation, source, dataset)
 
 
-def observed(images: Tensor, config: ParseConfig, seed: int) -> Tensor:
+def to_levels(images: Tensor, config: ParseConfig, seed: int) -> Tensor:
     """Return the values that a model is to explain, of uint8 images: 0..`config.levels` - 1.
 
     Binarised once from `seed`, or as they are.
@@ -90,7 +96,7 @@ def observed(images: Tensor, config: ParseConfig, seed: int) -> Tensor:
     return torch.from_numpy(binarize(images.numpy(), seed)) if config.binarize else images
 
 
-def observed_test_images(
+def load_test_images(
     source: Source,
     root: Path,
     config: ParseConfig,
@@ -107,10 +113,10 @@ def observed_test_images(
         progress.note(note)
     chosen = evenly_spaced(len(loaded.images), images or len(loaded.images))
     # All are binarised, so that an image is the same however many are asked for.
-    return observed(torch.tensor(loaded.images), config, seed)[chosen], chosen.tolist()
+    return to_levels(torch.tensor(loaded.images), config, seed)[chosen], chosen.tolist()
 
 
-def moves(config: ParseConfig) -> int:
+def copies_per_image(config: ParseConfig) -> int:
     """Return how many times a training image is taken, each time moved differently."""
     return (2 * config.shift + 1) ** 2
 
@@ -159,7 +165,7 @@ def same_images(
     source = find_source(header, made_from, given)
     if source.name != recorded["name"]:
         return training_images(source, root, config, None, progress)
-    limit = recorded["train"] // moves(config) + recorded["validation"]
+    limit = recorded["train"] // copies_per_image(config) + recorded["validation"]
     hint = "Name the right images with --data or --data-root, or parse these first."
     try:
         images = training_images(source, root, config, limit, progress)

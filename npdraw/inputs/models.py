@@ -10,12 +10,19 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from npdraw.artifacts import Artifact, Expected, check_tensors, check_values, read_artifact, unfit
+from npdraw.artifacts import (
+    Artifact,
+    Expected,
+    check_tensors,
+    check_values,
+    read_artifact,
+    unfit_error,
+)
 from npdraw.config import SECTIONS, Config, ParseConfig, override
 from npdraw.datasets import PATHS, SETS
 from npdraw.errors import ArtifactError, NpdrawError, UsageError
 from npdraw.header import is_digest
-from npdraw.inputs.images import moves
+from npdraw.inputs.images import copies_per_image
 from npdraw.model.latents import Latents
 from npdraw.model.layout import Layout
 from npdraw.model.npdraw import NPDraw
@@ -59,8 +66,9 @@ def _check_record(artifact: Artifact, config: ParseConfig) -> None:
     sound: dict[str, tuple[Callable[[Any], bool], str]] = {
         "name": (lambda name: name in (*SETS, *PATHS), f"one of {', '.join((*SETS, *PATHS))}"),
         "train": (
-            lambda count: _is_count(count) and count % moves(config) == 0,
-            "a number of images" + (f", {moves(config)} of each" if config.shift else ""),
+            lambda count: _is_count(count) and count % copies_per_image(config) == 0,
+            "a number of images"
+            + (f", {copies_per_image(config)} of each" if config.shift else ""),
         ),
         "validation": (_is_count, "a number of images"),
         "image_shape": (lambda found: repr(found) == repr(shape), str(shape)),  # True == 1.0 == 1
@@ -70,11 +78,11 @@ def _check_record(artifact: Artifact, config: ParseConfig) -> None:
     record = artifact.header.dataset
     for name in (*sound, *record):
         if name not in sound:
-            raise unfit(artifact, f"its data set has {name}, expected none")
+            raise unfit_error(artifact, f"its data set has {name}, expected none")
         fits, wanted = sound[name]
         if name not in record or not fits(record[name]):
             shown = f"{record[name]!r:.80}" if name in record else "missing"
-            raise unfit(artifact, f"{name} of its data set is {shown}, expected {wanted}")
+            raise unfit_error(artifact, f"{name} of its data set is {shown}, expected {wanted}")
 
 
 def _is_count(value: Any) -> bool:
@@ -148,7 +156,7 @@ def new_prior(config: Config, bank: Tensor) -> Prior:
     )
 
 
-def only_used(prior: Prior) -> None:
+def freeze_unused(prior: Prior) -> None:
     """Ask no gradient of the weights that the layout leaves without use.
 
     In a group of processes the others would be waited for with it.
@@ -167,7 +175,7 @@ def new_model(config: Config, bank: Tensor) -> NPDraw:
         new_prior(replace(config, prior=replace(config.prior, dropout=dropout)), bank),
         compositing=config.parse.compositing,
         levels=config.parse.levels,
-        enlarged=config.parse.image_size // config.parse.canvas_side,
+        upscale=config.parse.image_size // config.parse.canvas_side,
         encoder_channels=decoder.encoder_channels,
         encoder_depth=decoder.encoder_depth,
         encoder_gain=decoder.encoder_gain,

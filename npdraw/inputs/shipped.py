@@ -24,7 +24,7 @@ def shipped() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder().glob("*.safetensors"))}
 
 
-def find(given: str | PathLike[str]) -> Path:
+def find_model(given: str | PathLike[str]) -> Path:
     """Return the file of a model: the one of that path, else the shipped model of that name.
 
     Raises:

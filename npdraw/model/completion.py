@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from npdraw.model.latents import Factors, Latents, concatenate, invert
+from npdraw.model.latents import Factors, Latents, concatenate, sample_inverse_cdf
 from npdraw.model.prior import Prior
 
 PARTICLES = 64
@@ -74,9 +74,9 @@ def _chosen(
             # Systematic: one number moves all marks, which are equally far apart. Those of a given
             # cell are free for this, since nothing is drawn there.
             marks = torch.arange(particles, device=fixed.device) + uniform[0, begin, 0]
-            z = z[invert(weights.expand(particles, -1), marks / particles)]
+            z = z[sample_inverse_cdf(weights.expand(particles, -1), marks / particles)]
             weights = torch.zeros_like(weights)
-    return z[invert(weights, uniform[0, last - 1, 1])[None]]
+    return z[sample_inverse_cdf(weights, uniform[0, last - 1, 1])[None]]
 
 
 def _stretches(fixed: list[bool], first_free: int, last: int) -> Iterator[tuple[int, int, int]]:

@@ -88,7 +88,7 @@ class Relaxed:
     """float [N, T, K], sums to 1 over K."""
 
 
-def harden(z: Relaxed, rows: int) -> Relaxed:
+def straight_through(z: Relaxed, rows: int) -> Relaxed:
     """Round the first `rows` of soft drawings to hard ones; gradients pass straight through."""
     whether = (z.whether[:rows] > 0.5).float()
     where = one_hot(z.where[:rows].argmax(2), z.where.shape[2])
@@ -152,8 +152,8 @@ class Factors:
         logits of all three.
         """
         whether = uniform[..., 0] < torch.sigmoid(self.whether / temperature)
-        where = invert(self.where / temperature, uniform[..., 1])
-        what = invert(self._what_at(where) / temperature, uniform[..., 2])
+        where = sample_inverse_cdf(self.where / temperature, uniform[..., 1])
+        what = sample_inverse_cdf(self._what_at(where) / temperature, uniform[..., 2])
         return Latents(whether, where, what).canonical()
 
     def relax(self, uniform: Tensor, temperature: float) -> Relaxed:
@@ -189,7 +189,7 @@ class Factors:
         return whether + paint * (where + (q_where * what).sum(2))
 
 
-def invert(log_prob: Tensor, uniform: Tensor) -> Tensor:
+def sample_inverse_cdf(log_prob: Tensor, uniform: Tensor) -> Tensor:
     """Return the index at which the distribution function of softmax(`log_prob`) passes `uniform`.
 
     So a uniform number draws an index. `log_prob` [..., K], `uniform` [...]; the result is int64

@@ -151,7 +151,7 @@ def neighbours(layout: Layout) -> Tensor:
     return (source + 1) * exists
 
 
-def surrounded(source: Tensor) -> Tensor:
+def reverse_neighbours(source: Tensor) -> Tensor:
     """The steps that have each step as their left, ... neighbour; -1 for none: int64 [T, 4].
 
     The reverse of `neighbours`.

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from npdraw.model.latents import invert
+from npdraw.model.latents import sample_inverse_cdf
 
 
 class Likelihood(Protocol):
@@ -138,7 +138,7 @@ class MixtureOfLogistics:
         """
         channels = self._channels(parameters)
         found = self._components(parameters, channels)
-        chosen = invert(found.log_share.movedim(1, -1), uniform[:, 0])[:, None, None]
+        chosen = sample_inverse_cdf(found.log_share.movedim(1, -1), uniform[:, 0])[:, None, None]
         take = chosen.expand(-1, -1, channels, -1, -1)
         slopes = chosen.expand(-1, -1, found.slope.shape[2], -1, -1)
         one = _Components(

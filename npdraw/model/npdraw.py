@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from npdraw.model.canvas import paint, paint_relaxed
 from npdraw.model.decoder import Decoder
 from npdraw.model.encoder import Encoder
-from npdraw.model.latents import Factors, Latents, concatenate, harden, invert
+from npdraw.model.latents import Factors, Latents, concatenate, sample_inverse_cdf, straight_through
 from npdraw.model.layout import Layout
 from npdraw.model.likelihood import likelihood_of
 from npdraw.model.prior import Prior
@@ -31,7 +31,7 @@ class Relaxation:
 
 
 @dataclass(frozen=True)
-class Waking:
+class WakeConfig:
     """How one of several hard samples is chosen."""
 
     canvas_weight: float
@@ -53,7 +53,7 @@ class Terms:
 
 
 @dataclass(frozen=True)
-class Wake:
+class WakeTerms:
     """Log densities of the drawing that was chosen for each image, [N], nats."""
 
     joint: Tensor
@@ -65,7 +65,7 @@ class Wake:
 
 
 @dataclass(frozen=True)
-class Weighted:
+class ImportanceSample:
     """One hard posterior sample and its log densities, each [N], nats."""
 
     z: Latents
@@ -96,7 +96,7 @@ class NPDraw(nn.Module):
         *,
         compositing: str,
         levels: int,
-        enlarged: int,
+        upscale: int,
         encoder_channels: int,
         encoder_depth: int,
         encoder_gain: float,
@@ -106,13 +106,13 @@ class NPDraw(nn.Module):
     ) -> None:
         """`bank` [K, C, P, P] in [0, 1].
 
-        Pixels have `levels` values, 2 or 256, and the image `enlarged` times the side of the
+        Pixels have `levels` values, 2 or 256, and the image `upscale` times the side of the
         canvas.
         """
         super().__init__()
         channels = bank.shape[1]
         self.layout, self.compositing = layout, compositing
-        self.levels, self.enlarged = levels, enlarged
+        self.levels, self.upscale = levels, upscale
         self.likelihood = likelihood_of(levels)
         self.bank: Tensor
         self.register_buffer("bank", bank.clone(), persistent=False)
@@ -142,13 +142,13 @@ class NPDraw(nn.Module):
         images: Tensor,
         parse: Latents | None,
         uniform: Tensor,
-        how: Relaxation | Waking,
-    ) -> Terms | Wake:
+        how: Relaxation | WakeConfig,
+    ) -> Terms | WakeTerms:
         """Return what one step of training needs: `relaxed` or `wake`.
 
         One entry for both, because a replica in a group of processes has only one.
         """
-        if isinstance(how, Waking):
+        if isinstance(how, WakeConfig):
             return self.wake(images, uniform, how)
         return self.relaxed(images, parse, uniform, how)
 
@@ -162,7 +162,7 @@ class NPDraw(nn.Module):
         """
         seen = self.layout.shrink(images)
         q = self.encoder(seen, self.bank)
-        z = harden(q.relax(uniform, relaxation.temperature), relaxation.hard_rows)
+        z = straight_through(q.relax(uniform, relaxation.temperature), relaxation.hard_rows)
         canvas = paint_relaxed(z, self.bank, self.layout, self.compositing)
         output = self.output(canvas)
         error = (canvas[:, : images.shape[1]] - seen).square()
@@ -174,7 +174,7 @@ class NPDraw(nn.Module):
             canvas=error.flatten(1).sum(1),
         )
 
-    def wake(self, images: Tensor, uniform: Tensor, how: Waking) -> Wake:
+    def wake(self, images: Tensor, uniform: Tensor, how: WakeConfig) -> WakeTerms:
         """Return log densities of one drawing, nearly from p(z | x), for each image.
 
         Of S hard samples of q one is chosen with the chances of their weights p(x, z) / q(z | x)
@@ -192,16 +192,16 @@ class NPDraw(nn.Module):
         q = self.encode(images)
         learning = self.prior.training
         self.prior.eval()  # weights are no place for dropout
-        drawn = [self.weigh(images, q, noise) for noise in uniform[:, :-1].unbind(1)]
+        drawn = [self.importance_sample(images, q, noise) for noise in uniform[:, :-1].unbind(1)]
         self.prior.train(learning)
         weights = torch.stack([w.log_weight for w in drawn], 1)
-        pixels = images[0].numel() / self.enlarged**2
+        pixels = images[0].numel() / self.upscale**2
         errors = torch.stack([w.canvas_error for w in drawn], 1) * pixels
-        chosen = invert(weights - how.canvas_weight * errors, uniform[:, -1, 0, 0])
+        chosen = sample_inverse_cdf(weights - how.canvas_weight * errors, uniform[:, -1, 0, 0])
         rows = torch.arange(len(images), device=images.device)
         z = concatenate([w.z for w in drawn])[chosen * len(images) + rows]
         log_likelihood = self.likelihood.log_prob(self.output(self.paint(z)), images)
-        return Wake(
+        return WakeTerms(
             joint=log_likelihood + self.prior.log_prob(z),
             proposal=q.joint(z),
             nll=math.log(len(drawn)) - weights.logsumexp(1),
@@ -218,8 +218,8 @@ class NPDraw(nn.Module):
 
     def output(self, canvas: Tensor) -> Tensor:
         """Return the parameters of the likelihood of every pixel, [N, outputs, H, W]."""
-        if self.enlarged > 1:
-            canvas = F.interpolate(canvas, scale_factor=self.enlarged)
+        if self.upscale > 1:
+            canvas = F.interpolate(canvas, scale_factor=self.upscale)
         output: Tensor = self.decoder(canvas)
         return output
 
@@ -228,7 +228,7 @@ class NPDraw(nn.Module):
         return self.likelihood.mean(self.output(canvas))
 
     @torch.no_grad()
-    def weigh(self, images: Tensor, q: Factors, uniform: Tensor) -> Weighted:
+    def importance_sample(self, images: Tensor, q: Factors, uniform: Tensor) -> ImportanceSample:
         """Draw one hard sample z ~ q for each image and return its log densities (section 7).
 
         `q` is `encode(images)`, or rows of it; `uniform` [N, T, 3] in [0, 1).
@@ -237,7 +237,7 @@ class NPDraw(nn.Module):
         p: Factors = self.prior(z.one_hot(self.layout.placements, len(self.bank)))
         canvas = self.paint(z)
         error = (canvas[:, : images.shape[1]] - self.layout.shrink(images)).square()
-        return Weighted(
+        return ImportanceSample(
             z=z,
             distortion=-self.likelihood.log_prob(self.output(canvas), images),
             rate=q.joint(z) - p.joint(z),

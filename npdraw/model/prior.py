@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from npdraw.model.attention import Layer, Lists
 from npdraw.model.latents import Factors, Latents, Relaxed, blank
-from npdraw.model.layout import Layout, neighbours, surrounded
+from npdraw.model.layout import Layout, neighbours, reverse_neighbours
 
 ROWS = 64
 """In bf16 on a CPU rows of strokes come in multiples of so many: oneDNN makes own kernels for
@@ -209,7 +209,7 @@ class Prior(nn.Module):
         ahead = cells < (steps if until is None else until)
         layers: list[Layer] = list(self.layers)  # type: ignore[arg-type]
         maps = [layer.attention.maps_for_steps() for layer in layers]
-        table, beside = self._table(), surrounded(self.source)
+        table, beside = self._table(), reverse_neighbours(self.source)
 
         def draw(now: Unfinished, count: int) -> None:
             x = now.x

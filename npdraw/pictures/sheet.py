@@ -108,5 +108,5 @@ def render(model: NPDraw, z: Latents, batch_size: int = CHUNK) -> tuple[Tensor, 
         canvas = model.paint(z[start : start + batch_size])
         canvases.append(to_uint8(canvas[:, :-1]).cpu())
         images.append(to_uint8(model.decode(canvas)).cpu())
-    shown, scale = torch.cat(canvases), model.enlarged
+    shown, scale = torch.cat(canvases), model.upscale
     return shown.repeat_interleave(scale, 2).repeat_interleave(scale, 3), torch.cat(images)

@@ -123,7 +123,7 @@ def _parsed(run: Run, found: Drawn) -> Tensor | None:
 def _sketch(model: DrawingModel, z: Latents, label: str) -> Sketch:
     """Paint and decode a drawing [1, T] stroke by stroke."""
     canvases, images = rendered(model, prefixes(z)[0])
-    size = model.network.enlarged  # `rendered` repeats each pixel of the canvas so often
+    size = model.network.upscale  # `rendered` repeats each pixel of the canvas so often
     drawing = as_json(z, model.bank, model.layout)
     return Sketch(label, drawing, canvases[:, :, ::size, ::size], images)
 
@@ -141,7 +141,7 @@ def _of_test_images(run: Run, model: DrawingModel, root: Path, found: Drawn) -> 
         return []
     pixels = torch.tensor(loaded.images[:IMAGES])
     # One at a time, as `npdraw reconstruct MODEL test:N` does, so that both show the same.
-    x = torch.cat([model.observe(image[None]) for image in pixels])
+    x = torch.cat([model.preprocess(image[None]) for image in pixels])
     z = concatenate([model.encode(image[None]) for image in x])
     parsed, (canvases, decoded) = rendered(model, model.parse(x))[0], rendered(model, z)
     strips = beside(beside(beside(to_uint8(x), parsed), canvases), decoded)

@@ -9,7 +9,7 @@ from npdraw.report.curves import short
 from npdraw.report.drawn import Drawn
 from npdraw.report.markup import Html, element
 from npdraw.report.runs import Run, is_number
-from npdraw.runtime.run_folder import flatten
+from npdraw.run_key import flatten
 
 NATS, DURATION = "nats", "duration"
 

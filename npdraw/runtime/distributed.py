@@ -26,8 +26,8 @@ noticed at once, because its connections close."""
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[Group]:
-    """Join the processes of `torchrun` for the block and yield the group; without it, `ALONE`.
+def process_group(device: torch.device) -> Iterator[Group]:
+    """Join the processes that torchrun started and yield the group; else `SINGLE_PROCESS`.
 
     A block inside a block uses the same connections. After an error they are left to the end of
     the process: closing them in order would wait for processes that do not come any more.
@@ -42,7 +42,7 @@ def joined(device: torch.device) -> Iterator[Group]:
     dist.destroy_process_group()
 
 
-def by_first(group: Group, work: Callable[[], Any]) -> Any:
+def on_rank_zero(group: Group, work: Callable[[], Any]) -> Any:
     """Do `work` in the first process only; every process returns its result, or fails with it.
 
     What the others return has been through JSON. They raise `ElsewhereError` for whatever `work`
@@ -50,7 +50,7 @@ def by_first(group: Group, work: Callable[[], Any]) -> Any:
     """
     if group.size == 1:
         return work()
-    if not group.first:
+    if not group.is_rank_zero:
         told = _receive()
         if "failed" in told:
             raise ElsewhereError(told["failed"], exit_code=told["exit_code"])
@@ -88,7 +88,7 @@ def largest(group: Group, number: int) -> int:
     return int(numbers)
 
 
-def rows(group: Group, total: int) -> slice:
+def rank_slice(group: Group, total: int) -> slice:
     """Return which rows of a batch of `total` are this process's."""
     return slice(total * group.rank // group.size, total * (group.rank + 1) // group.size)
 
@@ -100,7 +100,7 @@ def chunks(group: Group, total: int, chunk: int) -> Iterator[tuple[int, slice]]:
             yield index, slice(start, min(start + chunk, total))
 
 
-def filled(group: Group, table: Tensor) -> Tensor:
+def all_gather_rows(group: Group, table: Tensor) -> Tensor:
     """Return a table in main memory of which each process filled its share, and left the rest 0.
 
     Every element is the one that was filled in, bit for bit.
@@ -116,7 +116,7 @@ def filled(group: Group, table: Tensor) -> Tensor:
 def total(group: Group, table: Tensor) -> Tensor:
     """Return the sum of the rows of `filled`, [rows, ...] -> [...], added up from first to last."""
     result = torch.zeros_like(table[0])
-    for row in filled(group, table):
+    for row in all_gather_rows(group, table):
         result += row
     return result
 

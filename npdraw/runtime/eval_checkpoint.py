@@ -15,12 +15,13 @@ from npdraw.artifacts import (
     check_count,
     check_tensors,
     read_artifact,
-    unfit,
+    unfit_error,
     write_artifact,
 )
-from npdraw.runtime.distributed import by_first
+from npdraw.run_key import RunKey
+from npdraw.runtime.distributed import on_rank_zero
 from npdraw.runtime.group import Group
-from npdraw.runtime.run_folder import CHECKPOINT, Identity, clear, resumable
+from npdraw.runtime.run_folder import CHECKPOINT, clear, resumable
 
 EVERY = 60.0
 """Seconds of work from one save to the next."""
@@ -35,7 +36,7 @@ class Partial:
         self.done = 0
         self._group = group
         self._path: Path | None = None
-        self._identity = Identity({}, {}, {}, 0)
+        self._run_key = RunKey({}, {}, {}, 0)
         self._began = self._saved = time.perf_counter()
 
     @property
@@ -43,21 +44,21 @@ class Partial:
         """Seconds of work on these figures, what earlier processes saved included."""
         return time.perf_counter() - self._began
 
-    def resume(self, out: Path, folder: Path, identity: Identity, *, force: bool) -> None:
+    def resume(self, out: Path, folder: Path, run_key: RunKey, *, force: bool) -> None:
         """Go on from what the run folder of `out` holds, or clear it; from here on keep it there.
 
         The first process decides, and all read: they must see the same folder. Errors as
         `output.resumable`.
         """
-        self._path, self._identity = folder / CHECKPOINT, identity
+        self._path, self._run_key = folder / CHECKPOINT, run_key
 
         def prepare() -> bool:
-            goes_on = resumable(folder / CHECKPOINT, out, identity, force=force)
+            goes_on = resumable(folder / CHECKPOINT, out, run_key, force=force)
             if not goes_on:
                 clear(folder)
             return goes_on
 
-        if by_first(self._group, prepare):
+        if on_rank_zero(self._group, prepare):
             self._load(self._path)
 
     def add(self, figures: Tensor) -> None:
@@ -76,7 +77,7 @@ class Partial:
                 self._write(path)
                 self._saved = time.perf_counter()
 
-        by_first(self._group, write)
+        on_rank_zero(self._group, write)
 
     def _write(self, path: Path) -> None:
         # As their bits: one may be infinite, which an artifact refuses but a result may be.
@@ -84,10 +85,7 @@ class Partial:
             path,
             "checkpoint",
             {"figures": self.figures[: self.done].view(torch.int64)},
-            config=self._identity.config,
-            dataset=self._identity.dataset,
-            inputs=self._identity.inputs,
-            seed=self._identity.seed,
+            run_key=self._run_key,
             metrics={"images": self.done, "seconds": self.seconds},
         )
 
@@ -97,6 +95,6 @@ class Partial:
         check_tensors(artifact, {"figures": Expected((images, self.figures.shape[1]), ["int64"])})
         seconds = artifact.header.metrics.get("seconds", -1.0)
         if seconds < 0:
-            raise unfit(artifact, "its metric seconds is missing or negative")
+            raise unfit_error(artifact, "its metric seconds is missing or negative")
         self.add(artifact.tensors["figures"].view(torch.float64))
         self._began -= seconds

@@ -20,12 +20,12 @@ class Group:
     """Processes on its machine."""
 
     @property
-    def first(self) -> bool:
+    def is_rank_zero(self) -> bool:
         """Whether this process writes, prints and decides."""
         return self.rank == 0
 
 
-ALONE = Group()
+SINGLE_PROCESS = Group()
 """A process without others."""
 
 
@@ -40,8 +40,8 @@ class ElsewhereError(NpdrawError):
 
 
 def environment() -> Group:
-    """Return the group that torchrun's variables describe; without all of them, `ALONE`."""
+    """Return the group that torchrun's variables describe, else `SINGLE_PROCESS`."""
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
     if not all(os.environ.get(name, "").isdecimal() for name in names):
-        return ALONE
+        return SINGLE_PROCESS
     return Group(*(int(os.environ[name]) for name in names))

@@ -47,7 +47,7 @@ def alone(out: Path | None, *inputs: Path, dry_run: bool = False) -> Iterator[No
     group than the first. Errors as `lock`.
     """
     senseless = dry_run or not all(path.exists() for path in inputs)
-    if out is None or senseless or not environment().first:
+    if out is None or senseless or not environment().is_rank_zero:
         yield
         return
     with lock(out, inputs) as folder:

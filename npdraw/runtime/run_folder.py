@@ -10,15 +10,15 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from npdraw.errors import ArtifactError, UsageError
 from npdraw.files import write_atomic
 from npdraw.header import Header, read_header
-from npdraw.runtime.distributed import by_first
-from npdraw.runtime.group import ALONE, Group
+from npdraw.run_key import RunKey
+from npdraw.runtime.distributed import on_rank_zero
+from npdraw.runtime.group import SINGLE_PROCESS, Group
 from npdraw.runtime.lock import lock, run_folder
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -28,53 +28,18 @@ _RESULT = "result.json"
 """In the run folder: what the finished run told."""
 
 
-@dataclass(frozen=True)
-class Identity:
-    """What decides the bytes of an output: runs with equal identities are the same run."""
-
-    config: dict[str, Any]
-    dataset: dict[str, Any]
-    inputs: dict[str, str]
-    seed: int
-
-    def differences(self, header: Header) -> list[str]:
-        """Name the settings in which an artifact's header differs, with both values."""
-        mine = flatten({"seed": self.seed, "inputs": self.inputs, "dataset": self.dataset})
-        mine |= flatten(self.config)
-        other = flatten({"seed": header.seed, "inputs": header.inputs, "dataset": header.dataset})
-        other |= flatten(header.config)
-        names = sorted(name for name in mine | other if mine.get(name) != other.get(name))
-        return [f"{name} {_short(other.get(name))}, now {_short(mine.get(name))}" for name in names]
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return groups of values as one, with a point between the names: `parse.parts`."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = list(value) if isinstance(value, tuple) else value
-    return flat
-
-
-def _short(value: Any) -> str:
-    text = "none" if value is None else str(value)
-    return text[:6] if len(text) == 64 else text  # a digest
-
-
 @contextmanager
-def locked(out: Path, *inputs: Path, group: Group = ALONE) -> Iterator[Path]:
+def locked(out: Path, *inputs: Path, group: Group = SINGLE_PROCESS) -> Iterator[Path]:
     """Hold the lock of an output and yield its run folder; in a group the first process holds it.
 
     Errors and `inputs` as `lock`.
     """
     with ExitStack() as stack:
-        by_first(group, lambda: str(stack.enter_context(lock(out, inputs))))
+        on_rank_zero(group, lambda: str(stack.enter_context(lock(out, inputs))))
         yield run_folder(out)
 
 
-def finished(out: Path, kind: str, identity: Identity, *, force: bool) -> Header | None:
+def finished(out: Path, kind: str, run_key: RunKey, *, force: bool) -> Header | None:
     """Return the header of `out` if it is up to date, None if it is to be made, as when forced.
 
     Raises:
@@ -87,11 +52,11 @@ def finished(out: Path, kind: str, identity: Identity, *, force: bool) -> Header
         header = read_header(out, kind=kind, verify=True)
     except ArtifactError as error:
         raise ArtifactError(error.message, hint="--force replaces it.") from error
-    _check_same(out, header, identity)
+    _check_same(out, header, run_key)
     return header
 
 
-def begun(folder: Path, identity: Identity) -> bool:
+def begun(folder: Path, run_key: RunKey) -> bool:
     """Whether the run folder holds this run, not yet at its end.
 
     So what was begun with `force` goes on without it, whatever its output still is.
@@ -108,17 +73,17 @@ def begun(folder: Path, identity: Identity) -> bool:
     checkpoint = folder / CHECKPOINT
     if not _is_there(checkpoint) or (folder / _RESULT).exists():
         return False
-    return not identity.differences(read_header(checkpoint, kind="checkpoint", verify=True))
+    return not run_key.differences(read_header(checkpoint, kind="checkpoint", verify=True))
 
 
-def resumable(checkpoint: Path, out: Path, identity: Identity, *, force: bool) -> bool:
+def resumable(checkpoint: Path, out: Path, run_key: RunKey, *, force: bool) -> bool:
     """Whether a checkpoint continues this run; `UsageError` if it has other settings, unforced.
 
     Forced, the run starts afresh: no checkpoint is looked at, be it damaged.
     """
     if force or not _is_there(checkpoint):
         return False
-    _check_same(out, read_header(checkpoint, kind="checkpoint", verify=True), identity)
+    _check_same(out, read_header(checkpoint, kind="checkpoint", verify=True), run_key)
     return True
 
 
@@ -127,8 +92,8 @@ def _is_there(path: Path) -> bool:
     return path.exists() or path.is_symlink()
 
 
-def _check_same(out: Path, header: Header, identity: Identity) -> None:
-    differences = identity.differences(header)
+def _check_same(out: Path, header: Header, run_key: RunKey) -> None:
+    differences = run_key.differences(header)
     if differences:
         raise UsageError(
             f"{out} is there with other settings: {'; '.join(differences[:4])}",
@@ -137,7 +102,13 @@ def _check_same(out: Path, header: Header, identity: Identity) -> None:
 
 
 def up_to_date(
-    folder: Path, out: Path, kind: str, identity: Identity, *, force: bool, group: Group = ALONE
+    folder: Path,
+    out: Path,
+    kind: str,
+    run_key: RunKey,
+    *,
+    force: bool,
+    group: Group = SINGLE_PROCESS,
 ) -> dict[str, Any] | None:
     """Return the result of the finished run if `out` is up to date, None if it is to be made.
 
@@ -145,12 +116,12 @@ def up_to_date(
     """
 
     def look() -> dict[str, Any] | None:
-        if force or begun(folder, identity):  # forced, no checkpoint is looked at, be it damaged
+        if force or begun(folder, run_key):  # forced, no checkpoint is looked at, be it damaged
             return None
-        header = finished(out, kind, identity, force=False)
+        header = finished(out, kind, run_key, force=False)
         return None if header is None else repeated(folder, header, out)
 
-    found: dict[str, Any] | None = by_first(group, look)
+    found: dict[str, Any] | None = on_rank_zero(group, look)
     return found
 
 
@@ -193,12 +164,12 @@ def read_json(path: Path) -> dict[str, Any]:
 class MetricsLog:
     """`metrics.jsonl`: one JSON object a line, appended while training."""
 
-    def __init__(self, path: Path, *, step: int, group: Group = ALONE) -> None:
+    def __init__(self, path: Path, *, step: int, group: Group = SINGLE_PROCESS) -> None:
         """Open the log and cut it back to the records up to `step`, where the run goes on.
 
         Only the first process of a group writes.
         """
-        self.path, self._writes = path, group.first
+        self.path, self._writes = path, group.is_rank_zero
         self._began = time.perf_counter()
         if self._writes:
             self._cut(step)

@@ -82,7 +82,7 @@ class Runtime:
 
 
 @contextmanager
-def batches(size: int) -> Iterator[None]:
+def explain_out_of_memory(size: int) -> Iterator[None]:
     """Within the block `size` images go through the model at once, which memory may not hold.
 
     Raises:

@@ -5,7 +5,7 @@ from types import FrameType
 
 from npdraw.errors import STOPPING, StoppedError
 from npdraw.runtime.distributed import largest
-from npdraw.runtime.group import ALONE, Group
+from npdraw.runtime.group import SINGLE_PROCESS, Group
 
 
 class Stop:
@@ -15,7 +15,7 @@ class Stop:
     at another step: they stop together, at the step at which they `agree`.
     """
 
-    def __init__(self, group: Group = ALONE) -> None:
+    def __init__(self, group: Group = SINGLE_PROCESS) -> None:
         self.signal = 0
         """The signal to stop for, 0 for none; it changes only when the processes `agree`."""
         self._group = group

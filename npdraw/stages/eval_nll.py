@@ -12,24 +12,18 @@ from torch import Tensor
 from npdraw.datasets import digest
 from npdraw.errors import ArtifactError, DivergedError, UsageError
 from npdraw.header import read_header
-from npdraw.inputs.images import find_source, observed_test_images
+from npdraw.inputs.images import find_source, load_test_images
 from npdraw.inputs.models import read_model
-from npdraw.model.latents import Factors
-from npdraw.model.npdraw import NPDraw
-from npdraw.runtime.distributed import by_first, chunks, filled, joined
+from npdraw.model.importance import FIGURES, importance_figures, samples_per_pass
+from npdraw.run_key import RunKey
+from npdraw.runtime.distributed import all_gather_rows, chunks, on_rank_zero, process_group
 from npdraw.runtime.eval_checkpoint import Partial
 from npdraw.runtime.group import Group
 from npdraw.runtime.noise import uniform
 from npdraw.runtime.progress import Progress
-from npdraw.runtime.run_folder import Identity, begun, clear, locked, read_json, write_json
-from npdraw.runtime.settings import Runtime, batches, send
+from npdraw.runtime.run_folder import begun, clear, locked, read_json, write_json
+from npdraw.runtime.settings import Runtime, explain_out_of_memory, send
 from npdraw.runtime.signals import Stop
-
-FIGURES = 4
-"""Of an image: nll, rate, distortion, canvas error."""
-
-PASSES = 25
-"""Passes through the model, of a batch each, from one chance to stop to the next (about 2 s)."""
 
 
 def eval_nll(
@@ -65,7 +59,7 @@ def eval_nll(
     model, config, artifact = read_model(model_path)
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     where = find_source(artifact.header, model_path, source)
-    values, chosen = observed_test_images(where, root, config.parse, seed, images, progress)
+    values, chosen = load_test_images(where, root, config.parse, seed, images, progress)
     settings: dict[str, Any] = {
         "model": artifact.header.digest,
         "data": digest(values.numpy()),
@@ -75,32 +69,33 @@ def eval_nll(
         "seed": seed,
         "precision": runtime.chosen(device),
     }
-    identity = Identity(
+    run_key = RunKey(
         {name: settings[name] for name in ("samples", "images", "estimator", "precision")},
         {"digest": settings["data"]},
         {"model": settings["model"]},
         seed,
     )
-    with joined(device) as group, ExitStack() as held:
+    with process_group(device) as group, ExitStack() as held:
         stop = Stop(group)
         partial = Partial(len(values), FIGURES, group)
         if out is not None:  # else nothing is kept, and a signal acts at once
             folder = held.enter_context(locked(out, model_path, group=group))
             held.enter_context(stop)
-            earlier = by_first(
-                group, lambda: _earlier(out, folder, settings, identity, runtime.force)
+            earlier = on_rank_zero(
+                group, lambda: _earlier(out, folder, settings, run_key, runtime.force)
             )
             if earlier is not None:
                 return {**earlier, "resumed_from": len(values)}
-            partial.resume(out, folder, identity, force=runtime.force)
+            partial.resume(out, folder, run_key, force=runtime.force)
         resumed_from = partial.done
+        side = samples_per_pass(samples, batch_size)
 
         def figures_of(part: slice) -> Tensor:
             x = model.in_unit(send(values[part], device))
             index = chosen[part]
             noise = send(uniform("eval", seed, index, (samples, model.layout.steps, 3)), device)
             with torch.no_grad(), runtime.autocast(device):
-                found = weigh(model, x, noise, estimator, side_by_side(samples, batch_size)).cpu()
+                found = importance_figures(model, x, noise, estimator, side).cpu()
             if found.isnan().any():  # infinite it may be: of what the model cannot draw
                 raise DivergedError(
                     f"the likelihood that {model_path} gives to a test image is NaN",
@@ -108,8 +103,8 @@ def eval_nll(
                 )
             return found
 
-        chunk = batch_size // side_by_side(samples, batch_size)
-        with batches(batch_size):
+        chunk = batch_size // side
+        with explain_out_of_memory(batch_size):
             fill(partial, figures_of, chunk, group, stop, progress)
 
         def write() -> dict[str, Any]:
@@ -125,17 +120,8 @@ def eval_nll(
             clear(folder)
             return result | {"out": str(out)}
 
-        written: dict[str, Any] = by_first(group, write)
+        written: dict[str, Any] = on_rank_zero(group, write)
         return written
-
-
-def side_by_side(samples: int, batch_size: int) -> int:
-    """Return how many samples of an image are weighed at once.
-
-    Few images with many samples each make the same batch as many images, at the same speed, and
-    are done sooner, so that one can stop.
-    """
-    return min(batch_size, -(-samples // PASSES))
 
 
 def fill(
@@ -154,7 +140,7 @@ def fill(
         figures = torch.zeros_like(partial.figures[begin : begin + chunk * group.size])
         for _, part in chunks(group, len(figures), chunk):
             figures[part] = figures_of(slice(begin + part.start, begin + part.stop))
-        partial.add(filled(group, figures))
+        partial.add(all_gather_rows(group, figures))
         progress.update(partial.done, nll=float(partial.figures[: partial.done, 0].mean()))
         stop.agree()
         partial.save(now=stop.signal != 0)
@@ -162,34 +148,8 @@ def fill(
     progress.finish()
 
 
-def weigh(model: NPDraw, images: Tensor, noise: Tensor, estimator: str, side: int = 1) -> Tensor:
-    """Return nll, rate, distortion and canvas error of each image, float64 [N, FIGURES].
-
-    Images [N, C, H, W] in {0, 1}; `noise` [N, S, T, 3] in [0, 1), a row for each sample, of which
-    `side` go through the model at once. Rate and distortion are means over the samples, the canvas
-    error is that of the first one.
-    """
-    q = model.encode(images)  # once, not for every sample
-    weighted = []
-    for some in noise.transpose(0, 1).split(side):  # [S, N, T, 3] -> [side, N, T, 3]
-        rows = Factors(*(torch.cat([x] * len(some)) for x in (q.whether, q.where, q.what)))
-        w = model.weigh(torch.cat([images] * len(some)), rows, some.flatten(0, 1))
-        gap = w.rate if estimator == "importance" else w.analytic_rate
-        terms = torch.stack([-w.distortion - gap, w.rate, w.distortion, w.canvas_error])
-        weighted.append(terms.unflatten(1, (len(some), len(images))))
-    log_weights, rate, distortion, canvas_error = torch.cat(weighted, 1).double()  # [S, N]
-    return torch.stack(
-        [-log_mean_exp(log_weights), rate.mean(0), distortion.mean(0), canvas_error[0]], 1
-    )
-
-
-def log_mean_exp(log_weights: Tensor) -> Tensor:
-    """Return log of the mean of exp over the first axis, [S, N] -> [N]."""
-    return torch.logsumexp(log_weights, 0) - math.log(len(log_weights))
-
-
 def _earlier(
-    out: Path, folder: Path, settings: dict[str, Any], identity: Identity, force: bool
+    out: Path, folder: Path, settings: dict[str, Any], run_key: RunKey, force: bool
 ) -> dict[str, Any] | None:
     """Return the result that is there already, if it has these settings."""
     if not out.exists():
@@ -198,7 +158,7 @@ def _earlier(
     # A result replaces another one, but nothing that took a training to make.
     if not earlier and _is_artifact(out):
         raise UsageError(f"{out} is an artifact", hint="Choose another --out.")
-    if force or begun(folder, identity):
+    if force or begun(folder, run_key):
         return None
     if earlier.get("settings") == settings:
         return earlier | {"out": str(out), "up_to_date": True}

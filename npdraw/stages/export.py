@@ -10,8 +10,9 @@ from npdraw.artifacts import read_artifact, write_artifact
 from npdraw.errors import UsageError
 from npdraw.files import sweep_temporaries
 from npdraw.inputs.models import read_model
+from npdraw.run_key import RunKey
 from npdraw.runtime.lock import check_output
-from npdraw.runtime.run_folder import Identity, finished
+from npdraw.runtime.run_folder import finished
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 """How weights may be stored; whatever it is, `read_model` makes fp32 of them."""
@@ -36,8 +37,8 @@ def export(model_path: Path, *, dtype: str, out: Path, force: bool) -> dict[str,
     header = artifact.header
     tensors = {name: _stored(name, tensor, dtype) for name, tensor in artifact.tensors.items()}
     inputs = {**header.inputs, "model": header.digest}
-    identity = Identity(header.config, header.dataset, inputs, header.seed)
-    earlier = finished(out, "model", identity, force=force)
+    run_key = RunKey(header.config, header.dataset, inputs, header.seed)
+    earlier = finished(out, "model", run_key, force=force)
     if earlier is not None:
         _check_dtype(out, tensors, dtype)
         return _result(out, dtype, earlier.digest) | {"up_to_date": True}
@@ -45,10 +46,7 @@ def export(model_path: Path, *, dtype: str, out: Path, force: bool) -> dict[str,
         out,
         "model",
         tensors,
-        config=identity.config,
-        dataset=identity.dataset,
-        inputs=identity.inputs,
-        seed=identity.seed,
+        run_key=run_key,
         metrics=header.metrics,
     )
     return _result(out, dtype, digest)

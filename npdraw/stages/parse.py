@@ -10,18 +10,19 @@ from torch import Tensor
 from npdraw.artifacts import write_artifact
 from npdraw.config import Config, as_dict
 from npdraw.datasets import parse_source
-from npdraw.inputs.images import TrainingImages, observed, training_images
+from npdraw.inputs.images import TrainingImages, to_levels, training_images
 from npdraw.inputs.models import drawing_tensors, layout_of
 from npdraw.model.bank import Bank, build_bank
 from npdraw.model.canvas import paint
 from npdraw.model.latents import Latents, blank
 from npdraw.model.layout import Layout
 from npdraw.model.parsing import parse as parse_images
-from npdraw.runtime.distributed import by_first, chunks, filled, joined, total
+from npdraw.run_key import RunKey
+from npdraw.runtime.distributed import all_gather_rows, chunks, on_rank_zero, process_group, total
 from npdraw.runtime.group import Group
 from npdraw.runtime.noise import generator
 from npdraw.runtime.progress import Progress
-from npdraw.runtime.run_folder import Identity, clear, locked, up_to_date, write_json, write_result
+from npdraw.runtime.run_folder import clear, locked, up_to_date, write_json, write_result
 from npdraw.runtime.settings import Runtime, send
 
 CHUNK = 1000
@@ -52,7 +53,7 @@ def parse(
     device = runtime.start()
     settings, layout = config.parse, layout_of(config.parse)
     data = training_images(parse_source(source), root, settings, limit, progress, strict=strict)
-    identity = Identity(as_dict(config, ("parse",)), data.dataset, {}, seed)
+    run_key = RunKey(as_dict(config, ("parse",)), data.dataset, {}, seed)
     if runtime.dry_run:
         patches = data.train.shape[0] * layout.steps * layout.placements
         pixels = settings.channels * settings.part_size**2
@@ -63,12 +64,12 @@ def parse(
         }
         return {
             "dry_run": True,
-            "settings": identity.config,
+            "settings": run_key.config,
             "estimates": estimates,
             "out": str(out),
         }
-    with joined(device) as group, locked(out, group=group) as folder:
-        earlier = up_to_date(folder, out, "parse", identity, force=runtime.force, group=group)
+    with process_group(device) as group, locked(out, group=group) as folder:
+        earlier = up_to_date(folder, out, "parse", run_key, force=runtime.force, group=group)
         if earlier is not None:
             return earlier | {"images": len(data.images)}
         began = time.perf_counter()
@@ -76,12 +77,12 @@ def parse(
         def begin() -> dict[str, Any]:
             clear(folder)
             sources = {"source": str(data.source.absolute())}
-            write_json(folder / "config.json", identity.config | sources)
+            write_json(folder / "config.json", run_key.config | sources)
             return _bank(config, data, seed)
 
-        found = by_first(group, begin)
+        found = on_rank_zero(group, begin)
         bank = Bank(torch.tensor(found["parts"]), found["patches"], found["error"])
-        values = observed(data.images, settings, seed)
+        values = to_levels(data.images, settings, seed)
         z, error = _drawings(config, values, bank.parts.to(device), group, progress)
         usage = torch.bincount(z.what[z.whether], minlength=settings.parts)
         metrics = {
@@ -97,10 +98,7 @@ def parse(
                 out,
                 "parse",
                 {"bank": bank.parts, "usage": usage, **drawing_tensors(z)},
-                config=identity.config,
-                dataset=identity.dataset,
-                inputs={},
-                seed=seed,
+                run_key=run_key,
                 metrics=metrics,
             )
             seconds = time.perf_counter() - began
@@ -108,7 +106,7 @@ def parse(
             write_result(folder, result)
             return {**result, "out": str(out)}
 
-        written: dict[str, Any] = by_first(group, write)
+        written: dict[str, Any] = on_rank_zero(group, write)
         return written
 
 
@@ -162,5 +160,9 @@ def _drawings(
         done += group.size * len(images)  # the other processes are about as far
         progress.update(min(done, len(values)))
     progress.finish()
-    parsed = Latents(filled(group, z.whether), filled(group, z.where), filled(group, z.what))
+    parsed = Latents(
+        all_gather_rows(group, z.whether),
+        all_gather_rows(group, z.where),
+        all_gather_rows(group, z.what),
+    )
     return parsed, float(total(group, errors))

@@ -8,7 +8,7 @@ import torch
 
 from npdraw.config import SECTIONS, Config, as_dict
 from npdraw.inputs.models import new_model
-from npdraw.runtime.distributed import by_first, check_batch, joined
+from npdraw.runtime.distributed import check_batch, on_rank_zero, process_group
 from npdraw.runtime.group import environment
 from npdraw.runtime.progress import Progress
 from npdraw.runtime.settings import Runtime
@@ -43,7 +43,7 @@ def run(
     """
     for section in (config.prior, config.decoder):
         check_batch(environment(), section.batch_size)
-    with joined(runtime.start()) as group:
+    with process_group(runtime.start()) as group:
         changes = {section: asdict(getattr(config, section)) for section in SECTIONS}
         paths = {kind: out / f"{kind}.safetensors" for kind in ("parse", "prior", "model")}
         results: dict[str, Any] = {}
@@ -96,7 +96,7 @@ def run(
             runtime=runtime,
             progress=progress,
         )
-        results["sample"] = by_first(
+        results["sample"] = on_rank_zero(
             group,
             lambda: sample(
                 paths["model"],

@@ -17,9 +17,10 @@ from npdraw.inputs.models import drawing_tensors, read_model
 from npdraw.model.latents import concatenate
 from npdraw.pictures.files import is_up_to_date, text_of, write_still
 from npdraw.pictures.sheet import PORTION, beside, draw, render, tile
+from npdraw.run_key import RunKey
 from npdraw.runtime.progress import Progress
-from npdraw.runtime.run_folder import Identity, finished
-from npdraw.runtime.settings import Runtime, batches
+from npdraw.runtime.run_folder import finished
+from npdraw.runtime.settings import Runtime, explain_out_of_memory
 
 DRAWINGS = "drawings.safetensors"
 """Name of the artifact in a folder of samples."""
@@ -54,7 +55,7 @@ def sample(
         "canvas": canvas,
         "precision": precision,
     }
-    identity = Identity(
+    run_key = RunKey(
         {"sample": settings, **header.config}, header.dataset, {"model": header.digest}, header.seed
     )
     shown_by = {"model": header.digest, **settings}
@@ -68,13 +69,13 @@ def sample(
                 "up_to_date": True,
             }
     else:
-        _check_folder(out, identity, _names(seeds), runtime.force)
+        _check_folder(out, run_key, _names(seeds), runtime.force)
     check_place(out if grid else out / DRAWINGS)
     began = time.perf_counter()
     drawings, pictures = [], []
     progress.start("sample", len(seeds))
     for start in range(0, len(seeds), PORTION):
-        with torch.no_grad(), runtime.autocast(device), batches(batch_size):
+        with torch.no_grad(), runtime.autocast(device), explain_out_of_memory(batch_size):
             z = draw(model.prior, seeds[start : start + PORTION], temperature)
             canvases, images = render(model, z, batch_size)
         drawings.append(z)
@@ -95,17 +96,14 @@ def sample(
                 "seeds": torch.tensor(seeds),
                 **drawing_tensors(concatenate(drawings)),
             },
-            config=identity.config,
-            dataset=identity.dataset,
-            inputs=identity.inputs,
-            seed=identity.seed,
+            run_key=run_key,
             metrics={},
         )
     seconds = time.perf_counter() - began
     return {"images": len(seeds), "seconds": seconds, "files": files, "out": str(out)}
 
 
-def _check_folder(out: Path, identity: Identity, names: Collection[str], force: bool) -> None:
+def _check_folder(out: Path, run_key: RunKey, names: Collection[str], force: bool) -> None:
     """Refuse a folder that holds anything but the samples of an earlier run of this command.
 
     With `drawings.safetensors` of the same settings it may hold more; only `names` are looked at.
@@ -117,7 +115,7 @@ def _check_folder(out: Path, identity: Identity, names: Collection[str], force: 
         return
     whole = (out / DRAWINGS).exists()
     if whole:
-        finished(out / DRAWINGS, "drawings", identity, force=False)
+        finished(out / DRAWINGS, "drawings", run_key, force=False)
     others = [p for p in out.iterdir() if (p.name in names or not whole) and not _is_sample(p)]
     if others:
         raise UsageError(

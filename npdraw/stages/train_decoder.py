@@ -14,43 +14,43 @@ from torch import Tensor
 from npdraw.artifacts import check_input
 from npdraw.config import Config, as_dict
 from npdraw.datasets.splits import evenly_spaced
-from npdraw.inputs.images import observed, same_images
+from npdraw.inputs.images import same_images, to_levels
 from npdraw.inputs.models import (
+    freeze_unused,
     later_config,
     new_model,
-    only_used,
     read_parse,
     read_prior,
     weights_of,
 )
+from npdraw.model.importance import importance_figures
 from npdraw.model.npdraw import NPDraw, Relaxation
 from npdraw.pictures.sheet import SHEET, draw, render, write_sheet
-from npdraw.runtime.distributed import check_batch, chunks, joined, total
-from npdraw.runtime.group import ALONE, Group, environment
+from npdraw.run_key import RunKey
+from npdraw.runtime.distributed import check_batch, chunks, process_group, total
+from npdraw.runtime.group import SINGLE_PROCESS, Group, environment
 from npdraw.runtime.noise import generator, uniform
 from npdraw.runtime.progress import Progress
 from npdraw.runtime.run_folder import (
     CHECKPOINT,
-    Identity,
     MetricsLog,
     locked,
     up_to_date,
     write_json,
 )
-from npdraw.runtime.settings import Runtime, batches, send
+from npdraw.runtime.settings import Runtime, explain_out_of_memory, send
 from npdraw.runtime.signals import Stop
-from npdraw.stages.eval_nll import weigh
 from npdraw.training.checkpoint import resume, save_checkpoint
 from npdraw.training.decoder_step import train_step
 from npdraw.training.state import (
     State,
-    conclude,
+    ema_weights,
     is_due,
-    judged,
     new_state,
     plan,
     remember_best,
-    settle,
+    sync_metrics,
+    write_finished,
 )
 
 JUDGED_SAMPLES = 8
@@ -85,7 +85,7 @@ def train_decoder(
     settings = config.decoder
     seed = prior_artifact.header.seed if seed is None else seed
     data = same_images(parse.header, parse_path, source, root, config.parse, progress)
-    identity = Identity(
+    run_key = RunKey(
         as_dict(config),
         data.dataset,
         {"parse": parse.header.digest, "prior": prior_artifact.header.digest},
@@ -95,17 +95,17 @@ def train_decoder(
     model = new_model(config, parse.tensors["bank"])
     model.prior.load_state_dict(prior.state_dict())
     model.prior.requires_grad_(settings.prior == "joint")
-    only_used(model.prior)
+    freeze_unused(model.prior)
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     check_batch(environment(), settings.batch_size)
     if runtime.dry_run:
-        return plan(model, identity.config, settings.steps, settings.batch_size, out)
+        return plan(model, run_key.config, settings.steps, settings.batch_size, out)
     with (
-        joined(device) as group,
+        process_group(device) as group,
         locked(out, parse_path, prior_path, group=group) as folder,
         Stop(group) as stop,
     ):
-        earlier = up_to_date(folder, out, "model", identity, force=runtime.force, group=group)
+        earlier = up_to_date(folder, out, "model", run_key, force=runtime.force, group=group)
         if earlier is not None:
             return earlier | {"resumed_from": settings.steps}
         parts = [
@@ -114,18 +114,18 @@ def train_decoder(
             (model.decoder, settings.learning_rate),
         ]
         state = new_state(model, parts, settings.weight_decay, group, runtime.dtype(device))
-        resumed_from = resume(state, out, folder, identity, force=runtime.force)
-        if group.first:
+        resumed_from = resume(state, out, folder, run_key, force=runtime.force)
+        if group.is_rank_zero:
             sources = {"source": str(data.source.absolute())}
-            write_json(folder / "config.json", identity.config | sources)
+            write_json(folder / "config.json", run_key.config | sources)
         log = MetricsLog(folder / "metrics.jsonl", step=state.step, group=group)
         train = data.train.to(device)
-        held_out = observed(data.held_out, config.parse, seed).to(device)
+        held_out = to_levels(data.held_out, config.parse, seed).to(device)
 
         def save() -> None:
-            save_checkpoint(folder / CHECKPOINT, state, identity)
+            save_checkpoint(folder / CHECKPOINT, state, run_key)
 
-        with batches(settings.batch_size):
+        with explain_out_of_memory(settings.batch_size):
             fit(state, model, train, held_out, config, seed, log, save, stop, runtime, progress)
         model.load_state_dict(state.best)
         model.eval()
@@ -139,7 +139,7 @@ def train_decoder(
             "relaxed_elbo": soft,
         }
         tensors = weights_of(model, parse.tensors["bank"])
-        return conclude(out, "model", tensors, identity, log, result, resumed_from, group)
+        return write_finished(out, "model", tensors, run_key, log, result, resumed_from, group)
 
 
 def fit(
@@ -169,20 +169,20 @@ def fit(
         judging = fresh and (state.step % every == 0 or rested or last)
         drawing = fresh and (is_due(state.step, every) or last)
         if judging or drawing:
-            settle(state)
+            sync_metrics(state)
         if judging:
-            with judged(state), runtime.autocast(device):
+            with ema_weights(state), runtime.autocast(device):
                 figures = validate(model, watched, seed, group)
             remember_best(state, figures["nll"])
             log.append(state.step, **figures, **state.figures)
             progress.update(state.step, **figures)
-        if drawing and group.first:
-            with judged(state), runtime.autocast(device):
+        if drawing and group.is_rank_zero:
+            with ema_weights(state), runtime.autocast(device):
                 _, images = render(model, draw(model.prior, list(range(SHEET))))
             write_sheet(log.path.parent, state.step, images)
         stop.agree()
         if fresh and (last or stop.signal or state.step % runtime.save_every == 0):
-            settle(state)
+            sync_metrics(state)
             save()
         stop.leave(state.step, settings.steps)
         if last:
@@ -193,7 +193,7 @@ def fit(
 
 
 def validate(
-    model: NPDraw, images: Tensor, seed: int, group: Group = ALONE, chunk: int = 100
+    model: NPDraw, images: Tensor, seed: int, group: Group = SINGLE_PROCESS, chunk: int = 100
 ) -> dict[str, float]:
     """Return NLL, ELBO, rate and distortion in nats per image and canvas error, of hard samples.
 
@@ -207,7 +207,7 @@ def validate(
         shape = (JUDGED_SAMPLES, model.layout.steps, 3)
         uniforms = send(uniform("validate", seed, indices, shape), x.device)
         with torch.no_grad():
-            figures = weigh(model, x, uniforms, "importance")
+            figures = importance_figures(model, x, uniforms, "importance")
         sums[number] = figures.sum(0).cpu()
     nll, rate, distortion, canvas = (total(group, sums) / len(images)).tolist()
     return {
@@ -225,7 +225,7 @@ def relaxed_elbo(
     images: Tensor,
     seed: int,
     temperature: float,
-    group: Group = ALONE,
+    group: Group = SINGLE_PROCESS,
     chunk: int = 100,
 ) -> float:
     """Return the negative ELBO that the first phase goes down, nats, with relaxed samples.

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from npdraw.drawings.drawing_model import DrawingModel
 from npdraw.drawings.edit import composed
-from npdraw.drawings.named import SAMPLE, TEST, pictured, subject
+from npdraw.drawings.named import SAMPLE, TEST, drawing_of_picture, named_drawing
 from npdraw.drawings.strokes import as_json, from_json
 from npdraw.errors import UsageError
 from npdraw.inputs.shipped import name_of
@@ -42,7 +42,7 @@ class Easel:
     def facts(self) -> dict[str, Any]:
         """What the page has to know of the model before it can show anything."""
         model, layout = self.model, self.model.layout
-        scale = model.network.enlarged
+        scale = model.network.upscale
         return {
             "name": name_of(model.path) or str(model.path),
             "digest": model.header.digest,
@@ -79,14 +79,14 @@ class Easel:
                 f"{word!r:.40} is neither {SAMPLE}N nor {TEST}N",
                 hint=f"Write for instance {SAMPLE}3, or open a file.",
             )
-        found = subject(word, self.model, self.root)
+        found = named_drawing(word, self.model, self.root)
         return self._shown(found.drawing, found.image)
 
     def upload(self, content: bytes) -> dict[str, Any]:
         """Return the drawing that a file holds, or the one of the picture that it is."""
         if content.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{":
             return self._shown(self._drawing(read_json(content), "the file"))
-        found = pictured(content, self.model)
+        found = drawing_of_picture(content, self.model)
         return self._shown(found.drawing, found.image)
 
     def compose(self, asked: Any) -> dict[str, Any]:

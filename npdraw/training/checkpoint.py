@@ -16,18 +16,19 @@ from npdraw.artifacts import (
     write_artifact,
 )
 from npdraw.config import SECTIONS
-from npdraw.runtime.distributed import by_first
-from npdraw.runtime.run_folder import CHECKPOINT, Identity, clear, resumable
+from npdraw.run_key import RunKey
+from npdraw.runtime.distributed import on_rank_zero
+from npdraw.runtime.run_folder import CHECKPOINT, clear, resumable
 from npdraw.training.muon import Muon
 from npdraw.training.state import State
 
 
-def save_checkpoint(path: Path, state: State, identity: Identity) -> None:
+def save_checkpoint(path: Path, state: State, run_key: RunKey) -> None:
     """Write everything that a training needs to go on; in a group the first process does it."""
-    by_first(state.group, lambda: _write(path, state, identity))
+    on_rank_zero(state.group, lambda: _write(path, state, run_key))
 
 
-def _write(path: Path, state: State, identity: Identity) -> None:
+def _write(path: Path, state: State, run_key: RunKey) -> None:
     tensors = {f"weights/{name}": value for name, value in state.model.state_dict().items()}
     tensors |= {f"average/{name}": value for name, value in state.average.items()}
     tensors |= {f"best/{name}": value for name, value in state.best.items()}
@@ -42,10 +43,7 @@ def _write(path: Path, state: State, identity: Identity) -> None:
         path,
         "checkpoint",
         tensors,
-        config=identity.config,
-        dataset=identity.dataset,
-        inputs=identity.inputs,
-        seed=identity.seed,
+        run_key=run_key,
         metrics=metrics,
     )
 
@@ -122,7 +120,7 @@ def _beside(value: Tensor, parameter: Tensor) -> Tensor:
     return torch.empty_like(parameter).copy_(value)
 
 
-def resume(state: State, out: Path, folder: Path, identity: Identity, *, force: bool) -> int:
+def resume(state: State, out: Path, folder: Path, run_key: RunKey, *, force: bool) -> int:
     """Go on from the checkpoint in the run folder, or clear the folder; returns the step.
 
     The first process of a group decides, and all read the checkpoint: they must see the same
@@ -131,11 +129,11 @@ def resume(state: State, out: Path, folder: Path, identity: Identity, *, force: 
     checkpoint = folder / CHECKPOINT
 
     def prepare() -> bool:
-        goes_on = resumable(checkpoint, out, identity, force=force)
+        goes_on = resumable(checkpoint, out, run_key, force=force)
         if not goes_on:
             clear(folder)
         return goes_on
 
-    if by_first(state.group, prepare):
+    if on_rank_zero(state.group, prepare):
         load_checkpoint(checkpoint, state)
     return state.step

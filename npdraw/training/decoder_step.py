@@ -10,12 +10,12 @@ from torch import Tensor
 
 from npdraw.config import Config, DecoderConfig
 from npdraw.inputs.images import deformed
-from npdraw.model.npdraw import NPDraw, Relaxation, Waking
+from npdraw.model.npdraw import NPDraw, Relaxation, WakeConfig
 from npdraw.model.parsing import parse as parse_images
-from npdraw.runtime.distributed import batch_mean, rows
+from npdraw.runtime.distributed import batch_mean, rank_slice
 from npdraw.runtime.noise import batch, generator, seed_dropout
 from npdraw.runtime.settings import Runtime, send
-from npdraw.training.state import State, descend, learning_rate
+from npdraw.training.state import State, learning_rate, optimizer_step
 
 
 def schedule(step: int, settings: DecoderConfig) -> tuple[float, float]:
@@ -50,15 +50,16 @@ def train_step(
     seed: int,
     runtime: Runtime,
 ) -> dict[str, float]:
-    """Observe a batch afresh and take one step down the loss of its phase; figures as `descend`.
+    """Binarise a batch afresh and take one step on the loss of its phase.
 
-    Each process of a group takes its rows of the batch, and of the noise of the whole batch.
+    Returns the metrics of `optimizer_step`. Each process of a group takes its rows of the
+    batch, and of the noise of the whole batch.
     """
     device, settings, step = train.device, config.decoder, state.step
     noise = generator("train", seed, step, device)
     seed_dropout(seed, step, state.group.rank)
     index = send(batch(seed, step, settings.batch_size, len(train)), device)
-    mine, size = rows(state.group, len(index)), len(index)
+    mine, size = rank_slice(state.group, len(index)), len(index)
     images = train[index[mine]].float() / 255
     if settings.deform > 0 and step < settings.relaxed_steps:
         maps = random_maps(size, 1 - step / settings.relaxed_steps, settings.deform, noise)
@@ -81,10 +82,10 @@ def train_step(
         decay = min(decay, (done + 1) / (done + 11))  # the average starts again with the phase
         uniforms = uniform_of(settings.wake_samples + 1, model.layout.steps, 3)
         with runtime.autocast(device):
-            wake = state.forward(images, None, uniforms, Waking(settings.wake_canvas_weight))
+            wake = state.replica(images, None, uniforms, WakeConfig(settings.wake_canvas_weight))
         loss, figures = -wake.joint - wake.proposal, {"wake_nll": wake.nll}
     means = {name: batch_mean(state.group, value, size) for name, value in figures.items()}
-    return descend(state, batch_mean(state.group, loss, size), rate, decay, **means)
+    return optimizer_step(state, batch_mean(state.group, loss, size), rate, decay, **means)
 
 
 def _relaxed_loss(
@@ -115,7 +116,7 @@ def _relaxed_loss(
     uniforms = uniform_of(model.layout.steps, model.noise_size())
     hard_rows = max(round(settings.hard_fraction * settings.batch_size) - before, 0)
     with runtime.autocast(images.device):
-        terms = state.forward(images, parse, uniforms, Relaxation(temperature, hard_rows))
+        terms = state.replica(images, parse, uniforms, Relaxation(temperature, hard_rows))
         loss = (
             terms.distortion
             + settings.kl_weight * terms.rate

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from npdraw.artifacts import write_artifact
 from npdraw.errors import DivergedError
-from npdraw.runtime.distributed import by_first, group_mean, replica
-from npdraw.runtime.group import ALONE, Group
-from npdraw.runtime.run_folder import Identity, MetricsLog, write_result
+from npdraw.run_key import RunKey
+from npdraw.runtime.distributed import group_mean, on_rank_zero, replica
+from npdraw.runtime.group import SINGLE_PROCESS, Group
+from npdraw.runtime.run_folder import MetricsLog, write_result
 from npdraw.training.muon import Muon
 
 LARGEST_GRADIENT = 50.0
@@ -30,8 +31,8 @@ class State:
     """A training in progress."""
 
     model: nn.Module
-    forward: nn.Module
-    """What computes the training loss: the model, or its replica in a group of processes."""
+    replica: nn.Module
+    """Computes the training loss: the model, or its replica in a group of processes."""
     group: Group
     optimizers: list[torch.optim.Optimizer]
     """Muon for the matrices and kernels between layers, AdamW for everything else."""
@@ -41,11 +42,11 @@ class State:
     """The average at the step that was best on the validation split."""
     trained: list[nn.Parameter]
     """The weights that get gradients."""
-    followed: list[Tensor]
+    model_tensors: list[Tensor]
     """The model's own tensors in the order of `average`."""
     figures: dict[str, float] = field(default_factory=dict)
     """Of the last step whose figures have reached main memory: the loss and what goes with it."""
-    on_the_way: "OnTheWay | None" = None
+    pending: "PendingMetrics | None" = None
     """Figures of the last step on a GPU, not yet judged."""
     step: int = 0
     best_step: int = 0
@@ -54,7 +55,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class OnTheWay:
+class PendingMetrics:
     """Figures of a step on their way from a GPU to main memory."""
 
     step: int
@@ -69,7 +70,7 @@ def new_state(
     model: nn.Module,
     parts: list[tuple[nn.Module, float]],
     weight_decay: float,
-    group: Group = ALONE,
+    group: Group = SINGLE_PROCESS,
     dtype: torch.dtype = torch.float32,
 ) -> State:
     """Return a training at step 0; `parts` of the model have peak learning rates of their own.
@@ -99,7 +100,7 @@ def new_state(
         average=average,
         best=_weights(model),
         trained=[p for p in model.parameters() if p.requires_grad],
-        followed=[value.detach() for value in model.state_dict().values()],
+        model_tensors=[value.detach() for value in model.state_dict().values()],
     )
 
 
@@ -124,7 +125,7 @@ def learning_rate(step: int, steps: int, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1.0, steps - rise)))
 
 
-def descend(
+def optimizer_step(
     state: State, loss: Tensor, rate: float, decay: float, **watched: Tensor
 ) -> dict[str, float]:
     """Take one optimiser step down `loss` at `rate` of the peak.
@@ -135,7 +136,7 @@ def descend(
 
     Raises:
         DivergedError: loss or gradient is not finite. On the CPU the weights are then untouched;
-            on a GPU it comes one step later, or from `settle`, but always names the right step.
+            on a GPU it comes one step later, or from `sync_metrics`, but names the right step.
     """
     names = ("loss", *watched)
     values = torch.stack([value.detach().float() for value in (loss, *watched.values())])
@@ -155,35 +156,37 @@ def descend(
             group["lr"] = group["peak"] * rate
         optimizer.step()
     decay = min(decay, (state.step + 1) / (state.step + 11))
-    torch._foreach_lerp_(list(state.average.values()), state.followed, 1 - decay)
+    torch._foreach_lerp_(list(state.average.values()), state.model_tensors, 1 - decay)
     if on_gpu:
-        earlier = state.on_the_way
-        state.on_the_way = _sent(state.step, names, torch.cat([values, norm[None]]))
+        earlier = state.pending
+        state.pending = _sent(state.step, names, torch.cat([values, norm[None]]))
         _judge(state, earlier)  # this step is queued: the GPU has work while we wait
     state.step += 1
     return state.figures
 
 
-def settle(state: State) -> None:
-    """Wait for the figures of the last step, and look at the weights; `DivergedError` as `descend`.
+def sync_metrics(state: State) -> None:
+    """Wait for the metrics of the last step and check the weights.
+
+    Raises `DivergedError` as `optimizer_step` does.
 
     Call it before the weights are judged, saved or left.
     """
-    _judge(state, state.on_the_way)
-    state.on_the_way = None
-    if not all(torch.isfinite(weights).all() for weights in state.followed):
+    _judge(state, state.pending)
+    state.pending = None
+    if not all(torch.isfinite(weights).all() for weights in state.model_tensors):
         raise _diverged("a weight is not finite", state.step)
 
 
-def _sent(step: int, names: tuple[str, ...], values: Tensor) -> OnTheWay:
+def _sent(step: int, names: tuple[str, ...], values: Tensor) -> PendingMetrics:
     home = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
     home.copy_(values, non_blocking=True)
     arrived = torch.cuda.Event()
     arrived.record()
-    return OnTheWay(step, names, home, arrived)
+    return PendingMetrics(step, names, home, arrived)
 
 
-def _judge(state: State, sent: OnTheWay | None) -> None:
+def _judge(state: State, sent: PendingMetrics | None) -> None:
     """Take in the figures of a step as soon as they are there."""
     if sent is None:
         return
@@ -206,7 +209,7 @@ def _diverged(what: str, step: int) -> DivergedError:
 
 
 @contextmanager
-def judged(state: State) -> Iterator[None]:
+def ema_weights(state: State) -> Iterator[None]:
     """Within the block the model has its average weights and is in evaluation mode."""
     raw = _weights(state.model)
     state.model.load_state_dict(state.average)
@@ -248,15 +251,15 @@ def is_due(step: int, every: int) -> bool:
     return step % every == 0 or (step < every and step & (step - 1) == 0)
 
 
-def conclude(
+def write_finished(
     out: Path,
     kind: str,
     tensors: Mapping[str, Tensor],
-    identity: Identity,
+    run_key: RunKey,
     log: MetricsLog,
     result: Mapping[str, float],
     resumed_from: int,
-    group: Group = ALONE,
+    group: Group = SINGLE_PROCESS,
 ) -> dict[str, Any]:
     """Write the artifact of a finished training, and its result beside it; return the result.
 
@@ -269,15 +272,12 @@ def conclude(
             out,
             kind,
             tensors,
-            config=identity.config,
-            dataset=identity.dataset,
-            inputs=identity.inputs,
-            seed=identity.seed,
+            run_key=run_key,
             metrics=result,
         )
         told = {"seconds": log.seconds, "resumed_from": resumed_from, **result}
         write_result(log.path.parent, told)
         return {**told, "out": str(out)}
 
-    written: dict[str, Any] = by_first(group, write)
+    written: dict[str, Any] = on_rank_zero(group, write)
     return written

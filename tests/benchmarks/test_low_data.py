@@ -47,7 +47,9 @@ def test_importance_samples_estimate_the_integral_over_the_latent() -> None:
     grid = torch.linspace(-9, 9, 801)[:, None]
     q = vae.encode(x)
     noise = normals(0, range(3), (samples, 1))
-    weights = torch.stack([vae.weigh(x, q, noise[:, s]).log_weight for s in range(samples)])
+    weights = torch.stack(
+        [vae.importance_sample(x, q, noise[:, s]).log_weight for s in range(samples)]
+    )
     for number, image in enumerate(x):
         log_joint = vae.log_likelihood(image.expand(len(grid), -1, -1, -1), grid)
         log_joint = (log_joint + standard_normal(grid)).double()
@@ -74,7 +76,7 @@ def test_kl_has_its_closed_form() -> None:
 def test_the_rate_of_samples_has_the_kl_as_its_mean() -> None:
     vae, x = tiny_vae(3), images(1).expand(20_000, -1, -1, -1)
     q = vae.encode(x)
-    rate = vae.weigh(x, q, torch.randn(len(x), 3)).rate
+    rate = vae.importance_sample(x, q, torch.randn(len(x), 3)).rate
     assert abs(rate.mean() - q.kl()[0]) < 4 * rate.std() / len(x) ** 0.5
     distortion, kl = vae(x[:2], torch.zeros(2, 3))
     assert torch.allclose(kl, q.kl()[:2])

@@ -14,6 +14,7 @@ import typer
 
 from npdraw import cli
 from npdraw.cli import execute, options
+from npdraw.run_key import RunKey
 
 MOST_OPTIONS = 25
 PANELS = {"Input", "Model", "Run", "Output"}
@@ -154,9 +155,7 @@ def test_info_of_an_artifact_imports_nothing_heavy(tmp_path: Path) -> None:
 
     path = tmp_path / "x.safetensors"
     tensors = {"bank": torch.zeros(2, 1, 3, 3)}
-    write_artifact(
-        path, "parse", tensors, config={}, dataset={}, inputs={}, seed=0, metrics={"a": 1.0}
-    )
+    write_artifact(path, "parse", tensors, run_key=RunKey({}, {}, {}, 0), metrics={"a": 1.0})
     asked = [f"info {path}", f"info {path} --verify --json"]
     done = run_python(COUNTING, *asked)
     results = re.findall("^RESULT (.*)$", done.stdout, re.MULTILINE)

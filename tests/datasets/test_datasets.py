@@ -25,8 +25,8 @@ from npdraw.datasets.splits import (
     binarize,
     evenly_spaced,
     keep,
-    mixed,
     parse_limit,
+    shuffled_if_sorted,
     validation_size,
 )
 from npdraw.errors import DataError, UsageError
@@ -207,11 +207,11 @@ def test_keep_takes_the_first_images():
 def test_images_that_stand_class_by_class_are_mixed_before_some_are_kept():
     images = np.arange(200, dtype=np.uint8).reshape(-1, 1, 1, 1)
     for name in ("mnist", "glyphs", "npz"):
-        assert np.array_equal(mixed(Source(name), images), images)
+        assert np.array_equal(shuffled_if_sorted(Source(name), images), images)
     for name in ("omniglot", "folder"):
-        found = mixed(Source(name), images).ravel()
+        found = shuffled_if_sorted(Source(name), images).ravel()
         assert np.array_equal(np.sort(found), images.ravel())
-        assert np.array_equal(mixed(Source(name), images).ravel(), found)
+        assert np.array_equal(shuffled_if_sorted(Source(name), images).ravel(), found)
         for part in (found[:20], found[-20:]):  # a tenth, from everywhere
             assert 60 < part.mean() < 140 and np.ptp(part) > 150
         # Models were made from this order, and their digests know it: numpy may not change it.

@@ -60,7 +60,7 @@ def test_parses_are_those_of_the_stage(model: DrawingModel, stages: Any, trained
 
 
 def test_encodings_are_likeliest_or_drawn(model: DrawingModel, test_images: np.ndarray) -> None:
-    x = model.observe(test_images)
+    x = model.preprocess(test_images)
     with torch.no_grad():
         q = model.network.encode(x)
     likeliest = model.encode(x)
@@ -103,11 +103,11 @@ def test_completions_of_nothing_and_of_everything(model: DrawingModel) -> None:
 
 def test_grey_values_are_binarised_as_by_eval_nll(model: DrawingModel) -> None:
     grey = torch.full((2, 8, 8), 128, dtype=torch.uint8)
-    seen = model.observe(grey, seed=3)
+    seen = model.preprocess(grey, seed=3)
     assert set(seen.unique().tolist()) == {0.0, 1.0}
-    assert torch.equal(seen, model.observe(grey, seed=3))
-    assert not torch.equal(seen, model.observe(grey, seed=4))
-    assert torch.equal(model.observe(seen), seen)
+    assert torch.equal(seen, model.preprocess(grey, seed=3))
+    assert not torch.equal(seen, model.preprocess(grey, seed=4))
+    assert torch.equal(model.preprocess(seen), seen)
 
 
 def test_what_is_no_image_is_refused(model: DrawingModel) -> None:
@@ -120,7 +120,7 @@ def test_what_is_no_image_is_refused(model: DrawingModel) -> None:
         (torch.zeros(1, 8, 8, dtype=torch.int64), "neither uint8 nor floats"),
     ):
         with pytest.raises(UsageError) as caught:
-            model.observe(images)
+            model.preprocess(images)
         assert words in caught.value.message
 
 

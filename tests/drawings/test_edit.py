@@ -17,7 +17,7 @@ from npdraw.drawings.complete import complete
 from npdraw.drawings.drawing_model import DrawingModel
 from npdraw.drawings.edit import Changes, Region, cells_in, changed, composed, decode, edit
 from npdraw.drawings.frames import prefixes, rendered, transitions
-from npdraw.drawings.named import subject
+from npdraw.drawings.named import named_drawing
 from npdraw.drawings.reconstruct import reconstruct
 from npdraw.drawings.strokes import fingerprint, read_drawing
 from npdraw.errors import ArtifactError, DataError, UsageError
@@ -130,8 +130,8 @@ def test_edit_writes_picture_and_drawing_and_decode_reads_it(
     out, region = tmp_path / "x.png", Region(0, 5, 0, 8)
     given = {"word": "seed:1", "other": "test:2", "region": region, "changes": Changes()}
     result = edit(trained.model, **given, out=out, **command)
-    a = subject("seed:1", model, command["root"]).drawing
-    b = subject("test:2", model, command["root"]).drawing
+    a = named_drawing("seed:1", model, command["root"]).drawing
+    b = named_drawing("test:2", model, command["root"]).drawing
     expected = composed(a, b, cells_in(region, model))
     found = read_drawing(tmp_path / "x.json", model.bank, model.layout)
     assert fingerprint(found) == fingerprint(expected) != fingerprint(a)
@@ -178,13 +178,15 @@ def test_subjects_are_named_by_words(
     model: DrawingModel, command: dict[str, Any], tmp_path: Path
 ) -> None:
     root = command["root"]
-    assert fingerprint(subject("seed:4", model, root).drawing) == fingerprint(model.sample(1, 4))
-    found = subject("test:3", model, root)
+    assert fingerprint(named_drawing("seed:4", model, root).drawing) == fingerprint(
+        model.sample(1, 4)
+    )
+    found = named_drawing("test:3", model, root)
     assert found.image is not None
     assert fingerprint(found.drawing) == fingerprint(model.encode(found.image))
     pixels = (found.image[0, 0] * 255).to(torch.uint8).numpy()
     Image.fromarray(pixels).save(tmp_path / "x.png")
-    again = subject(str(tmp_path / "x.png"), model, root)
+    again = named_drawing(str(tmp_path / "x.png"), model, root)
     assert torch.equal(again.image, found.image)  # type: ignore[arg-type]
     for word, error in (
         ("seed:x", UsageError),
@@ -193,7 +195,7 @@ def test_subjects_are_named_by_words(
         ("none.json", ArtifactError),
     ):
         with pytest.raises(error):
-            subject(word, model, root)
+            named_drawing(word, model, root)
 
 
 def test_prefixes_and_transitions_go_step_by_step(model: DrawingModel) -> None:
@@ -222,7 +224,7 @@ def test_animations_have_a_frame_for_each_stroke(
     words = ["seed:0", "test:1"]
     out = tmp_path / "x.apng"
     result = animate(trained.model, words=words, fps=8.0, out=out, **command)
-    strokes = [int(subject(w, model, command["root"]).drawing.whether.sum()) for w in words]
+    strokes = [int(named_drawing(w, model, command["root"]).drawing.whether.sum()) for w in words]
     assert result["steps"] == strokes
     with Image.open(out) as picture:
         assert picture.n_frames == result["frames"] == 1 + max(strokes)
@@ -244,7 +246,7 @@ def test_animations_have_a_frame_for_each_stroke(
 def test_completions_keep_strokes_or_regions(
     model: DrawingModel, stages: Any, trained: Any, command: dict[str, Any], tmp_path: Path
 ) -> None:
-    given = subject("test:0", model, command["root"]).drawing
+    given = named_drawing("test:0", model, command["root"]).drawing
     seen = stages.Recorder()
     more = {"seeds": [0, 1, 2], "temperature": 1.0, "out": tmp_path / "x.png", **command}
     more["progress"] = seen
@@ -286,7 +288,9 @@ def test_reconstructions_tell_figures(
     more = {"samples": 3, "out": tmp_path / "x.png", **command}
     result = reconstruct(trained.model, words=["test:0", "test:5"], **more)
     assert json.loads(json.dumps(result["figures"])) == result["figures"]
-    images = torch.cat([subject(w, model, command["root"]).image for w in ("test:0", "test:5")])
+    images = torch.cat(
+        [named_drawing(w, model, command["root"]).image for w in ("test:0", "test:5")]
+    )
     for name, z in (("parse", model.parse(images)), ("posterior", model.encode(images))):
         error = (model.paint(z)[:, :1] - images).square().mean((1, 2, 3))
         assert [row[f"{name}_canvas_mse"] for row in result["figures"]] == error.tolist()

@@ -14,7 +14,7 @@ STEPS = 5000 if SCALE > 1 else 600
 
 def sampled(path: str, every: int) -> None:
     """Write resident megabytes and open files at every so manieth step."""
-    descend, count = train_prior.descend, [0]
+    optimizer_step, count = train_prior.optimizer_step, [0]
 
     def watched(*given: object, **more: object) -> object:
         count[0] += 1
@@ -23,9 +23,9 @@ def sampled(path: str, every: int) -> None:
             files = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
             with Path(path).open("a") as file:
                 file.write(f"{pages * os.sysconf('SC_PAGE_SIZE') / 2**20} {files}\n")
-        return descend(*given, **more)  # type: ignore[arg-type]
+        return optimizer_step(*given, **more)  # type: ignore[arg-type]
 
-    train_prior.descend = watched  # type: ignore[assignment]
+    train_prior.optimizer_step = watched  # type: ignore[assignment]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

@@ -12,6 +12,7 @@ from torch import Tensor
 from npdraw.artifacts import read_artifact, write_artifact
 from npdraw.model.npdraw import NPDraw
 from npdraw.model.prior import Prior
+from npdraw.run_key import RunKey
 from npdraw.stages import train_prior
 from npdraw.training import decoder_step as objective
 from tests.faults.conftest import SCALE, Chain
@@ -27,14 +28,14 @@ LATE = ("--steps", "6", "--save-every", "1", "--config", "tiny.toml", "--out", "
 def bad_loss(command: str, value: float) -> None:
     """Make the loss of one step `value`."""
     module = objective if command == "train-decoder" else train_prior
-    descend = module.descend
+    optimizer_step = module.optimizer_step
     count = [0]
 
     def spoiled(state: Any, loss: Tensor, *given: Any, **more: Any) -> Any:
         count[0] += 1
-        return descend(state, loss * value if count[0] == STEP + 1 else loss, *given, **more)
+        return optimizer_step(state, loss * value if count[0] == STEP + 1 else loss, *given, **more)
 
-    module.descend = spoiled  # type: ignore[assignment]
+    module.optimizer_step = spoiled  # type: ignore[assignment]
 
 
 def bad_gradient(command: str, value: float) -> None:
@@ -54,31 +55,33 @@ def bad_gradient(command: str, value: float) -> None:
             return bad
 
     module = objective if command == "train-decoder" else train_prior
-    descend = module.descend
+    optimizer_step = module.optimizer_step
 
     def spoiled(state: Any, loss: Tensor, *given: Any, **more: Any) -> Any:
         step[0] += 1
         assert isinstance(state.model, kind)
-        return descend(state, Spoil.apply(loss) if step[0] == STEP + 1 else loss, *given, **more)
+        return optimizer_step(
+            state, Spoil.apply(loss) if step[0] == STEP + 1 else loss, *given, **more
+        )
 
-    module.descend = spoiled  # type: ignore[assignment]
+    module.optimizer_step = spoiled  # type: ignore[assignment]
 
 
 def bad_weight(command: str, value: float) -> None:
     """Make a weight `value` before a step: the input of everything that follows."""
     module = objective if command == "train-decoder" else train_prior
-    descend = module.descend
+    optimizer_step = module.optimizer_step
     count = [0]
 
     def spoiled(state: Any, *given: Any, **more: Any) -> Any:
         count[0] += 1
-        figures = descend(state, *given, **more)
+        figures = optimizer_step(state, *given, **more)
         if count[0] == STEP:
             with torch.no_grad():
                 state.trained[0].view(-1)[0] = value
         return figures
 
-    module.descend = spoiled  # type: ignore[assignment]
+    module.optimizer_step = spoiled  # type: ignore[assignment]
 
 
 @pytest.fixture(scope="module")
@@ -134,10 +137,7 @@ def overflowing(path: str, times: float) -> None:
         Path(path),
         "model",
         tensors,
-        config=header.config,
-        dataset=header.dataset,
-        inputs=header.inputs,
-        seed=header.seed,
+        run_key=RunKey.of(header),
         metrics={},
     )
 

@@ -5,18 +5,18 @@ import random
 import signal
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from npdraw.artifacts import read_artifact, write_artifact
+from npdraw.run_key import RunKey
 from npdraw.runtime.run_folder import locked
 from tests.faults.cases import Cases
 from tests.faults.operations import KILL, Plan, counted, install
 from tests.faults.power import Power, journal
 
-RECORD: dict[str, Any] = {"config": {}, "dataset": {}, "inputs": {}, "seed": 0, "metrics": {}}
+RUN_KEY = RunKey({}, {}, {}, 0)
 KILLS = 10
 """At random moments, in the short form."""
 
@@ -24,7 +24,7 @@ KILLS = 10
 def save(path: str, value: int) -> str:
     """Write an artifact of three tensors of half a megabyte in all."""
     tensors = {f"t{i}": torch.full((40_000,), value + i) for i in range(3)}
-    return write_artifact(Path(path), "checkpoint", tensors, **RECORD)
+    return write_artifact(Path(path), "checkpoint", tensors, run_key=RUN_KEY, metrics={})
 
 
 def save_once(path: str, plan: Plan) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from npdraw.header import read_header
-from npdraw.runtime.run_folder import Identity
+from npdraw.run_key import RunKey
 from npdraw.training.state import State
 from tests.faults.cases import Cases
 from tests.faults.conftest import Chain
@@ -114,10 +114,10 @@ def killed_instead_of_saving(stage: str, step: int) -> None:
     module = importlib.import_module(f"npdraw.stages.{stage}")
     save = module.save_checkpoint
 
-    def watched(path: Path, state: State, identity: Identity) -> None:
+    def watched(path: Path, state: State, run_key: RunKey) -> None:
         if state.step == step:
             os.kill(os.getpid(), signal.SIGKILL)
-        save(path, state, identity)
+        save(path, state, run_key)
 
     module.save_checkpoint = watched  # type: ignore[attr-defined]
 

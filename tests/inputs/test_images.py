@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from npdraw.datasets import Source, parse_source
-from npdraw.datasets.splits import mixed
+from npdraw.datasets.splits import shuffled_if_sorted
 from npdraw.errors import DataError, NpdrawError, UsageError
 from npdraw.header import read_header
 from npdraw.inputs.images import deformed, find_source, same_images, training_images
@@ -47,7 +47,11 @@ def test_pictures_of_a_folder_are_mixed_before_some_are_held_out(
     source, config = parse_source(f"folder:{tmp_path}"), stages.config.parse
     found = training_images(source, Path(), config, None, stages.Recorder())
     levels = np.delete(grey, slice(9, None, 10))  # without the test images, every tenth
-    assert found.images[:, 0, 0, 0].tolist() == mixed(source, levels).tolist() != levels.tolist()
+    assert (
+        found.images[:, 0, 0, 0].tolist()
+        == shuffled_if_sorted(source, levels).tolist()
+        != levels.tolist()
+    )
 
 
 def test_moved_images_join_the_training_split_only(stages: Any) -> None:

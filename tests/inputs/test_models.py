@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from npdraw.inputs.models import (
     stored_config,
 )
 from npdraw.model.latents import Latents
+from npdraw.run_key import RunKey
 
 READERS = {"parse": read_parse, "prior": read_prior, "model": read_model}
 A_TENSOR = {"parse": "whether", "prior": "norm.weight", "model": "decoder.stem.bias"}
@@ -46,10 +48,7 @@ def rewrite(
         out,
         kind,
         artifact.tensors,
-        config=fields.get("config", header.config),
-        dataset=fields.get("dataset", header.dataset),
-        inputs=header.inputs,
-        seed=header.seed,
+        run_key=replace(RunKey.of(header), **fields),
         metrics=header.metrics,
     )
 

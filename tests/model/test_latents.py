@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from npdraw.model.latents import Factors, Latents, blank, concatenate, harden, one_hot
+from npdraw.model.latents import Factors, Latents, blank, concatenate, one_hot, straight_through
 from npdraw.model.layout import Layout
 
 TOP = 1 - 2**-24
@@ -227,7 +227,7 @@ def test_relaxed_samples_and_their_gradients_are_finite_at_the_ends(uniform):
 @pytest.mark.parametrize("rows", [0, 3, 8])
 def test_the_first_rows_are_rounded_and_the_others_stay(rows):
     z, _ = relaxed(factors(1, 1, 4, 5, chained=False), 8, 1.0)
-    rounded = harden(z, rows)
+    rounded = straight_through(z, rows)
     nearest = Latents(z.whether > 0.5, z.where.argmax(2), z.what.argmax(2)).one_hot(4, 5)
     for name in ("whether", "where", "what"):
         soft, hard, corner = (getattr(x, name) for x in (z, rounded, nearest))
@@ -247,7 +247,7 @@ def test_rounding_lets_gradients_straight_through():
             leaves,
             retain_graph=True,
         )
-        for d in (z, harden(z, 3))
+        for d in (z, straight_through(z, 3))
     ]
     for soft, hard in zip(*gradients, strict=True):
         assert torch.equal(soft, hard)

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
+from npdraw.model.importance import log_mean_exp
 from npdraw.model.latents import Factors, Latents
 from npdraw.model.layout import Layout
-from npdraw.model.npdraw import NPDraw, Relaxation, Waking
+from npdraw.model.npdraw import NPDraw, Relaxation, WakeConfig
 from npdraw.model.parsing import parse
 from npdraw.model.prior import Prior
-from npdraw.stages.eval_nll import log_mean_exp
 
 PARTS = 2
 SETUPS = [
@@ -27,7 +27,7 @@ setups = pytest.mark.parametrize(
 
 @pytest.fixture
 def make_model(shaken):
-    def make(layout, compositing, patch, parts=PARTS, scale=0.2, channels=1, levels=2, enlarged=1):
+    def make(layout, compositing, patch, parts=PARTS, scale=0.2, channels=1, levels=2, upscale=1):
         bank = torch.rand(parts, channels, layout.part_size, layout.part_size)
         prior = Prior(layout, bank, width=8, depth=1, heads=2, head_width=4, mlp_width=16)
         model = NPDraw(
@@ -36,7 +36,7 @@ def make_model(shaken):
             prior,
             compositing=compositing,
             levels=levels,
-            enlarged=enlarged,
+            upscale=upscale,
             encoder_channels=6,
             encoder_depth=1,
             encoder_gain=1.0,
@@ -67,7 +67,7 @@ def enumerated(make_model, every_drawing, pin):
         image, z = binary_images(layout, 1), every_drawing(layout, PARTS)
         with torch.no_grad():
             q = rows(model.encode(image), len(z))
-            w = model.weigh(image.expand(len(z), -1, -1, -1), q, pin(q, z))
+            w = model.importance_sample(image.expand(len(z), -1, -1, -1), q, pin(q, z))
             log_q = torch.stack(q.log_prob(z)).double().sum((0, 2))
             log_p = model.prior.log_prob(z).double()
             ink = torch.sigmoid(model.decoder(model.paint(z)).double())
@@ -108,12 +108,12 @@ def test_weights_average_to_the_evidence(layout, compositing, patch, enumerated)
 @torch.no_grad()
 def test_a_colour_image_larger_than_its_canvas_is_weighed_too(make_model, every_drawing, pin):
     layout = Layout(4, 4, 2, 2)
-    model = make_model(layout, "over", 2, channels=3, levels=256, enlarged=2)
+    model = make_model(layout, "over", 2, channels=3, levels=256, upscale=2)
     values, z = torch.randint(256, (1, 3, 8, 8), dtype=torch.uint8), every_drawing(layout, PARTS)
     image = model.in_unit(values)
     assert torch.equal(image, values / 255)
     q = rows(model.encode(image), len(z))
-    w = model.weigh(image.expand(len(z), -1, -1, -1), q, pin(q, z))
+    w = model.importance_sample(image.expand(len(z), -1, -1, -1), q, pin(q, z))
     canvas = model.paint(z)
     assert canvas.shape == (len(z), 4, 4, 4)
     large = canvas.repeat_interleave(2, 2).repeat_interleave(2, 3)
@@ -177,7 +177,7 @@ def test_sampled_estimates_average_to_the_enumerated_ones(
     with torch.no_grad():
         q = rows(e.model.encode(e.image), samples * repeats)
         images = e.image.expand(samples * repeats, -1, -1, -1)
-        w = e.model.weigh(images, q, torch.rand(samples * repeats, layout.steps, 3))
+        w = e.model.importance_sample(images, q, torch.rand(samples * repeats, layout.steps, 3))
     nll = -log_mean_exp(w.log_weight.double().view(samples, repeats))
     mean, variance = expected_nll(e, samples)
     assert variance > 0.01
@@ -206,7 +206,7 @@ def test_rounded_terms_are_those_of_hard_drawings_and_cold_ones_too(
         q = model.encode(images)
         soft = q.relax(uniform, temperature)
         z = Latents(soft.whether > 0.5, soft.where.argmax(2), soft.what.argmax(2)).canonical()
-        w = model.weigh(images, q, pin(q, z))
+        w = model.importance_sample(images, q, pin(q, z))
     hard = slice(hard_rows or 16)
     squares = w.canvas_error * images[0].numel()
     assert torch.allclose(terms.distortion[hard], w.distortion[hard], atol=1e-4)
@@ -223,9 +223,9 @@ def test_waking_chooses_a_sample_by_its_weight(layout, compositing, patch, price
     model, images = make_model(layout, compositing, patch), binary_images(layout, 12)
     uniform = torch.rand(12, 4, layout.steps, 3)
     with torch.no_grad():
-        wake = model.wake(images, uniform, Waking(price))
+        wake = model.wake(images, uniform, WakeConfig(price))
         q = model.encode(images)
-        drawn = [model.weigh(images, q, uniform[:, s]) for s in range(3)]
+        drawn = [model.importance_sample(images, q, uniform[:, s]) for s in range(3)]
         weights = torch.stack([w.log_weight for w in drawn], 1).exp()
         assert torch.allclose(wake.nll, -weights.mean(1).log(), atol=1e-5)
         errors = torch.stack([w.canvas_error for w in drawn], 1) * images[0].numel()
@@ -247,7 +247,7 @@ def test_waking_draws_from_the_posterior(layout, compositing, patch, enumerated)
     with torch.no_grad():
         images = e.image.expand(trials, -1, -1, -1)
         uniform = torch.rand(trials, samples + 1, layout.steps, 3)
-        wake = e.model.wake(images, uniform, Waking(0.0))
+        wake = e.model.wake(images, uniform, WakeConfig(0.0))
     for found, values in ((wake.joint, log_joint), (wake.proposal, e.log_q)):
         mean = float(posterior @ values)
         error = float((posterior @ (values - mean).square() / trials).sqrt())
@@ -262,9 +262,9 @@ def test_waking_learns_with_dropout_but_weighs_without(make_model):
         if isinstance(module, nn.Dropout):
             module.p = 0.5
     model.eval()
-    plain = model.wake(images, uniform, Waking(0.0))
+    plain = model.wake(images, uniform, WakeConfig(0.0))
     model.train()
-    dropping = model.wake(images, uniform, Waking(0.0))
+    dropping = model.wake(images, uniform, WakeConfig(0.0))
     assert torch.equal(dropping.nll, plain.nll)
     assert torch.equal(dropping.proposal, plain.proposal)
     assert not torch.allclose(dropping.joint, plain.joint, atol=1e-3)
@@ -279,7 +279,7 @@ def test_waking_teaches_the_model_the_joint_and_the_encoder_the_proposal(low, ma
     for term, learns in (("joint", ("prior", "decoder")), ("proposal", ("encoder",))):
         model.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=low):
-            terms = model.wake(images, uniform, Waking(0.0))
+            terms = model.wake(images, uniform, WakeConfig(0.0))
         getattr(terms, term).sum().backward()
         taught = {
             name.partition(".")[0]
@@ -297,7 +297,7 @@ def test_the_canvas_error_is_the_mean_over_pixels(layout, compositing, patch, ma
         q = model.encode(images)
         uniform = torch.rand(6, layout.steps, 3)
         canvas = model.paint(q.sample(uniform))
-        found = model.weigh(images, q, uniform).canvas_error
+        found = model.importance_sample(images, q, uniform).canvas_error
     assert torch.allclose(found, (canvas[:, :1] - images).square().mean((1, 2, 3)))
 
 
@@ -325,11 +325,11 @@ def test_results_do_not_depend_on_the_other_images(layout, compositing, patch, m
     drawn = parse(images, model.bank, layout, threshold=0.1, compositing=compositing)
     hard, soft = torch.rand(6, layout.steps, 3), torch.rand(6, layout.steps, model.noise_size())
     with torch.no_grad():
-        w = model.weigh(images, model.encode(images), hard)
+        w = model.importance_sample(images, model.encode(images), hard)
         terms = model.relaxed(images, drawn, soft, Relaxation(0.5))
         for i in range(6):
             one = slice(i, i + 1)
-            alone = model.weigh(images[one], model.encode(images[one]), hard[one])
+            alone = model.importance_sample(images[one], model.encode(images[one]), hard[one])
             for name in ("distortion", "rate", "analytic_rate", "canvas_error"):
                 assert torch.allclose(getattr(alone, name), getattr(w, name)[one], atol=1e-5)
             single = model.relaxed(images[one], drawn[one], soft[one], Relaxation(0.5))

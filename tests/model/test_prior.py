@@ -5,7 +5,7 @@ import torch
 
 from npdraw.model import prior as module
 from npdraw.model.latents import Factors, Latents, Relaxed, blank, concatenate
-from npdraw.model.layout import Layout, neighbours, surrounded
+from npdraw.model.layout import Layout, neighbours, reverse_neighbours
 from npdraw.model.prior import ROWS, Prior, lists_of
 
 PLAIN = Layout(4, 4, 2, 2)
@@ -224,7 +224,7 @@ def test_neighbours_are_the_four_cells_drawn_before_around_a_cell(layout):
             inside = row > 0 and 0 <= above < layout.columns
             expected.append((row - 1) * layout.columns + above if inside else None)
         assert source[t].tolist() == [0 if step is None else step + 1 for step in expected]
-    reverse = surrounded(source)
+    reverse = reverse_neighbours(source)
     for t in range(layout.steps):
         for side in range(4):
             seen = [u for u in range(layout.steps) if source[u, side] == t + 1]

@@ -31,6 +31,7 @@ from npdraw.report.drawn import IMAGES, SAMPLED, drawn
 from npdraw.report.markup import Html, element, script_data
 from npdraw.report.page import compose
 from npdraw.report.runs import find_runs, read_log, read_sheet
+from npdraw.run_key import RunKey
 from npdraw.runtime.settings import Runtime
 
 RUNTIME = Runtime(device="cpu", precision="fp32", threads=1)
@@ -245,7 +246,7 @@ def test_pictures_are_what_the_model_draws(stages: Any, run: Path) -> None:
     assert torch.equal(torch.stack(list(found.samples))[:, :, :, :8], canvases)
     assert torch.equal(torch.stack(list(found.samples))[:, :, :, 9:], images)
     with np.load(stages.npz) as arrays:
-        x = model.observe(torch.tensor(arrays["test"][:1, None]))
+        x = model.preprocess(torch.tensor(arrays["test"][:1, None]))
     first = found.reconstructions[0]
     assert len(found.reconstructions) == IMAGES
     assert torch.equal(first.pixels[:, :, :8], (x[0] * 255).to(torch.uint8))
@@ -406,8 +407,8 @@ def test_a_model_alone_and_what_belongs_to_it(
     artifact = read_artifact(changed / "parse.safetensors", kind="parse")
     header = artifact.header
     write_artifact(
-        changed / "parse.safetensors", "parse", artifact.tensors, config=header.config,
-        dataset=header.dataset, inputs={}, seed=header.seed + 1, metrics=header.metrics,
+        changed / "parse.safetensors", "parse", artifact.tensors,
+        run_key=RunKey(header.config, header.dataset, {}, header.seed + 1), metrics=header.metrics,
     )  # fmt: skip
     (found,) = find_runs([changed / "model.safetensors"])
     assert found.pieces["parse"].problem == "not with the model"

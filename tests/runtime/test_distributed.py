@@ -22,19 +22,19 @@ from npdraw.cli import execute
 from npdraw.errors import ArtifactError, UsageError
 from npdraw.header import read_header
 from npdraw.runtime.distributed import (
+    all_gather_rows,
     batch_mean,
-    by_first,
     check_batch,
     chunks,
-    filled,
     group_mean,
-    joined,
     largest,
+    on_rank_zero,
+    process_group,
+    rank_slice,
     replica,
-    rows,
     total,
 )
-from npdraw.runtime.group import ALONE, Group, environment
+from npdraw.runtime.group import SINGLE_PROCESS, Group, environment
 from npdraw.runtime.run_folder import locked
 
 UNEVEN = {
@@ -377,14 +377,14 @@ def _children(parent: int) -> list[int]:
 
 def test_one_process_needs_no_group() -> None:
     model = nn.Linear(2, 2)
-    with joined(torch.device("cpu")) as group:
-        assert group == ALONE
+    with process_group(torch.device("cpu")) as group:
+        assert group == SINGLE_PROCESS
         assert not torch.distributed.is_initialized()
         assert replica(model, group) is model
-        assert by_first(group, lambda: model) is model
+        assert on_rank_zero(group, lambda: model) is model
         assert largest(group, 7) == 7
         table = torch.ones(3, 2)
-        assert filled(group, table) is table
+        assert all_gather_rows(group, table) is table
         assert group_mean(group, table) is table
         assert total(group, table).tolist() == [3, 3]
 
@@ -392,11 +392,11 @@ def test_one_process_needs_no_group() -> None:
 def test_the_group_is_what_torchrun_says(monkeypatch: pytest.MonkeyPatch) -> None:
     variables = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}
     for name, value in variables.items():
-        assert environment() == ALONE  # not all of them are there
+        assert environment() == SINGLE_PROCESS  # not all of them are there
         monkeypatch.setenv(name, value)
     assert environment() == Group(rank=5, size=8, local_rank=1, local_size=4)
-    assert not environment().first
-    assert ALONE.first
+    assert not environment().is_rank_zero
+    assert SINGLE_PROCESS.is_rank_zero
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
@@ -404,7 +404,7 @@ def test_shares_are_all_of_it_once(size: int) -> None:
     groups = [Group(rank, size) for rank in range(size)]
     for count in (5, 7, 64):
         whole = list(range(count))
-        shares = [whole[rows(group, count)] for group in groups]
+        shares = [whole[rank_slice(group, count)] for group in groups]
         assert [row for share in shares for row in share] == whole
         assert max(map(len, shares)) - min(map(len, shares)) <= 1
     parts = sorted((part.start, part.stop) for g in groups for _, part in chunks(g, 23, 10))
@@ -417,7 +417,7 @@ def test_shares_are_all_of_it_once(size: int) -> None:
 def test_the_mean_of_unequal_shares_is_that_of_the_batch(size: int) -> None:
     values = torch.arange(7.0).square()
     means = [
-        batch_mean(group, values[rows(group, 7)], 7)
+        batch_mean(group, values[rank_slice(group, 7)], 7)
         for group in (Group(rank, size) for rank in range(size))
     ]
     assert float(sum(means)) / size == pytest.approx(float(values.mean()))
@@ -432,5 +432,5 @@ def test_a_batch_has_an_image_for_each_process() -> None:
 
 def test_sums_go_from_first_to_last() -> None:
     big = torch.tensor([1.0, 2**-53, 2**-53, -1.0], dtype=torch.float64)
-    assert float(total(ALONE, big)) == 0.0
-    assert math.copysign(1, float(total(ALONE, torch.tensor([-0.0])))) == 1
+    assert float(total(SINGLE_PROCESS, big)) == 0.0
+    assert math.copysign(1, float(total(SINGLE_PROCESS, torch.tensor([-0.0])))) == 1

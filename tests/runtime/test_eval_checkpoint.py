@@ -15,10 +15,11 @@ from npdraw.artifacts import write_artifact
 from npdraw.errors import ArtifactError, BusyError, StoppedError, UsageError
 from npdraw.header import read_header
 from npdraw.model.npdraw import NPDraw
+from npdraw.run_key import RunKey
 from npdraw.runtime import eval_checkpoint as module
 from npdraw.runtime.eval_checkpoint import Partial
-from npdraw.runtime.group import ALONE
-from npdraw.runtime.run_folder import Identity, locked, run_folder
+from npdraw.runtime.group import SINGLE_PROCESS
+from npdraw.runtime.run_folder import locked, run_folder
 
 BATCH = 5
 """Images at a time: of the 24 test images the last 4 are a batch of their own."""
@@ -132,8 +133,8 @@ def test_it_is_saved_after_some_time_of_work(
 ) -> None:
     clock = [100.0]
     monkeypatch.setattr(module.time, "perf_counter", lambda: clock[0])
-    partial, identity = Partial(9, 2, ALONE), Identity({}, {}, {}, 0)
-    partial.resume(tmp_path / "e", tmp_path, identity, force=False)
+    partial, run_key = Partial(9, 2, SINGLE_PROCESS), RunKey({}, {}, {}, 0)
+    partial.resume(tmp_path / "e", tmp_path, run_key, force=False)
     path, saved = tmp_path / "checkpoint.safetensors", []
     for _ in range(9):
         clock[0] += 25
@@ -142,8 +143,8 @@ def test_it_is_saved_after_some_time_of_work(
         saved.append(int(read_header(path).metrics["images"]) if path.exists() else 0)
     assert saved == [0, 0, 3, 3, 3, 6, 6, 6, 9]
     clock[0] = 7000.0
-    again = Partial(9, 2, ALONE)
-    again.resume(tmp_path / "e", tmp_path, identity, force=False)
+    again = Partial(9, 2, SINGLE_PROCESS)
+    again.resume(tmp_path / "e", tmp_path, run_key, force=False)
     clock[0] += 5
     assert again.seconds == 9 * 25 + 5
 
@@ -211,10 +212,7 @@ def test_damage_is_told_and_force_starts_afresh(
             path,
             "checkpoint",
             {"figures": torch.zeros(10, 3, dtype=torch.int64)},
-            config=header.config,
-            dataset=header.dataset,
-            inputs=header.inputs,
-            seed=header.seed,
+            run_key=RunKey.of(header),
             metrics=header.metrics,
         )
     else:
@@ -249,10 +247,10 @@ def test_figures_of_no_evaluation_are_refused(
     fields: dict[str, Any] = {"config": {}, "dataset": {}, "inputs": {}, "seed": 0}
     tensors = {"figures": torch.zeros(5, 2, dtype=dtype)}
     path = tmp_path / "checkpoint.safetensors"
-    write_artifact(path, "checkpoint", tensors, metrics=metrics, **fields)
-    partial = Partial(24, 2, ALONE)
+    write_artifact(path, "checkpoint", tensors, metrics=metrics, run_key=RunKey(**fields))
+    partial = Partial(24, 2, SINGLE_PROCESS)
     with pytest.raises(ArtifactError, match=re.escape(problem)) as caught:
-        partial.resume(tmp_path / "e", tmp_path, Identity(**fields), force=False)
+        partial.resume(tmp_path / "e", tmp_path, RunKey(**fields), force=False)
     assert str(path) in caught.value.message
     assert partial.done == 0
 
@@ -282,11 +280,11 @@ def test_an_output_that_another_works_on_is_busy(stages: Any, made: Any, tmp_pat
 
 def test_every_bit_comes_back(tmp_path: Path) -> None:
     odd = torch.tensor([[1 / 3, math.inf], [-0.0, -math.nan]], dtype=torch.float64)
-    identity = Identity({"samples": 3}, {}, {}, 0)
-    before, after = (Partial(4, 2, ALONE) for _ in range(2))
-    before.resume(tmp_path / "e", tmp_path, identity, force=False)
+    run_key = RunKey({"samples": 3}, {}, {}, 0)
+    before, after = (Partial(4, 2, SINGLE_PROCESS) for _ in range(2))
+    before.resume(tmp_path / "e", tmp_path, run_key, force=False)
     before.add(odd)
     before.save(now=True)
-    after.resume(tmp_path / "e", tmp_path, identity, force=False)
+    after.resume(tmp_path / "e", tmp_path, run_key, force=False)
     assert after.done == 2
     assert torch.equal(after.figures[:2].view(torch.int64), odd.view(torch.int64))

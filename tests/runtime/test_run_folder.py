@@ -12,8 +12,8 @@ import torch
 
 from npdraw.artifacts import write_artifact
 from npdraw.errors import ArtifactError, BusyError, UsageError
+from npdraw.run_key import RunKey
 from npdraw.runtime.run_folder import (
-    Identity,
     MetricsLog,
     begun,
     clear,
@@ -26,7 +26,7 @@ from npdraw.runtime.run_folder import (
     write_json,
 )
 
-IDENTITY = Identity(
+IDENTITY = RunKey(
     {"preset": "glyphs", "prior": {"steps": 4, "channels": (1, 2)}},
     {"name": "npz", "digest": "a" * 64},
     {"parse": "b" * 64},
@@ -34,15 +34,12 @@ IDENTITY = Identity(
 )
 
 
-def write(path: Path, identity: Identity = IDENTITY, kind: str = "prior") -> None:
+def write(path: Path, run_key: RunKey = IDENTITY, kind: str = "prior") -> None:
     write_artifact(
         path,
         kind,
         {"x": torch.zeros(2)},
-        config=identity.config,
-        dataset=identity.dataset,
-        inputs=identity.inputs,
-        seed=identity.seed,
+        run_key=run_key,
         metrics={"steps": 4},
     )
 
@@ -186,22 +183,22 @@ def test_finished_is_what_has_the_same_settings(tmp_path: Path) -> None:
     before = out.read_bytes()
     changed = {"preset": "glyphs", "prior": {"steps": 5, "channels": (1, 2)}}
     others = {
-        "prior.steps 4, now 5": Identity(changed, IDENTITY.dataset, IDENTITY.inputs, 0),
-        "seed 0, now 1": Identity(IDENTITY.config, IDENTITY.dataset, IDENTITY.inputs, 1),
-        "inputs.parse bbbbbb, now cccccc": Identity(
+        "prior.steps 4, now 5": RunKey(changed, IDENTITY.dataset, IDENTITY.inputs, 0),
+        "seed 0, now 1": RunKey(IDENTITY.config, IDENTITY.dataset, IDENTITY.inputs, 1),
+        "inputs.parse bbbbbb, now cccccc": RunKey(
             IDENTITY.config, IDENTITY.dataset, {"parse": "c" * 64}, 0
         ),
-        "inputs.parse bbbbbb, now none": Identity(IDENTITY.config, IDENTITY.dataset, {}, 0),
-        "dataset.digest aaaaaa, now dddddd": Identity(
+        "inputs.parse bbbbbb, now none": RunKey(IDENTITY.config, IDENTITY.dataset, {}, 0),
+        "dataset.digest aaaaaa, now dddddd": RunKey(
             IDENTITY.config, {"name": "npz", "digest": "d" * 64}, IDENTITY.inputs, 0
         ),
     }
-    for difference, identity in others.items():
+    for difference, run_key in others.items():
         with pytest.raises(UsageError) as caught:
-            finished(out, "prior", identity, force=False)
+            finished(out, "prior", run_key, force=False)
         assert caught.value.message == f"{out} is there with other settings: {difference}"
         assert "--force" in caught.value.hint
-        assert finished(out, "prior", identity, force=True) is None
+        assert finished(out, "prior", run_key, force=True) is None
     assert out.read_bytes() == before
 
 
@@ -241,7 +238,7 @@ def test_a_checkpoint_of_other_settings_is_not_resumed(tmp_path: Path) -> None:
     assert not resumable(checkpoint, out, IDENTITY, force=False)
     write(checkpoint, kind="checkpoint")
     assert resumable(checkpoint, out, IDENTITY, force=False)
-    other = Identity(IDENTITY.config, IDENTITY.dataset, IDENTITY.inputs, 1)
+    other = RunKey(IDENTITY.config, IDENTITY.dataset, IDENTITY.inputs, 1)
     with pytest.raises(UsageError, match=r"x\.safetensors is there with other settings: seed 0"):
         resumable(checkpoint, out, other, force=False)
     assert not resumable(checkpoint, out, other, force=True)

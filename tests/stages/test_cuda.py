@@ -13,7 +13,7 @@ from npdraw.inputs.models import drawings_of, new_model, new_prior, read_parse
 from npdraw.runtime.settings import Runtime
 from npdraw.stages import train_decoder as decoder_stage
 from npdraw.stages import train_prior as prior_stage
-from npdraw.training.state import descend, new_state, settle
+from npdraw.training.state import new_state, optimizer_step, sync_metrics
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 
@@ -94,9 +94,9 @@ def test_divergence_names_its_step_although_it_is_noticed_later() -> None:
         x = torch.ones(2, 3, device=CUDA)
         for step in range(broken + 1):
             scale = float("nan") if step == broken else 1.0
-            descend(state, (model(x) * scale).mean(), 1.0, 0.9)
+            optimizer_step(state, (model(x) * scale).mean(), 1.0, 0.9)
         with pytest.raises(DivergedError, match=f"the loss is nan at step {broken}"):
-            settle(state)
+            sync_metrics(state)
 
 
 def test_figures_are_those_of_the_step_before() -> None:
@@ -104,7 +104,7 @@ def test_figures_are_those_of_the_step_before() -> None:
     state = new_state(model, [(model, 0.0)], 0.0)
     x = torch.ones(2, 3, device=CUDA)
     value = model(x).mean()
-    assert descend(state, value, 0.0, 0.9, more=value.detach() + 1) == {}
-    settle(state)
+    assert optimizer_step(state, value, 0.0, 0.9, more=value.detach() + 1) == {}
+    sync_metrics(state)
     loss = float(value.detach())
     assert state.figures == pytest.approx({"loss": loss, "more": loss + 1})

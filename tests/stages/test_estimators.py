@@ -10,11 +10,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from npdraw.model.importance import log_mean_exp
 from npdraw.model.latents import Factors
-from npdraw.model.npdraw import Weighted
+from npdraw.model.npdraw import ImportanceSample
 from npdraw.runtime.settings import Runtime
 from npdraw.stages import eval_nll as stage
-from npdraw.stages.eval_nll import eval_nll, log_mean_exp
+from npdraw.stages.eval_nll import eval_nll
 
 
 class Coin(torch.nn.Module):
@@ -38,12 +39,12 @@ class Coin(torch.nn.Module):
     def encode(self, images):
         return self.factors(len(images), 0.5)
 
-    def weigh(self, images, q, uniform):
+    def importance_sample(self, images, q, uniform):
         p, z = self.factors(len(images), self.e), q.sample(uniform)
         rate = torch.stack(q.log_prob(z)).sum((0, 2)) - torch.stack(p.log_prob(z)).sum((0, 2))
         never = torch.full((len(images),), math.inf)
         distortion = torch.where(z.whether[:, 0], torch.zeros(()), never)
-        return Weighted(z, distortion, rate, q.kl(p).sum(1), torch.zeros(len(images)))
+        return ImportanceSample(z, distortion, rate, q.kl(p).sum(1), torch.zeros(len(images)))
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +64,7 @@ def nll(monkeypatch):
         ones = torch.ones(images, 1, 1, 1, dtype=torch.uint8)
         monkeypatch.setattr(stage, "read_model", lambda path: read)
         monkeypatch.setattr(stage, "find_source", lambda *_: None)
-        monkeypatch.setattr(stage, "observed_test_images", lambda *_: (ones, list(range(images))))
+        monkeypatch.setattr(stage, "load_test_images", lambda *_: (ones, list(range(images))))
         silent = SimpleNamespace(
             start=lambda *_, **__: None, update=lambda *_, **__: None, finish=lambda: None
         )
@@ -88,7 +89,7 @@ def nll(monkeypatch):
 def test_ours_tends_to_the_likelihood_and_the_published_one_does_not(e):
     samples, images = 10_000, 8
     coin, x = Coin(e), torch.ones(samples * images, 1, 1, 1)
-    w = coin.weigh(x, coin.encode(x), torch.rand(len(x), 1, 3))
+    w = coin.importance_sample(x, coin.encode(x), torch.rand(len(x), 1, 3))
     ours = w.log_weight.double().view(samples, images)
     published = (-w.distortion - w.analytic_rate).double().view(samples, images)
     for column in log_mean_exp(ours):
@@ -110,7 +111,7 @@ def test_the_stage_computes_both_under_their_names(nll):
 
 def test_with_one_sample_ours_is_infinite_half_the_time(nll):
     coin, x = Coin(0.1), torch.ones(2000, 1, 1, 1)
-    w = coin.weigh(x, coin.encode(x), torch.rand(2000, 1, 3))
+    w = coin.importance_sample(x, coin.encode(x), torch.rand(2000, 1, 3))
     estimate = -log_mean_exp(w.log_weight[None])
     assert estimate.isinf().float().mean().item() == pytest.approx(0.5, abs=0.05)
     assert nll(0.1, "importance", 1)["nll"] == math.inf

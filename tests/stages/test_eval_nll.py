@@ -14,10 +14,9 @@ from npdraw.datasets.splits import binarize
 from npdraw.errors import ArtifactError, DataError, UsageError
 from npdraw.header import read_header
 from npdraw.inputs.models import read_model
+from npdraw.model.importance import log_mean_exp, samples_per_pass
 from npdraw.model.npdraw import NPDraw
 from npdraw.runtime.noise import uniform
-from npdraw.stages import eval_nll as stage
-from npdraw.stages.eval_nll import log_mean_exp, side_by_side
 
 KEYS = {
     "nll",
@@ -87,7 +86,7 @@ def test_figures_equal_a_slow_computation(
     slow_paint: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(stage, "PASSES", passes)
+    monkeypatch.setattr("npdraw.model.importance.PASSES", passes)
     samples, seed, count = 5, 7, 6
     result = stages.eval_nll(
         trained.model, samples=samples, images=count, seed=seed, estimator=estimator
@@ -170,8 +169,8 @@ def test_samples_side_by_side_do_not_show(stages: Any, trained: Any) -> None:
 def test_a_chance_to_stop_comes_after_25_batches(
     samples: int, batch_size: int, side: int, stages: Any, trained: Any
 ) -> None:
-    assert side_by_side(samples, batch_size) == side
-    assert side_by_side(samples, 1) == 1
+    assert samples_per_pass(samples, batch_size) == side
+    assert samples_per_pass(samples, 1) == 1
     passes = -(-samples // side)
     assert passes <= 25 or side == batch_size
 

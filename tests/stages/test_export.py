@@ -1,7 +1,6 @@
 """A model written for sharing: the same model with rounded weights, in half the bytes."""
 
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from npdraw.artifacts import read_artifact, write_artifact
 from npdraw.errors import ArtifactError, UsageError
 from npdraw.header import read_header
 from npdraw.inputs.models import read_model
+from npdraw.run_key import RunKey
 from npdraw.stages.export import export
 
 
@@ -132,9 +132,9 @@ def test_only_sound_models_are_exported(made: Any, tmp_path: Path, flip: Any) ->
     with pytest.raises(ArtifactError, match="do not match its digest"):
         made_by(model, tmp_path / "x")
     artifact = read_artifact(made.model, kind="model")
-    fields = asdict(artifact.header)
-    kept = {name: fields[name] for name in ("config", "dataset", "inputs", "seed", "metrics")}
-    write_artifact(model, "model", {"bank": artifact.tensors["bank"]}, **kept)
+    header = artifact.header
+    bank = {"bank": artifact.tensors["bank"]}
+    write_artifact(model, "model", bank, run_key=RunKey.of(header), metrics=header.metrics)
     with pytest.raises(ArtifactError, match="does not fit its settings"):
         made_by(model, tmp_path / "x")
     assert not (tmp_path / "x").exists()

@@ -27,13 +27,13 @@ from npdraw.errors import (
 )
 from npdraw.header import read_header
 from npdraw.inputs.models import layout_of, new_model, read_model, read_parse
-from npdraw.model.npdraw import NPDraw, Waking
+from npdraw.model.npdraw import NPDraw, WakeConfig
 from npdraw.model.parsing import parse as parse_images
 from npdraw.runtime.noise import uniform
 from npdraw.runtime.run_folder import locked
 from npdraw.stages import train_decoder as stage
 from npdraw.training import decoder_step as objective
-from npdraw.training.state import descend, learning_rate
+from npdraw.training.state import learning_rate, optimizer_step
 
 KEYS = {"steps", "seconds", "resumed_from", "nll", "elbo", "rate", "distortion", "canvas_mse"}
 """What interface.md promises of `npdraw train-decoder --json`."""
@@ -451,7 +451,7 @@ def test_the_schedules_are_followed(
     assert [arguments[3].temperature for arguments in relaxed] == pytest.approx(expected)
     assert [arguments[3].hard_rows for arguments in relaxed] == [2, 2, 2]  # a quarter of 8
     # The last step of four is a waking one.
-    assert (parse, waking) == (None, Waking(settings.wake_canvas_weight))
+    assert (parse, waking) == (None, WakeConfig(settings.wake_canvas_weight))
     assert uniforms.shape == (8, settings.wake_samples + 1, 4, 3)
 
 
@@ -464,9 +464,9 @@ def test_learning_rates_and_averages_of_both_phases(
     def spy(state: Any, loss: Any, rate: float, decay: float, **watched: Any) -> Any:
         rates.append(rate)
         decays.append(decay)
-        return descend(state, loss, rate, decay, **watched)
+        return optimizer_step(state, loss, rate, decay, **watched)
 
-    monkeypatch.setattr(objective, "descend", spy)
+    monkeypatch.setattr(objective, "optimizer_step", spy)
     settings = {"steps": 10, "wake": 0.4, "wake_rate": 0.1, "warmup": 0.3, "ema": 0.25}
     stages.configured(decoder=settings).train_decoder(made.parse, made.prior, tmp_path / "m")
     first = [learning_rate(step, 6, 0.3) for step in range(6)]

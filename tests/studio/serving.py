@@ -25,6 +25,7 @@ from npdraw.drawings.strokes import as_json
 from npdraw.inputs.models import new_model, weights_of
 from npdraw.model.latents import Latents
 from npdraw.pictures.sheet import to_uint8
+from npdraw.run_key import RunKey
 from npdraw.studio.app import application
 from npdraw.studio.easel import Easel
 from npdraw.studio.guard import HOST
@@ -160,9 +161,6 @@ def write_colour_model(path: Path) -> None:
         path,
         "model",
         weights_of(model, bank),
-        config=as_dict(config),
-        dataset=record,
-        inputs={},
-        seed=0,
+        run_key=RunKey(as_dict(config), record, {}, 0),
         metrics={"elbo": 1.0},
     )

@@ -21,7 +21,7 @@ from PIL import Image
 
 import npdraw
 from npdraw.drawings.edit import composed
-from npdraw.drawings.named import subject
+from npdraw.drawings.named import named_drawing
 from npdraw.drawings.strokes import fingerprint, from_json
 from npdraw.errors import UsageError
 from npdraw.model.latents import Latents
@@ -114,7 +114,7 @@ def test_samples_and_test_images_are_loaded_by_words(page: Served, stages: Any) 
     assert fingerprint(drawing_of(page, reply)) == fingerprint(page.model.sample(1, 7))
     check_pictures(page, reply)
     reply = page.ask("load", word="test:3")
-    found = subject("test:3", page.model, stages.npz.parent)
+    found = named_drawing("test:3", page.model, stages.npz.parent)
     assert fingerprint(drawing_of(page, reply)) == fingerprint(found.drawing)
     assert found.image is not None
     assert np.array_equal(pixels(reply.json["source"]), (found.image[0] * 255).byte().numpy())
@@ -134,7 +134,7 @@ def test_pictures_and_drawings_are_uploaded(kind: str, request: pytest.FixtureRe
     side, channels = page.model.config.parse.image_size, page.model.config.parse.channels
     array = np.random.default_rng(0).integers(0, 256, (side, side, channels), dtype=np.uint8)
     reply = page.send("POST", "api/upload", as_png(array.squeeze()))
-    image = page.model.observe(array.transpose(2, 0, 1)[None])
+    image = page.model.preprocess(array.transpose(2, 0, 1)[None])
     assert fingerprint(drawing_of(page, reply)) == fingerprint(page.model.encode(image))
     assert np.array_equal(pixels(reply.json["source"]), (image[0] * 255).round().byte().numpy())
     check_pictures(page, reply)

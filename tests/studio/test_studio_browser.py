@@ -272,7 +272,7 @@ def test_pictures_and_drawings_are_saved_and_opened(visitor: Visitor, tmp_path: 
     Image.fromarray(array).save(tmp_path / "x.png")
     visitor.page.set_input_files("#a-load input[type=file]", tmp_path / "x.png")
     visitor.told("x.png is drawing A")
-    image = visitor.model.observe(array[None])
+    image = visitor.model.preprocess(array[None])
     visitor.check(visitor.model.encode(image))
     noise = np.random.default_rng(0).integers(0, 256, (900, 900, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "large.png")  # 2.4 MB: the page makes it smaller

@@ -13,21 +13,21 @@ from torch import Tensor, nn
 
 from npdraw.artifacts import read_artifact, write_artifact
 from npdraw.errors import ArtifactError, DivergedError, UsageError
-from npdraw.runtime.run_folder import Identity
+from npdraw.run_key import RunKey
 from npdraw.training.checkpoint import load_checkpoint, resume, save_checkpoint
 from npdraw.training.state import (
-    OnTheWay,
+    PendingMetrics,
     State,
-    descend,
+    ema_weights,
     is_due,
-    judged,
     learning_rate,
     new_state,
+    optimizer_step,
     remember_best,
-    settle,
+    sync_metrics,
 )
 
-IDENTITY = Identity({"preset": "glyphs", "prior": {"steps": 9}}, {"name": "npz"}, {}, 0)
+IDENTITY = RunKey({"preset": "glyphs", "prior": {"steps": 9}}, {"name": "npz"}, {}, 0)
 
 
 class Body(nn.Module):
@@ -72,7 +72,7 @@ def loss_of(state: State, step: int) -> Tensor:
 
 def steps(state: State, count: int, *, decay: float = 0.9) -> None:
     for _ in range(count):
-        descend(state, loss_of(state, state.step), 0.5, decay)
+        optimizer_step(state, loss_of(state, state.step), 0.5, decay)
 
 
 def copied(state: State) -> dict[str, Tensor]:
@@ -127,7 +127,7 @@ def test_the_average_follows_with_its_decay_and_faster_at_first() -> None:
 def test_each_part_has_its_rate() -> None:
     state = training(decay=0.0)
     before = copied(state)
-    descend(state, loss_of(state, 0), 0.25, 0.9)
+    optimizer_step(state, loss_of(state, 0), 0.25, 0.9)
     for name, value in copied(state).items():
         rate = 0.25 * (0.02 if name.startswith("linear") else 0.01)
         moved = (value - before[name]).abs()
@@ -140,7 +140,7 @@ def test_each_part_has_its_rate() -> None:
 def test_only_matrices_and_kernels_decay() -> None:
     state = training(decay=0.1)
     before = copied(state)
-    descend(state, 0 * loss_of(state, 0), 0.5, 0.9)
+    optimizer_step(state, 0 * loss_of(state, 0), 0.5, 0.9)
     for name, value in copied(state).items():
         shrunk = 1 - 0.5 * DECAYING.get(name, 0.0) * 0.1
         torch.testing.assert_close(value, before[name] * shrunk, rtol=1e-6, atol=0)
@@ -161,16 +161,16 @@ def test_weights_that_need_no_gradient_stay() -> None:
 
 def test_large_gradients_are_clipped() -> None:
     state = training()
-    descend(state, 1e6 * loss_of(state, 0), 1.0, 0.9)
+    optimizer_step(state, 1e6 * loss_of(state, 0), 1.0, 0.9)
     norm = sum(float(p.grad.square().sum()) for p in state.model.parameters()) ** 0.5
     assert norm == pytest.approx(50, rel=1e-3)
 
 
 def test_gradients_do_not_add_up() -> None:
     state = training()
-    descend(state, loss_of(state, 0), 0.0, 0.9)
+    optimizer_step(state, loss_of(state, 0), 0.0, 0.9)
     first = state.model.body.embedding.grad.clone()
-    descend(state, loss_of(state, 0), 0.0, 0.9)  # at rate 0 the weights have not moved
+    optimizer_step(state, loss_of(state, 0), 0.0, 0.9)  # at rate 0 the weights have not moved
     assert torch.equal(state.model.body.embedding.grad, first)
 
 
@@ -180,7 +180,7 @@ def test_a_loss_that_is_not_finite_ends_the_training_with_its_weights(value: flo
     steps(state, 2)
     before, average = copied(state), {k: v.clone() for k, v in state.average.items()}
     with pytest.raises(DivergedError, match="at step 2") as caught:
-        descend(state, loss_of(state, 0) + value, 1.0, 0.9)
+        optimizer_step(state, loss_of(state, 0) + value, 1.0, 0.9)
     assert caught.value.exit_code == 6
     assert caught.value.hint == "Lower the learning rate and start afresh with --force."
     assert state.step == 2
@@ -192,7 +192,7 @@ def test_a_gradient_that_is_not_finite_ends_it_too() -> None:
     state = training()
     before = copied(state)
     with pytest.raises(DivergedError, match=r"gradient is .* at step 0"):
-        descend(state, (0 * state.model.body.embedding.sum()).sqrt(), 1.0, 0.9)
+        optimizer_step(state, (0 * state.model.body.embedding.sum()).sqrt(), 1.0, 0.9)
     assert state.step == 0
     assert equal(copied(state), before)
 
@@ -200,11 +200,11 @@ def test_a_gradient_that_is_not_finite_ends_it_too() -> None:
 def test_figures_are_told_with_the_loss() -> None:
     state = training()
     loss = loss_of(state, 0)
-    told = descend(state, loss, 0.5, 0.9, twice=2 * loss)
+    told = optimizer_step(state, loss, 0.5, 0.9, twice=2 * loss)
     value = float(loss.detach())
     assert told == {"loss": value, "twice": 2 * value}
     assert state.figures == told
-    settle(state)  # on the CPU they are there at once
+    sync_metrics(state)  # on the CPU they are there at once
     assert state.figures == told
 
 
@@ -215,13 +215,13 @@ def test_figures_are_told_with_the_loss() -> None:
 def test_figures_of_a_gpu_are_judged_when_they_arrive(values: list[float], message: str) -> None:
     arrived: Any = SimpleNamespace(synchronize=lambda: None)
     state = training()
-    state.on_the_way = OnTheWay(7, ("loss",), torch.tensor([2.0, 1.0]), arrived)
-    settle(state)
+    state.pending = PendingMetrics(7, ("loss",), torch.tensor([2.0, 1.0]), arrived)
+    sync_metrics(state)
     assert state.figures == {"loss": 2.0}
-    assert state.on_the_way is None
-    state.on_the_way = OnTheWay(7, ("loss",), torch.tensor(values), arrived)
+    assert state.pending is None
+    state.pending = PendingMetrics(7, ("loss",), torch.tensor(values), arrived)
     with pytest.raises(DivergedError, match=message):
-        settle(state)
+        sync_metrics(state)
 
 
 # Judging
@@ -232,12 +232,12 @@ def test_the_average_is_judged_and_the_weights_come_back() -> None:
     steps(state, 3)
     raw = copied(state)
     assert not equal(raw, state.average)
-    with judged(state):
+    with ema_weights(state):
         assert equal(copied(state), state.average)
         assert not state.model.training
     assert equal(copied(state), raw)
     assert state.model.training
-    with pytest.raises(KeyError), judged(state):
+    with pytest.raises(KeyError), ema_weights(state):
         raise KeyError
     assert equal(copied(state), raw)
     assert state.model.training
@@ -337,10 +337,7 @@ def forged(path: Path, change: Callable[[dict[str, Tensor], dict[str, float]], o
         path,
         "checkpoint",
         tensors,
-        config=header.config,
-        dataset=header.dataset,
-        inputs=header.inputs,
-        seed=header.seed,
+        run_key=RunKey.of(header),
         metrics=metrics,
     )
 
@@ -408,7 +405,7 @@ def test_resume_goes_on_or_clears(tmp_path: Path) -> None:
     assert equal(copied(fresh), copied(state))
     assert (folder / "old.png").exists()
 
-    other = Identity({"preset": "mnist"}, {"name": "npz"}, {}, 0)
+    other = RunKey({"preset": "mnist"}, {"name": "npz"}, {}, 0)
     with pytest.raises(UsageError, match="preset glyphs, now mnist"):
         resume(training(), out, folder, other, force=False)
     assert checkpoint.exists()
@@ -432,7 +429,7 @@ def test_force_starts_afresh_over_a_damaged_checkpoint(tmp_path: Path, flip: Any
 def test_a_checkpoint_says_what_it_is(tmp_path: Path) -> None:
     state = training()
     steps(state, 1)
-    save_checkpoint(tmp_path / "c", state, Identity({"a": 1}, {"b": 2}, {"parse": "0" * 64}, 7))
+    save_checkpoint(tmp_path / "c", state, RunKey({"a": 1}, {"b": 2}, {"parse": "0" * 64}, 7))
     artifact = read_artifact(tmp_path / "c", kind="checkpoint")
     header = artifact.header
     assert (header.config, header.dataset, header.seed) == ({"a": 1}, {"b": 2}, 7)

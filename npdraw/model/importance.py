@@ -1,0 +1,52 @@
+"""Importance sampling: a bound on the likelihood from hard samples (model.md section 7)."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from npdraw.model.latents import Factors
+from npdraw.model.npdraw import NPDraw
+
+FIGURES = 4
+"""Figures of an image: nll, rate, distortion, canvas error."""
+
+PASSES = 25
+"""Passes through the model, of a batch each, between two chances to stop (about 2 s)."""
+
+
+def importance_figures(
+    model: NPDraw, images: Tensor, noise: Tensor, estimator: str, side: int = 1
+) -> Tensor:
+    """Return nll, rate, distortion and canvas error of each image, float64 [N, FIGURES].
+
+    Images [N, C, H, W] in {0, 1}; `noise` [N, S, T, 3] in [0, 1), a row for each sample, of which
+    `side` go through the model at once. Rate and distortion are means over the samples, the canvas
+    error is that of the first one.
+    """
+    q = model.encode(images)  # once, not for every sample
+    weighted = []
+    for some in noise.transpose(0, 1).split(side):  # [S, N, T, 3] -> [side, N, T, 3]
+        rows = Factors(*(torch.cat([x] * len(some)) for x in (q.whether, q.where, q.what)))
+        w = model.importance_sample(torch.cat([images] * len(some)), rows, some.flatten(0, 1))
+        gap = w.rate if estimator == "importance" else w.analytic_rate
+        terms = torch.stack([-w.distortion - gap, w.rate, w.distortion, w.canvas_error])
+        weighted.append(terms.unflatten(1, (len(some), len(images))))
+    log_weights, rate, distortion, canvas_error = torch.cat(weighted, 1).double()  # [S, N]
+    return torch.stack(
+        [-log_mean_exp(log_weights), rate.mean(0), distortion.mean(0), canvas_error[0]], 1
+    )
+
+
+def log_mean_exp(log_weights: Tensor) -> Tensor:
+    """Return log of the mean of exp over the first axis, [S, N] -> [N]."""
+    return torch.logsumexp(log_weights, 0) - math.log(len(log_weights))
+
+
+def samples_per_pass(samples: int, batch_size: int) -> int:
+    """Return how many samples of an image are weighed at once.
+
+    Few images with many samples each make the same batch as many images, at the same speed, and
+    are done sooner, so that one can stop.
+    """
+    return min(batch_size, -(-samples // PASSES))

@@ -1,0 +1,50 @@
+"""The key of a run: everything that decides the bytes of its output."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from npdraw.header import Header
+
+
+@dataclass(frozen=True)
+class RunKey:
+    """What decides the bytes of an output: runs with equal keys are the same run."""
+
+    config: dict[str, Any]
+    """Settings, section -> name -> value."""
+    dataset: dict[str, Any]
+    """Name, split sizes, shape and digest of the images."""
+    inputs: dict[str, str]
+    """Role -> digest of each artifact that is read."""
+    seed: int
+
+    @classmethod
+    def of(cls, header: Header) -> "RunKey":
+        """Return the key of the run that wrote an artifact."""
+        return cls(header.config, header.dataset, header.inputs, header.seed)
+
+    def differences(self, header: Header) -> list[str]:
+        """Name the settings in which an artifact's header differs, with both values."""
+        mine = flatten({"seed": self.seed, "inputs": self.inputs, "dataset": self.dataset})
+        mine |= flatten(self.config)
+        other = flatten({"seed": header.seed, "inputs": header.inputs, "dataset": header.dataset})
+        other |= flatten(header.config)
+        names = sorted(name for name in mine | other if mine.get(name) != other.get(name))
+        return [f"{name} {_short(other.get(name))}, now {_short(mine.get(name))}" for name in names]
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Flatten nested groups into one dictionary with dotted names, such as `parse.parts`."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def _short(value: Any) -> str:
+    text = "none" if value is None else str(value)
+    return text[:6] if len(text) == 64 else text  # a digest
