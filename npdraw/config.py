@@ -58,7 +58,7 @@ def setting(default: Any, meaning: str) -> Any:
 
 @dataclass(frozen=True)
 class ParseConfig:
-    """Images, layout, part bank and parser (model.md sections 1 to 3; paper section 3.1)."""
+    """Images, layout, part bank and parser (docs/model.md, sections 1 to 3; paper, section 3.1)."""
 
     image_size: int = setting(28, "side of the images, pixels")
     channels: int = setting(1, "colour channels: 1 grey, 3 colour")
@@ -127,7 +127,7 @@ class ParseConfig:
 
 @dataclass(frozen=True)
 class PriorConfig:
-    """The Transformer prior and its training on parses (model.md section 5; paper section 3.2)."""
+    """The Transformer prior and its training on parses (docs/model.md, section 5; paper, 3.2)."""
 
     width: int = setting(128, "channels of the Transformer")
     depth: int = setting(4, "layers")
@@ -153,7 +153,7 @@ class PriorConfig:
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """Encoder, decoder and their joint training (model.md section 6; paper section 3.3)."""
+    """Encoder, decoder and their joint training (docs/model.md, section 6; paper, section 3.3)."""
 
     prior: str = setting("joint", "joint: the prior goes on training; frozen: the paper's setting")
     encoder_channels: int = setting(112, "channels of the encoder")

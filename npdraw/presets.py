@@ -123,8 +123,9 @@ PRESETS: Mapping[str, Config] = {
         prior=_FINE_PRIOR,
         decoder=replace(_FINE_DECODER, decoder_patch=4, steps=800),
     ),
-    # Model.md section 8: the sizes and schedules of the paper and its code. The prior has 4.3 M
-    # parameters (there 4.5 M), encoder and decoder have 2.1 M (2.0 M), residual blocks at 7 x 7.
+    # docs/model.md, section 8: the sizes and schedules of the paper and its code. The prior has
+    # 4.3 M parameters (there 4.5 M), encoder and decoder have 2.1 M (2.0 M), residual blocks at
+    # 7 x 7.
     "mnist-paper": Config(
         preset="mnist-paper",
         data="mnist",

@@ -1,4 +1,4 @@
-"""Exit codes and hints (interface.md: 0 fine, 1 our bug, 2 usage, 3 artifact, ...)."""
+"""Exit codes and hints (docs/interface.md: 0 fine, 1 our bug, 2 usage, 3 artifact, ...)."""
 
 import signal
 

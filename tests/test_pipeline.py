@@ -31,7 +31,7 @@ PROMISED = {
     "sample": "images seconds files",
     "info": "kind schema digest inputs config dataset seed metrics",
 }
-"""The keys that interface.md promises of each command's JSON."""
+"""The keys that docs/interface.md promises of each command's JSON."""
 
 RUNTIME = ("--device", "cpu", "--precision", "fp32", "--threads", "1", "--quiet")
 

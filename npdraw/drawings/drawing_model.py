@@ -144,8 +144,8 @@ class DrawingModel:
     def nll(self, images: Images, samples: int = 50, seed: int = 0) -> Tensor:
         """Return the bound on the negative log-likelihood of each image in nats, float64 [N].
 
-        Importance sampling with `samples` hard drawings each (model.md section 7). Of all test
-        images of a data set, as uint8, the mean is what `npdraw eval-nll` tells.
+        Importance sampling with `samples` hard drawings each (docs/model.md, section 7). Of all
+        test images of a data set, as uint8, the mean is what `npdraw eval-nll` tells.
         """
         if samples < 1:
             raise UsageError(f"{samples} samples of each image; at least 1 is needed")

@@ -1,6 +1,6 @@
 """A causal Transformer over lists of different length, without padding where it would cost.
 
-Paper section 3.2. Only attention needs a table; all that treats rows one by one works on the rows
+Paper, section 3.2. Only attention needs a table; all that treats rows one by one works on the rows
 that there are.
 """
 

@@ -1,6 +1,6 @@
-"""The part bank: K patches of real images, the non-parametric "what" (model.md section 2).
+"""The part bank: K patches of real images, the non-parametric "what" (docs/model.md, section 2).
 
-Paper section 3.1: k-means over the patches of the training images, then each centre may be
+Paper, section 3.1: k-means over the patches of the training images, then each centre may be
 replaced by the nearest real patch.
 """
 

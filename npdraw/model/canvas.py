@@ -1,7 +1,7 @@
 """Painting: from latents to the canvas, the image so far and its coverage.
 
-Model.md section 4; paper section 3.1. Two routes agree exactly on hard latents: `paint` gathers the
-chosen parts and scatters them; `paint_relaxed` is differentiable and folds whole cells.
+docs/model.md, section 4; paper, section 3.1. Two routes agree exactly on hard latents: `paint`
+gathers the chosen parts and scatters them; `paint_relaxed` is differentiable and folds whole cells.
 Compositing is "max" (light strokes on dark ground) or "over" (later steps cover earlier ones).
 """
 

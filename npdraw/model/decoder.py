@@ -1,7 +1,7 @@
 """The decoder p(x | canvas): a convolutional U from the canvas to the pixel distribution.
 
-Model.md section 6; paper section 3.3. It sees nothing but the canvas, image and coverage: what the
-image is must come through the drawing.
+docs/model.md, section 6; paper, section 3.3. It sees nothing but the canvas, image and coverage:
+what the image is must come through the drawing.
 """
 
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""The encoder q(z | x), factorised over steps (model.md section 6; paper section 3.3).
+"""The encoder q(z | x), factorised over steps (docs/model.md, section 6; paper, section 3.3).
 
 Its output grid is that of the layout's steps. The parser's match gains are added to the logits
 with learned scales, so that the encoder starts as a soft parser and learns what to change.

@@ -1,4 +1,4 @@
-"""Importance sampling: a bound on the likelihood from hard samples (model.md section 7)."""
+"""Importance sampling: a bound on the likelihood from hard samples (docs/model.md, section 7)."""
 
 import math
 

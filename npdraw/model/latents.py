@@ -1,6 +1,6 @@
 """Latents of a drawing, z_t = (whether_t, where_t, what_t), and distributions over them.
 
-Model.md section 1; paper section 3.1. Letters: N images, T steps, O placements, K parts.
+docs/model.md, section 1; paper, section 3.1. Letters: N images, T steps, O placements, K parts.
 """
 
 from dataclasses import dataclass
@@ -174,7 +174,7 @@ class Factors:
         )
 
     def kl(self, other: "Factors") -> Tensor:
-        """Return KL(self || other) of every step in nats, [N, T] (model.md section 6).
+        """Return KL(self || other) of every step in nats, [N, T] (docs/model.md, section 6).
 
         `KL_t = KL(whether) + q_t * (KL(where) + E_{o ~ q} KL(what at o))`, `q_t` the probability
         of painting; the expectation over placements is exact.

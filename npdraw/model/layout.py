@@ -1,7 +1,7 @@
 """Where the parts of a drawing may go: one step for each cell of a centred grid.
 
-Model.md section 1. The *frame* is the smallest rectangle that holds every placement; it contains
-the image, and what lies outside the image is cropped.
+docs/model.md, section 1. The *frame* is the smallest rectangle that holds every placement; it
+contains the image, and what lies outside the image is cropped.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,8 @@
 """Pixel distributions p(x | canvas). A likelihood is one class: parameters -> nats, mean, sample.
 
-Model.md section 6: Bernoulli for binary images, a mixture of discretised logistics for 256 values.
-Every method takes the decoder's output, `parameters` [N, outputs(C), H, W], and computes in fp32.
+docs/model.md, section 6: Bernoulli for binary images, a mixture of discretised logistics for 256
+values. Every method takes the decoder's output, `parameters` [N, outputs(C), H, W], and computes in
+fp32.
 """
 
 import math

@@ -1,7 +1,8 @@
 """The whole model: encoder q(z|x), prior p(z), painting, decoder p(x|canvas(z)).
 
-Model.md sections 6 and 7; paper section 3.3. It learns in two phases: from one relaxed sample of q
-(`relaxed`), and then, as likelihoods are those of hard drawings, from hard samples (`wake`).
+docs/model.md, sections 6 and 7; paper, section 3.3. It learns in two phases: from one relaxed
+sample of q (`relaxed`), and then, as likelihoods are those of hard drawings, from hard samples
+(`wake`).
 """
 
 import math
@@ -155,7 +156,7 @@ class NPDraw(nn.Module):
     def relaxed(
         self, images: Tensor, parse: Latents | None, uniform: Tensor, relaxation: Relaxation
     ) -> Terms:
-        """Return the parts of the loss from one relaxed sample (model.md section 6).
+        """Return the parts of the loss from one relaxed sample (docs/model.md, section 6).
 
         Images [N, C, H, W] in [0, 1], their `parse` (None: the term is 0), `uniform`
         [N, T, noise_size] in [0, 1).

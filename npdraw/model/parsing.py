@@ -1,6 +1,6 @@
 """The heuristic parser p_h(z | x): what drawing best explains an image.
 
-Model.md section 3; paper section 3.1 and algorithm 1. The parser minimises
+docs/model.md, section 3; paper, section 3.1 and algorithm 1. The parser minimises
 `squared error of the canvas + threshold * parts painted`.
 """
 

@@ -1,6 +1,6 @@
-"""The Transformer prior over drawings, p(z), as lists of strokes (model.md sections 1 and 5).
+"""The Transformer prior over drawings, p(z), as lists of strokes (docs/model.md, sections 1 and 5).
 
-Paper section 3.2. A drawing is the list of its painted cells. After each stroke the prior asks
+Paper, section 3.2. A drawing is the list of its painted cells. After each stroke the prior asks
 *whether* to go on, *where* among the later cells, and *what* part. The answers to the first two are
 held as hazards: `h_c`, the probability that the next stroke is at cell c, given that it is not
 before c. They are the same distributions as `g = p(go on)` and `w_c = p(next cell | go on)`:

@@ -1,4 +1,4 @@
-"""The figures of an unfinished evaluation: put on disk, and taken up again (interface.md, rule 7).
+"""The figures of an unfinished evaluation: saved and resumed (docs/interface.md, rule 7).
 
 They are those of the first images, in order, so that a result depends neither on when they were
 saved nor on how many processes go on.

@@ -1,7 +1,6 @@
 """Randomness: every number is keyed by what it is for, so that nothing depends on batching.
 
-Evaluation and sampling key it by image, training by step (model.md section 7; interface.md,
-"Known traps").
+Evaluation and sampling key it by image, training by step (docs/model.md, section 7).
 """
 
 import zlib

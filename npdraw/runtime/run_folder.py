@@ -1,7 +1,7 @@
 """The output of a stage and the folder `OUT.run/` beside it: settings, log, what is done.
 
 The same command again goes on or reports that its output is up to date; output that is there with
-other settings is refused unless forced (interface.md, rule 7).
+other settings is refused unless forced (docs/interface.md, rule 7).
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Stopping a stage by INT, TERM or HUP: finish the step, save, leave (interface.md, rule 7)."""
+"""Stop a stage by INT, TERM or HUP: finish the step, save, leave (docs/interface.md, rule 7)."""
 
 import signal
 from types import FrameType

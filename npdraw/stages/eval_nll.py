@@ -1,4 +1,4 @@
-"""Stage 4: the likelihood of test images, by importance sampling (model.md section 7)."""
+"""Stage 4: the likelihood of test images, by importance sampling (docs/model.md, section 7)."""
 
 import math
 from collections.abc import Callable

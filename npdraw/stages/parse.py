@@ -1,4 +1,4 @@
-"""Stage 1: from images to a part bank and the drawing of every image (model.md 2 and 3)."""
+"""Stage 1: a part bank, and the drawing of every image (docs/model.md, sections 2 and 3)."""
 
 import time
 from pathlib import Path

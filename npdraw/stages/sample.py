@@ -1,4 +1,4 @@
-"""Stage 5: draw images from the prior (model.md section 5)."""
+"""Stage 5: draw images from the prior (docs/model.md, section 5)."""
 
 import json
 import math

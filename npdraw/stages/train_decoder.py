@@ -1,4 +1,4 @@
-"""Stage 3: train encoder and decoder, and with them the prior, on images (model.md section 6).
+"""Stage 3: train encoder, decoder and, jointly, the prior on images (docs/model.md, section 6).
 
 What counts in the end is the bound of several hard samples, so that is what the best weights are
 chosen by.

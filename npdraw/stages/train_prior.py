@@ -1,4 +1,4 @@
-"""Stage 2: train the prior on the parses by maximum likelihood (model.md section 6)."""
+"""Stage 2: train the prior on the parses by maximum likelihood (docs/model.md, section 6)."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path

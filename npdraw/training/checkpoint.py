@@ -1,4 +1,4 @@
-"""Checkpoints: a training put on disk, and taken up again where it was (interface.md, rule 7)."""
+"""Checkpoints: a training saved and resumed where it was (docs/interface.md, rule 7)."""
 
 import math
 from pathlib import Path

@@ -1,6 +1,6 @@
 """What train-decoder goes down, step by step: a loss of relaxed samples, then one of hard samples.
 
-Model.md section 6; `NPDraw.relaxed` and `NPDraw.wake`.
+docs/model.md, section 6; `NPDraw.relaxed` and `NPDraw.wake`.
 """
 
 from collections.abc import Callable

@@ -151,7 +151,7 @@ def soft_drawings(layout, images):
 
 
 def slow_relaxed(z, bank, layout, compositing):
-    """Model.md section 4: `sum_i c_i a_i prod_{j later} (1 - a_j)`, or `max_i c_i a_i`."""
+    """docs/model.md, section 4: `sum_i c_i a_i prod_{j later} (1 - a_j)`, or `max_i c_i a_i`."""
     images, channels = len(z.whether), bank.shape[1] + 1
     white = torch.cat([bank, torch.ones_like(bank[:, :1])], 1)  # coverage paints ones
     layers = white.new_zeros(layout.steps, images, channels, layout.height, layout.width)

@@ -25,7 +25,7 @@ def layout(request):
 
 
 def slow_positions(layout):
-    """Model.md section 1, word by word."""
+    """docs/model.md, section 1, word by word."""
     anchors = []
     for side in (layout.height, layout.width):
         n = ceil(side / layout.stride)

@@ -1,4 +1,4 @@
-"""Two estimators of the likelihood, on the counter-example of model.md section 7.
+"""Two estimators of the likelihood, on the counter-example of docs/model.md, section 7.
 
 z in {0, 1}, p(z = 1) = e, q = (1/2, 1/2), p(x | 1) = 1, p(x | 0) = 0: then log p(x) = log e.
 """

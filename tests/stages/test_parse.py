@@ -19,7 +19,7 @@ from npdraw.model.parsing import parse as parse_images
 from npdraw.stages import parse as stage
 
 KEYS = {"images", "seconds", "parts_painted_mean", "canvas_mse", "dead_parts"}
-"""What interface.md promises of `npdraw parse --json`."""
+"""What docs/interface.md promises of `npdraw parse --json`."""
 
 
 def images_of(stages: Any) -> Any:

@@ -36,7 +36,7 @@ from npdraw.training import decoder_step as objective
 from npdraw.training.state import learning_rate, optimizer_step
 
 KEYS = {"steps", "seconds", "resumed_from", "nll", "elbo", "rate", "distortion", "canvas_mse"}
-"""What interface.md promises of `npdraw train-decoder --json`."""
+"""What docs/interface.md promises of `npdraw train-decoder --json`."""
 
 
 def tensors(path: Path, kind: str = "model") -> dict[str, torch.Tensor]:

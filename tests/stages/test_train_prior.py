@@ -34,7 +34,7 @@ KEYS = {
     "where_nats",
     "what_nats",
 }
-"""What interface.md promises of `npdraw train-prior --json`."""
+"""What docs/interface.md promises of `npdraw train-prior --json`."""
 
 
 def tensors(path: Path) -> dict[str, torch.Tensor]:
