@@ -15,6 +15,15 @@ from npdraw.errors import UsageError, did_you_mean
 SAVE_EVERY = 200
 """Training steps from one checkpoint to the next, unless the command line says otherwise."""
 
+BATCH_SIZE = 100
+"""Images or drawings that go through a model at a time, unless the command line says otherwise."""
+
+BATCH_SIZE = 100
+"""Images or drawings that go through a model at once, outside training, by default."""
+
+SAMPLES = 50
+"""Importance samples per image (S) by default."""
+
 
 def _require(condition: bool, message: str) -> None:
     if not condition:

@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from npdraw.config import Config
+from npdraw.config import BATCH_SIZE, SAMPLES, Config
 from npdraw.errors import UsageError
 from npdraw.header import Header
 from npdraw.inputs.images import to_levels
-from npdraw.inputs.models import read_model
+from npdraw.inputs.models import read_model, to_device
 from npdraw.model.completion import PARTICLES, complete
 from npdraw.model.importance import importance_figures, samples_per_pass
 from npdraw.model.latents import Latents, concatenate
@@ -24,9 +24,6 @@ from npdraw.model.parsing import parse
 from npdraw.pictures.sheet import draw
 from npdraw.runtime.noise import uniform
 from npdraw.runtime.settings import Runtime
-
-CHUNK = 100
-"""Images or drawings that go through the model at once."""
 
 Images = Tensor | NDArray[np.uint8] | NDArray[np.float32]
 """Images [N, C, H, W], or grey ones [N, H, W]: uint8, or floats in [0, 1]."""
@@ -136,12 +133,12 @@ class DrawingModel:
                 f"[N, {', '.join(map(str, shape))}], N at least 1"
             )
         found = []
-        for chunk in canvases.split(CHUNK):
+        for chunk in canvases.split(BATCH_SIZE):
             with torch.no_grad(), self.runtime.autocast(self.device):
                 found.append(self.network.decode(chunk.to(self.device)).float().cpu())
         return torch.cat(found)
 
-    def nll(self, images: Images, samples: int = 50, seed: int = 0) -> Tensor:
+    def nll(self, images: Images, samples: int = SAMPLES, seed: int = 0) -> Tensor:
         """Return the bound on the negative log-likelihood of each image in nats, float64 [N].
 
         Importance sampling with `samples` hard drawings each (docs/model.md, section 7). Of all
@@ -150,8 +147,8 @@ class DrawingModel:
         if samples < 1:
             raise UsageError(f"{samples} samples of each image; at least 1 is needed")
         x, found = self.preprocess(images, seed), []
-        side = samples_per_pass(samples, CHUNK)
-        step = max(1, CHUNK // side)
+        side = samples_per_pass(samples, BATCH_SIZE)
+        step = max(1, BATCH_SIZE // side)
         for first in range(0, len(x), step):
             some = x[first : first + step].to(self.device)
             index = range(first, first + len(some))
@@ -238,8 +235,8 @@ class DrawingModel:
     def _drawings(self, x: Tensor, make: Callable[[Tensor, range], Latents]) -> Latents:
         """Make drawings of observed images and of which of them they are, some at a time."""
         found = []
-        for first in range(0, len(x), CHUNK):
-            some = x[first : first + CHUNK].to(self.device)
+        for first in range(0, len(x), BATCH_SIZE):
+            some = x[first : first + BATCH_SIZE].to(self.device)
             with torch.no_grad(), self.runtime.autocast(self.device):
                 found.append(make(some, range(first, first + len(some))).to(_CPU))
         return concatenate(found)
@@ -260,5 +257,5 @@ def open_model(path: Path, runtime: Runtime) -> DrawingModel:
     """Read a trained model and put it on the device of `runtime`; errors as `read_model`."""
     device = runtime.start()
     network, config, artifact = read_model(path)
-    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    to_device(network, device)
     return DrawingModel(network, config, artifact.header, path, device, runtime)

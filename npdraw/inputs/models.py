@@ -196,6 +196,11 @@ def read_model(path: Path) -> tuple[NPDraw, Config, Artifact]:
     return model.eval(), config, artifact
 
 
+def to_device(model: M, device: torch.device) -> M:
+    """Move a model to `device`, its kernels in channels-last order, which convolves faster."""
+    return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
 def weights_of(model: nn.Module, bank: Tensor) -> dict[str, Tensor]:
     """Return what an artifact stores of a prior or model: its bank and its weights."""
     return {"bank": bank, **model.state_dict()}

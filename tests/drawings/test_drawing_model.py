@@ -11,7 +11,8 @@ import torch
 
 import npdraw
 from npdraw.artifacts import read_artifact
-from npdraw.drawings.drawing_model import CHUNK, DrawingModel
+from npdraw.config import BATCH_SIZE
+from npdraw.drawings.drawing_model import DrawingModel
 from npdraw.drawings.strokes import fingerprint
 from npdraw.errors import ArtifactError, UsageError
 from npdraw.inputs.models import drawings_of
@@ -79,10 +80,10 @@ def test_encodings_are_likeliest_or_drawn(model: DrawingModel, test_images: np.n
 
 
 def test_pictures_of_any_number_of_drawings(model: DrawingModel) -> None:
-    z = model.sample(CHUNK + 3)
+    z = model.sample(BATCH_SIZE + 3)
     canvases = model.paint(z)
     images = model.decode(canvases)
-    assert canvases.shape == (CHUNK + 3, 2, 8, 8) and images.shape == (CHUNK + 3, 1, 8, 8)
+    assert canvases.shape == (BATCH_SIZE + 3, 2, 8, 8) and images.shape == (BATCH_SIZE + 3, 1, 8, 8)
     assert 0 <= float(images.min()) < float(images.max()) <= 1
     assert torch.equal(canvases[:3], model.paint(z[:3]))
     torch.testing.assert_close(images[:3], model.decode(canvases[:3]), atol=1e-5, rtol=0)
