@@ -16,13 +16,10 @@ SAVE_EVERY = 200
 """Training steps from one checkpoint to the next, unless the command line says otherwise."""
 
 BATCH_SIZE = 100
-"""Images or drawings that go through a model at a time, unless the command line says otherwise."""
-
-BATCH_SIZE = 100
-"""Images or drawings that go through a model at once, outside training, by default."""
+"""Images or drawings per forward pass outside training, unless the command line says otherwise."""
 
 SAMPLES = 50
-"""Importance samples per image (S) by default."""
+"""Importance samples per image (S), unless the command line says otherwise."""
 
 
 def _require(condition: bool, message: str) -> None:

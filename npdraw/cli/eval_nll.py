@@ -1,6 +1,7 @@
 """`npdraw eval-nll`."""
 
 from npdraw.cli import console, options, progress, resolve
+from npdraw.config import BATCH_SIZE, SAMPLES
 from npdraw.runtime.lock import alone
 
 
@@ -11,9 +12,9 @@ def eval_nll(
     data_root: options.DataRoot = None,
     preset: options.FindPreset = None,
     images: options.Images = None,
-    samples: options.Samples = options.SAMPLES,
+    samples: options.Samples = SAMPLES,
     estimator: options.Estimator = "importance",
-    batch_size: options.BatchSize = options.BATCH_SIZE,
+    batch_size: options.BatchSize = BATCH_SIZE,
     seed: options.Seed = 0,
     device: options.Device = "auto",
     precision: options.Precision = "auto",

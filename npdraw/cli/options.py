@@ -12,16 +12,12 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from npdraw import config as defaults
 from npdraw.cli import resolve
-from npdraw.config import BATCH_SIZE
 from npdraw.presets import PRESETS
 
 INPUT, MODEL, RUN, OUTPUT = "Input", "Model", "Run", "Output"
 
-SAMPLES = defaults.SAMPLES
 SEEDS = "0-99"
-BATCH_SIZE = defaults.BATCH_SIZE
 TEMPERATURE = 1.0
 
 SETS = "glyphs, mnist, omniglot, cifar10, celeba, folder:PATH or npz:FILE"

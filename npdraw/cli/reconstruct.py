@@ -1,13 +1,14 @@
 """`npdraw reconstruct`."""
 
 from npdraw.cli import console, options, resolve
+from npdraw.config import SAMPLES
 
 
 def reconstruct(
     model: options.NamedModel,
     images: options.Words,
     *,
-    samples: options.Samples = options.SAMPLES,
+    samples: options.Samples = SAMPLES,
     data_root: options.DataRoot = None,
     device: options.Device = "auto",
     precision: options.Precision = "auto",

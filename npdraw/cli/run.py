@@ -1,7 +1,7 @@
 """`npdraw run`."""
 
 from npdraw.cli import console, options, progress, resolve
-from npdraw.config import SAVE_EVERY
+from npdraw.config import SAMPLES, SAVE_EVERY
 from npdraw.runtime.lock import alone
 
 
@@ -17,7 +17,7 @@ def run(
     config: options.ConfigFile = None,
     prior: options.PriorMode = None,
     steps: options.BothSteps = None,
-    samples: options.Samples = options.SAMPLES,
+    samples: options.Samples = SAMPLES,
     seed: options.Seed = 0,
     save_every: options.SaveEvery = SAVE_EVERY,
     device: options.Device = "auto",

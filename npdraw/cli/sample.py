@@ -1,6 +1,7 @@
 """`npdraw sample`."""
 
 from npdraw.cli import console, options, progress, resolve
+from npdraw.config import BATCH_SIZE
 
 
 def sample(
@@ -9,7 +10,7 @@ def sample(
     data: options.FindData = None,
     preset: options.FindPreset = None,
     temperature: options.Temperature = options.TEMPERATURE,
-    batch_size: options.BatchSize = options.BATCH_SIZE,
+    batch_size: options.BatchSize = BATCH_SIZE,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     threads: options.Threads = 0,
