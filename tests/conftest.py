@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import signal
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,47 @@ pytest_plugins = ["tests.tiny_pipeline"]
 
 WriteModel = Callable[[Path, str], None]
 TinySettings = Callable[..., str]
+
+
+CLEARED = re.compile(
+    # How wide and how colourful Rich and Typer print, and whether they believe in a terminal.
+    "COLUMNS|LINES|TERM|TERMINAL_WIDTH|NO_COLOR|FORCE_COLOR|CLICOLOR.*|PY_COLORS|GITHUB_ACTIONS"
+    # The language of the system's error messages, encodings and the time zone.
+    "|LANG|LANGUAGE|LC_.*|TZ"
+    # Warnings, encodings, hashing and buffering of the Python processes that tests start.
+    "|PYTHON.*"
+    # Settings of npdraw itself, and the variables of torchrun.
+    "|_?NPDRAW_.*|RANK|WORLD_SIZE|LOCAL_RANK|LOCAL_WORLD_SIZE"
+)
+"""Variables that change what npdraw prints or does."""
+
+KEPT = re.compile(
+    # Where this interpreter finds its packages: those that tests start must find the same ones.
+    "PYTHONPATH|PYTHONHOME|PYTHONUSERBASE|PYTHONNOUSERSITE"
+    # Where compiled files go. The checkout may be read-only, and no result depends on them.
+    "|PYTHONDONTWRITEBYTECODE|PYTHONPYCACHEPREFIX"
+    # How the caller configures the tests themselves: the folder of real data sets (tests that need
+    # one are skipped without it), and the number and order of the random faults.
+    "|NPDRAW_DATA|NPDRAW_FAULTS|NPDRAW_ORDER"
+)
+"""Variables among them that are the caller's to set."""
+
+
+@pytest.fixture(autouse=True, scope="session")
+def known_environment() -> Iterator[None]:
+    """Clear what the caller's environment would change, here and in every process that tests start.
+
+    It runs before the first test and before any other fixture, in each worker of pytest-xdist too.
+    Rich, Typer and npdraw read these variables when they print, not when they are imported. What
+    Python itself read when pytest started, such as the encoding of file names, stays.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if CLEARED.fullmatch(name) and not KEPT.fullmatch(name):
+                patch.delenv(name)
+        time.tzset()
+        yield
+    time.tzset()
 
 
 @pytest.fixture(autouse=True, scope="session")

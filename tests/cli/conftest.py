@@ -31,5 +31,4 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("NPDRAW_DATA", raising=False)
-    monkeypatch.delenv("NPDRAW_DEBUG", raising=False)
     return tmp_path

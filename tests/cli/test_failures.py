@@ -228,11 +228,11 @@ def test_debug_shows_the_traceback_of_every_error(
 ) -> None:
     for error in (ValueError("oops"), DataError("no images")):
         fake_stage("parse", raising(error))
-        monkeypatch.delenv("NPDRAW_DEBUG", raising=False)
         execute(["parse"])
         assert "Traceback" not in capsys.readouterr().err
-        monkeypatch.setenv("NPDRAW_DEBUG", "1")
-        execute(["parse"])
+        with monkeypatch.context() as patch:
+            patch.setenv("NPDRAW_DEBUG", "1")
+            execute(["parse"])
         assert "Traceback (most recent call last)" in capsys.readouterr().err
 
 

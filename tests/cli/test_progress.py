@@ -96,12 +96,11 @@ with progress.told(quiet=False) as reporter:
 def on_terminal(**environment: str) -> str:
     """Return what the program SHOWING writes to a terminal on stderr."""
     ours, theirs = pty.openpty()
-    known = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR", "TERM")}
     with subprocess.Popen(
         [sys.executable, "-c", SHOWING],
         stdout=subprocess.PIPE,
         stderr=theirs,
-        env={**known, "TERM": "xterm", "COLUMNS": "80", **environment},
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "80", **environment},
     ) as process:
         os.close(theirs)
         seen = b""
