@@ -21,7 +21,7 @@ from npdraw.artifacts import (
 from npdraw.run_key import RunKey
 from npdraw.runtime.distributed import on_rank_zero
 from npdraw.runtime.group import Group
-from npdraw.runtime.run_folder import CHECKPOINT, clear, resumable
+from npdraw.runtime.run_folder import CHECKPOINT, resume_or_clear
 
 EVERY = 60.0
 """Seconds of work from one save to the next."""
@@ -51,14 +51,7 @@ class Partial:
         `output.resumable`.
         """
         self._path, self._run_key = folder / CHECKPOINT, run_key
-
-        def prepare() -> bool:
-            goes_on = resumable(folder / CHECKPOINT, out, run_key, force=force)
-            if not goes_on:
-                clear(folder)
-            return goes_on
-
-        if on_rank_zero(self._group, prepare):
+        if resume_or_clear(folder, out, run_key, force=force, group=self._group):
             self._load(self._path)
 
     def add(self, figures: Tensor) -> None:

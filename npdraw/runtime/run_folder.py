@@ -87,6 +87,25 @@ def resumable(checkpoint: Path, out: Path, run_key: RunKey, *, force: bool) -> b
     return True
 
 
+def resume_or_clear(
+    folder: Path, out: Path, run_key: RunKey, *, force: bool, group: Group = SINGLE_PROCESS
+) -> bool:
+    """Return whether the checkpoint in the run folder continues this run; if not, clear the folder.
+
+    Rank zero decides for its group. All processes then read the checkpoint, so they must see the
+    same folder, on one machine or a shared file system. Errors as `resumable`.
+    """
+
+    def decide() -> bool:
+        resumes = resumable(folder / CHECKPOINT, out, run_key, force=force)
+        if not resumes:
+            clear(folder)
+        return resumes
+
+    decision: bool = on_rank_zero(group, decide)
+    return decision
+
+
 def _is_there(path: Path) -> bool:
     """Whether there is anything of this name, be it a link that leads nowhere."""
     return path.exists() or path.is_symlink()

@@ -156,13 +156,9 @@ def _drawings(
         )
         canvas = paint(drawn, bank, layout, settings.compositing)
         errors[number] = float((canvas[:, : images.shape[1]] - images).square().sum())
-        z.whether[part], z.where[part], z.what[part] = drawn.whether, drawn.where, drawn.what
+        z[part] = drawn
         done += group.size * len(images)  # the other processes are about as far
         progress.update(min(done, len(values)))
     progress.finish()
-    parsed = Latents(
-        all_gather_rows(group, z.whether),
-        all_gather_rows(group, z.where),
-        all_gather_rows(group, z.what),
-    )
+    parsed = z.map(lambda x: all_gather_rows(group, x))
     return parsed, float(total(group, errors))

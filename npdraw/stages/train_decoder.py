@@ -1,18 +1,17 @@
 """Stage 3: train encoder, decoder and, jointly, the prior on images (docs/model.md, section 6).
 
-What counts in the end is the bound of several hard samples, so that is what the best weights are
-chosen by.
+The goal is the bound of several hard samples, so the best weights are chosen by it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from npdraw.artifacts import check_input
-from npdraw.config import Config, as_dict
+from npdraw.artifacts import Artifact, check_input
+from npdraw.config import BATCH_SIZE, Config, as_dict
 from npdraw.datasets.splits import evenly_spaced
 from npdraw.inputs.images import same_images, to_levels
 from npdraw.inputs.models import (
@@ -21,27 +20,22 @@ from npdraw.inputs.models import (
     new_model,
     read_parse,
     read_prior,
+    to_device,
     weights_of,
 )
 from npdraw.model.importance import importance_figures
 from npdraw.model.npdraw import NPDraw, Relaxation
+from npdraw.model.prior import Prior
 from npdraw.pictures.sheet import SHEET, draw, render, write_sheet
 from npdraw.run_key import RunKey
-from npdraw.runtime.distributed import check_batch, chunks, process_group, total
+from npdraw.runtime.distributed import check_batch, chunks, total
 from npdraw.runtime.group import SINGLE_PROCESS, Group, environment
-from npdraw.runtime.noise import generator, uniform
+from npdraw.runtime.noise import uniform
 from npdraw.runtime.progress import Progress
-from npdraw.runtime.run_folder import (
-    CHECKPOINT,
-    MetricsLog,
-    locked,
-    up_to_date,
-    write_json,
-)
+from npdraw.runtime.run_folder import MetricsLog
 from npdraw.runtime.settings import Runtime, explain_out_of_memory, send
-from npdraw.runtime.signals import Stop
-from npdraw.training.checkpoint import resume, save_checkpoint
 from npdraw.training.decoder_step import train_step
+from npdraw.training.session import Session, resume_or_start, training_session, write_finished
 from npdraw.training.state import (
     State,
     ema_weights,
@@ -49,12 +43,15 @@ from npdraw.training.state import (
     new_state,
     plan,
     remember_best,
+    seed_weights,
     sync_metrics,
-    write_finished,
 )
 
-JUDGED_SAMPLES = 8
-"""Hard samples for each validation image."""
+VALIDATION_IMAGES = 500
+"""Held-out images, at most, that validations during training use."""
+
+VALIDATION_SAMPLES = 8
+"""Hard samples of each validation image."""
 
 
 def train_decoder(
@@ -71,141 +68,151 @@ def train_decoder(
 ) -> dict[str, Any]:
     """Train the model; validate the hard ELBO on held-out images.
 
-    Returns the figures of `npdraw train-decoder --json`. `elbo` is the negative bound: nats per
-    image, the lower the better, with hard posterior samples; `nll` is the tighter one of
-    `JUDGED_SAMPLES` samples; `relaxed_elbo` is that of relaxed samples, so that `elbo` less it is
-    the gap that the relaxation leaves. Processes started by torchrun share each batch, and the
-    validation: the figures are those of one process.
+    Returns the result of `npdraw train-decoder --json`, in nats per image, lower is better:
+    `elbo` is the negative ELBO of hard posterior samples, `nll` the tighter bound of
+    `VALIDATION_SAMPLES` samples, and `relaxed_elbo` that of relaxed samples, so that `elbo -
+    relaxed_elbo` is the gap that the relaxation leaves. Processes started by torchrun share each
+    batch and the validation: the result is that of one process.
+
+    The parameters are the command's flags, hence nine.
     """
+    # Read the settings, the prior and the images, and build the model.
     device = runtime.start()
     parse = read_parse(parse_path)
     prior, _, prior_artifact = read_prior(prior_path)
     check_input(prior_artifact, "parse", parse)
     config = later_config(prior_artifact, changes, "decoder")
     settings = config.decoder
-    seed = prior_artifact.header.seed if seed is None else seed
     data = same_images(parse.header, parse_path, source, root, config.parse, progress)
     run_key = RunKey(
         as_dict(config),
         data.dataset,
         {"parse": parse.header.digest, "prior": prior_artifact.header.digest},
-        seed,
+        prior_artifact.header.seed if seed is None else seed,
     )
-    torch.manual_seed(generator("model", seed, 0, torch.device("cpu")).initial_seed())
-    model = new_model(config, parse.tensors["bank"])
-    model.prior.load_state_dict(prior.state_dict())
-    model.prior.requires_grad_(settings.prior == "joint")
-    freeze_unused(model.prior)
-    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = _untrained(config, parse, prior, run_key.seed, device)
     check_batch(environment(), settings.batch_size)
     if runtime.dry_run:
         return plan(model, run_key.config, settings.steps, settings.batch_size, out)
-    with (
-        process_group(device) as group,
-        locked(out, parse_path, prior_path, group=group) as folder,
-        Stop(group) as stop,
-    ):
-        earlier = up_to_date(folder, out, "model", run_key, force=runtime.force, group=group)
-        if earlier is not None:
-            return earlier | {"resumed_from": settings.steps}
-        parts = [
-            (model.encoder, settings.encoder_learning_rate),
-            (model.prior, settings.encoder_learning_rate),
-            (model.decoder, settings.learning_rate),
-        ]
-        state = new_state(model, parts, settings.weight_decay, group, runtime.dtype(device))
-        resumed_from = resume(state, out, folder, run_key, force=runtime.force)
-        if group.is_rank_zero:
-            sources = {"source": str(data.source.absolute())}
-            write_json(folder / "config.json", run_key.config | sources)
-        log = MetricsLog(folder / "metrics.jsonl", step=state.step, group=group)
+
+    inputs = (parse_path, prior_path)
+    with training_session(
+        out, inputs, "model", config, run_key, device, runtime, progress
+    ) as session:
+        if session.finished is not None:
+            return session.finished | {"resumed_from": settings.steps}
+
+        # Resume or start.
+        state = _new_state(session, model)
+        log = resume_or_start(session, state, source=str(data.source.absolute()))
+        resumed_from = state.step
+
+        # Train.
         train = data.train.to(device)
-        held_out = to_levels(data.held_out, config.parse, seed).to(device)
-
-        def save() -> None:
-            save_checkpoint(folder / CHECKPOINT, state, run_key)
-
+        held_out = to_levels(data.held_out, config.parse, session.seed).to(device)
         with explain_out_of_memory(settings.batch_size):
-            fit(state, model, train, held_out, config, seed, log, save, stop, runtime, progress)
+            fit(session, log, state, model, train, held_out)
+
+        # Validate the best weights on all held-out images and write them.
         model.load_state_dict(state.best)
         model.eval()
-        with runtime.autocast(device):
-            figures = validate(model, held_out, seed, group)
-            soft = relaxed_elbo(model, held_out, seed, settings.final_temperature, group)
-        result = {
-            "steps": settings.steps,
-            "best_step": state.best_step,
-            **figures,
-            "relaxed_elbo": soft,
-        }
+        group, temperature = session.group, settings.final_temperature
+        with session.autocast():
+            metrics = validate(model, held_out, session.seed, group)
+            relaxed = relaxed_elbo(model, held_out, session.seed, temperature, group)
+        result = {"steps": settings.steps, "best_step": state.best_step, **metrics}
+        result["relaxed_elbo"] = relaxed
         tensors = weights_of(model, parse.tensors["bank"])
-        return write_finished(out, "model", tensors, run_key, log, result, resumed_from, group)
+        return write_finished(session, log, tensors, result, resumed_from)
+
+
+def _untrained(
+    config: Config, parse: Artifact, prior: Prior, seed: int, device: torch.device
+) -> NPDraw:
+    """Build the model with the trained prior, which trains on unless the settings freeze it."""
+    seed_weights("model", seed)
+    model = new_model(config, parse.tensors["bank"])
+    model.prior.load_state_dict(prior.state_dict())
+    model.prior.requires_grad_(config.decoder.prior == "joint")
+    freeze_unused(model.prior)
+    return to_device(model, device)
+
+
+def _new_state(session: Session, model: NPDraw) -> State:
+    """Return a training at step 0; the decoder has a learning rate of its own."""
+    settings = session.config.decoder
+    parts = [
+        (model.encoder, settings.encoder_learning_rate),
+        (model.prior, settings.encoder_learning_rate),
+        (model.decoder, settings.learning_rate),
+    ]
+    dtype = session.runtime.dtype(session.device)
+    return new_state(model, parts, settings.weight_decay, session.group, dtype)
 
 
 def fit(
-    state: State,
-    model: NPDraw,
-    train: Tensor,
-    held_out: Tensor,
-    config: Config,
-    seed: int,
-    log: MetricsLog,
-    save: Callable[[], None],
-    stop: Stop,
-    runtime: Runtime,
-    progress: Progress,
+    session: Session, log: MetricsLog, state: State, model: NPDraw, train: Tensor, held_out: Tensor
 ) -> None:
-    """The training loop: judge, draw samples, save, step."""
-    device, settings, began = train.device, config.decoder, state.step
-    group = state.group
-    every = max(10, settings.steps // 10)
-    watched = held_out[torch.from_numpy(evenly_spaced(len(held_out), min(500, len(held_out))))]
-    progress.start("train-decoder", settings.steps, scale=settings.batch_size, done=began)
+    """Run the training loop: validate, draw samples, save, step."""
+    config, settings, progress = session.config, session.config.decoder, session.progress
+    start, steps = state.step, settings.steps
+    every = max(10, steps // 10)
+    chosen = evenly_spaced(len(held_out), min(VALIDATION_IMAGES, len(held_out)))
+    watched = held_out[torch.from_numpy(chosen)]
+    progress.start("train-decoder", steps, scale=settings.batch_size, done=start)
     while True:
-        last = state.step == settings.steps
-        fresh = state.step != began or state.step == 0
-        # The first phase ends with its weights at rest: a candidate, should waking not be better.
-        rested = state.step == settings.relaxed_steps
-        judging = fresh and (state.step % every == 0 or rested or last)
+        last = state.step == steps
+        fresh = state.step != start or state.step == 0  # a resumed step was validated before
+        # The relaxed phase ends at learning rate 0: the best so far, should the wake phase not
+        # improve on it.
+        between = state.step == settings.relaxed_steps
+        validating = fresh and (state.step % every == 0 or between or last)
         drawing = fresh and (is_due(state.step, every) or last)
-        if judging or drawing:
+        if validating or drawing:
             sync_metrics(state)
-        if judging:
-            with ema_weights(state), runtime.autocast(device):
-                figures = validate(model, watched, seed, group)
-            remember_best(state, figures["nll"])
-            log.append(state.step, **figures, **state.figures)
-            progress.update(state.step, **figures)
-        if drawing and group.is_rank_zero:
-            with ema_weights(state), runtime.autocast(device):
+
+        # Validate.
+        if validating:
+            with ema_weights(state), session.autocast():
+                metrics = validate(model, watched, session.seed, session.group)
+            remember_best(state, metrics["nll"])
+            log.append(state.step, **metrics, **state.metrics)
+            progress.update(state.step, **metrics)
+
+        # Draw samples.
+        if drawing and session.group.is_rank_zero:
+            with ema_weights(state), session.autocast():
                 _, images = render(model, draw(model.prior, list(range(SHEET))))
-            write_sheet(log.path.parent, state.step, images)
-        stop.agree()
-        if fresh and (last or stop.signal or state.step % runtime.save_every == 0):
+            write_sheet(session.folder, state.step, images)
+
+        # Save, and stop if a signal came.
+        session.stop.agree()
+        if fresh and (last or session.stop.signal or state.step % session.runtime.save_every == 0):
             sync_metrics(state)
-            save()
-        stop.leave(state.step, settings.steps)
+            session.save(state)
+        session.stop.leave(state.step, steps)
         if last:
             break
-        recent = train_step(state, model, train, config, seed, runtime)
-        progress.update(state.step, **{k: v for k, v in recent.items() if k == "loss"})
+
+        # Take a step.
+        recent = train_step(state, model, train, config, session.seed, session.runtime)
+        progress.update(state.step, **({"loss": recent["loss"]} if recent else {}))
     progress.finish()
 
 
 def validate(
-    model: NPDraw, images: Tensor, seed: int, group: Group = SINGLE_PROCESS, chunk: int = 100
+    model: NPDraw, images: Tensor, seed: int, group: Group = SINGLE_PROCESS
 ) -> dict[str, float]:
-    """Return NLL, ELBO, rate and distortion in nats per image and canvas error, of hard samples.
+    """Return NLL, ELBO, rate and distortion in nats per image, and canvas error, of hard samples.
 
-    The NLL is the bound of all `JUDGED_SAMPLES` samples together; the canvas error is that of the
-    first of them; the others are means over them.
+    The NLL is the bound of all `VALIDATION_SAMPLES` samples together (docs/model.md, section 7);
+    the canvas error is that of the first one; the others are means over the samples.
     """
-    sums = torch.zeros(-(-len(images) // chunk), 4, dtype=torch.float64)
-    for number, part in chunks(group, len(images), chunk):
+    sums = torch.zeros(-(-len(images) // BATCH_SIZE), 4, dtype=torch.float64)
+    shape = (VALIDATION_SAMPLES, model.layout.steps, 3)
+    for number, part in chunks(group, len(images), BATCH_SIZE):
         x = model.in_unit(images[part])
-        indices = range(part.start, part.stop)
-        shape = (JUDGED_SAMPLES, model.layout.steps, 3)
-        uniforms = send(uniform("validate", seed, indices, shape), x.device)
+        uniforms = send(uniform("validate", seed, range(part.start, part.stop), shape), x.device)
         with torch.no_grad():
             figures = importance_figures(model, x, uniforms, "importance")
         sums[number] = figures.sum(0).cpu()
@@ -221,20 +228,15 @@ def validate(
 
 @torch.no_grad()
 def relaxed_elbo(
-    model: NPDraw,
-    images: Tensor,
-    seed: int,
-    temperature: float,
-    group: Group = SINGLE_PROCESS,
-    chunk: int = 100,
+    model: NPDraw, images: Tensor, seed: int, temperature: float, group: Group = SINGLE_PROCESS
 ) -> float:
-    """Return the negative ELBO that the first phase goes down, nats, with relaxed samples.
+    """Return the negative ELBO of relaxed samples, the loss of the relaxed phase, nats per image.
 
-    What it is below `validate`'s is the gap that the relaxation leaves.
+    Its difference from the `elbo` of `validate` is the gap that the relaxation leaves.
     """
-    sums = torch.zeros(-(-len(images) // chunk), dtype=torch.float64)
+    sums = torch.zeros(-(-len(images) // BATCH_SIZE), dtype=torch.float64)
     shape = (model.layout.steps, model.noise_size())
-    for number, part in chunks(group, len(images), chunk):
+    for number, part in chunks(group, len(images), BATCH_SIZE):
         x = model.in_unit(images[part])
         uniforms = send(uniform("relaxed", seed, range(part.start, part.stop), shape), x.device)
         terms = model.relaxed(x, None, uniforms, Relaxation(temperature))

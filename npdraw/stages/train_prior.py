@@ -1,6 +1,6 @@
 """Stage 2: train the prior on the parses by maximum likelihood (docs/model.md, section 6)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,27 +21,13 @@ from npdraw.model.latents import Latents
 from npdraw.model.prior import Prior
 from npdraw.pictures.sheet import SHEET, draw, to_uint8, write_sheet
 from npdraw.run_key import RunKey
-from npdraw.runtime.distributed import (
-    batch_mean,
-    check_batch,
-    chunks,
-    process_group,
-    rank_slice,
-    total,
-)
+from npdraw.runtime.distributed import batch_mean, check_batch, chunks, rank_slice, total
 from npdraw.runtime.group import SINGLE_PROCESS, Group, environment
-from npdraw.runtime.noise import batch, generator, seed_dropout
+from npdraw.runtime.noise import batch, seed_dropout
 from npdraw.runtime.progress import Progress
-from npdraw.runtime.run_folder import (
-    CHECKPOINT,
-    MetricsLog,
-    locked,
-    up_to_date,
-    write_json,
-)
+from npdraw.runtime.run_folder import MetricsLog
 from npdraw.runtime.settings import Runtime, explain_out_of_memory, send
-from npdraw.runtime.signals import Stop
-from npdraw.training.checkpoint import resume, save_checkpoint
+from npdraw.training.session import Session, resume_or_start, training_session, write_finished
 from npdraw.training.state import (
     State,
     ema_weights,
@@ -51,9 +37,15 @@ from npdraw.training.state import (
     optimizer_step,
     plan,
     remember_best,
+    seed_weights,
     sync_metrics,
-    write_finished,
 )
+
+VALIDATION_DRAWINGS = 1000
+"""Held-out drawings, at most, that validations during training use."""
+
+VALIDATION_BATCH = 500
+"""Drawings validated at once."""
 
 
 def train_prior(
@@ -65,115 +57,114 @@ def train_prior(
     runtime: Runtime,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Train the prior on the parses of the training images; validate on those held out.
+    """Train the prior on the parses of the training images; validate on held-out ones.
 
-    Returns the figures of `npdraw train-prior --json`; nats are per image. Processes started by
-    torchrun share each batch, and the validation: the figures are those of one process.
+    Returns the result of `npdraw train-prior --json`; nats are per image. Processes started by
+    torchrun share each batch and the validation: the result is that of one process.
     """
+    # Read the settings and build the prior.
     device = runtime.start()
     parse = read_parse(parse_path)
     config = later_config(parse, changes, "prior")
-    settings = config.prior
-    seed = parse.header.seed if seed is None else seed
+    settings, bank, dataset = config.prior, parse.tensors["bank"], parse.header.dataset
     run_key = RunKey(
         as_dict(config, ("parse", "prior")),
-        parse.header.dataset,
+        dataset,
         {"parse": parse.header.digest},
-        seed,
+        parse.header.seed if seed is None else seed,
     )
-    torch.manual_seed(generator("prior", seed, 0, torch.device("cpu")).initial_seed())
-    prior = new_prior(config, parse.tensors["bank"]).to(device)
+    seed_weights("prior", run_key.seed)
+    prior = new_prior(config, bank).to(device)
     freeze_unused(prior)
     check_batch(environment(), settings.batch_size)
     if runtime.dry_run:
         return plan(prior, run_key.config, settings.steps, settings.batch_size, out)
-    with (
-        process_group(device) as group,
-        locked(out, parse_path, group=group) as folder,
-        Stop(group) as stop,
-    ):
-        earlier = up_to_date(folder, out, "prior", run_key, force=runtime.force, group=group)
-        if earlier is not None:
-            return earlier | {"resumed_from": settings.steps}
-        dtype, decay = runtime.dtype(device), settings.weight_decay
-        state = new_state(prior, [(prior, settings.learning_rate)], decay, group, dtype)
-        resumed_from = resume(state, out, folder, run_key, force=runtime.force)
-        if group.is_rank_zero:
-            write_json(folder / "config.json", run_key.config)
-        log = MetricsLog(folder / "metrics.jsonl", step=state.step, group=group)
+
+    inputs = (parse_path,)
+    with training_session(
+        out, inputs, "prior", config, run_key, device, runtime, progress
+    ) as session:
+        if session.finished is not None:
+            return session.finished | {"resumed_from": settings.steps}
+
+        # Resume or start.
+        state = new_state(
+            prior,
+            [(prior, settings.learning_rate)],
+            settings.weight_decay,
+            session.group,
+            runtime.dtype(device),
+        )
+        log = resume_or_start(session, state)
+        resumed_from = state.step
+
+        # Train.
         drawings = drawings_of(parse).to(device)
-        held_out = drawings[parse.header.dataset["train"] :]
-
-        def save() -> None:
-            save_checkpoint(folder / CHECKPOINT, state, run_key)
-
-        train = drawings[: parse.header.dataset["train"]]
+        train, held_out = drawings[: dataset["train"]], drawings[dataset["train"] :]
         with explain_out_of_memory(settings.batch_size):
-            fit(state, prior, train, held_out, config, seed, log, save, stop, runtime, progress)
+            fit(session, log, state, prior, train, held_out)
+
+        # Validate the best weights on all held-out drawings and write them.
         prior.load_state_dict(state.best)
         prior.eval()
-        with runtime.autocast(device):
-            figures = validate(prior, held_out, group)
-        result = {"steps": settings.steps, "best_step": state.best_step, **figures}
-        tensors = weights_of(prior, parse.tensors["bank"])
-        return write_finished(out, "prior", tensors, run_key, log, result, resumed_from, group)
+        with session.autocast():
+            metrics = validate(prior, held_out, session.group)
+        result = {"steps": settings.steps, "best_step": state.best_step, **metrics}
+        return write_finished(session, log, weights_of(prior, bank), result, resumed_from)
 
 
 def fit(
-    state: State,
-    prior: Prior,
-    train: Latents,
-    held_out: Latents,
-    config: Config,
-    seed: int,
-    log: MetricsLog,
-    save: Callable[[], None],
-    stop: Stop,
-    runtime: Runtime,
-    progress: Progress,
+    session: Session, log: MetricsLog, state: State, prior: Prior, train: Latents, held_out: Latents
 ) -> None:
-    """The training loop: judge, draw samples (canvases, here), save, step."""
-    device, settings, began = prior.position.device, config.prior, state.step
-    group = state.group
-    every = max(10, settings.steps // 10)
-    watched = held_out[torch.from_numpy(evenly_spaced(len(held_out), min(1000, len(held_out))))]
-    progress.start(
-        "train-prior", settings.steps, unit="drawings", scale=settings.batch_size, done=began
-    )
+    """Run the training loop: validate, draw samples (their canvases), save, step."""
+    config, settings, progress = session.config, session.config.prior, session.progress
+    start, steps = state.step, settings.steps
+    every = max(10, steps // 10)
+    chosen = evenly_spaced(len(held_out), min(VALIDATION_DRAWINGS, len(held_out)))
+    watched = held_out[torch.from_numpy(chosen)]
+    progress.start("train-prior", steps, unit="drawings", scale=settings.batch_size, done=start)
     while True:
-        last = state.step == settings.steps
-        fresh = state.step != began or state.step == 0
-        judging = fresh and (state.step % every == 0 or last)
+        last = state.step == steps
+        fresh = state.step != start or state.step == 0  # a resumed step was validated before
+        validating = fresh and (state.step % every == 0 or last)
         drawing = fresh and (is_due(state.step, every) or last)
-        if judging or drawing:
+        if validating or drawing:
             sync_metrics(state)
-        if judging:
-            with ema_weights(state), runtime.autocast(device):
-                figures = validate(prior, watched, group)
-            remember_best(state, figures["validation_nats"])
-            log.append(state.step, **figures)
-            progress.update(state.step, **figures)
-        if drawing and group.is_rank_zero:
-            with ema_weights(state), runtime.autocast(device):
+
+        # Validate.
+        if validating:
+            with ema_weights(state), session.autocast():
+                metrics = validate(prior, watched, session.group)
+            remember_best(state, metrics["validation_nats"])
+            log.append(state.step, **metrics)
+            progress.update(state.step, **metrics)
+
+        # Draw samples.
+        if drawing and session.group.is_rank_zero:
+            with ema_weights(state), session.autocast():
                 z = draw(prior, list(range(SHEET)))
             canvas = paint(z, prior.bank, prior.layout, config.parse.compositing)
-            write_sheet(log.path.parent, state.step, to_uint8(canvas[:, :-1]).cpu())
-        stop.agree()
-        if fresh and (last or stop.signal or state.step % runtime.save_every == 0):
+            write_sheet(session.folder, state.step, to_uint8(canvas[:, :-1]).cpu())
+
+        # Save, and stop if a signal came.
+        session.stop.agree()
+        if fresh and (last or session.stop.signal or state.step % session.runtime.save_every == 0):
             sync_metrics(state)
-            save()
-        stop.leave(state.step, settings.steps)
+            session.save(state)
+        session.stop.leave(state.step, steps)
         if last:
             break
-        figures = train_step(state, prior, train, config, seed, runtime)
-        progress.update(state.step, **({"nats": figures["loss"]} if figures else {}))
+
+        # Take a step.
+        recent = train_step(state, prior, train, config, session.seed, session.runtime)
+        progress.update(state.step, **({"nats": recent["loss"]} if recent else {}))
     progress.finish()
 
 
 def train_step(
     state: State, prior: Prior, train: Latents, config: Config, seed: int, runtime: Runtime
 ) -> dict[str, float]:
-    """Take one step down the nats of a batch of drawings; figures as `optimizer_step`.
+    """Take one step on the nats of a batch of drawings; return the metrics of `optimizer_step`.
 
     Each process of a group takes its rows of the batch.
     """
@@ -190,12 +181,10 @@ def train_step(
 
 
 @torch.no_grad()
-def validate(
-    prior: Prior, drawings: Latents, group: Group = SINGLE_PROCESS, chunk: int = 500
-) -> dict[str, float]:
-    """Return the mean nats of drawings, in all and of whether, where and what."""
-    sums = torch.zeros(-(-len(drawings) // chunk), 3, dtype=torch.float64)
-    for number, part in chunks(group, len(drawings), chunk):
+def validate(prior: Prior, drawings: Latents, group: Group = SINGLE_PROCESS) -> dict[str, float]:
+    """Return the mean nats per drawing: in total, and for whether, where and what."""
+    sums = torch.zeros(-(-len(drawings) // VALIDATION_BATCH), 3, dtype=torch.float64)
+    for number, part in chunks(group, len(drawings), VALIDATION_BATCH):
         z = drawings[part]
         factors = prior(z.one_hot(prior.layout.placements, len(prior.bank)))
         nats = torch.stack(factors.log_prob(z)).sum((1, 2), dtype=torch.float64)

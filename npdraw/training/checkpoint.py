@@ -18,13 +18,13 @@ from npdraw.artifacts import (
 from npdraw.config import SECTIONS
 from npdraw.run_key import RunKey
 from npdraw.runtime.distributed import on_rank_zero
-from npdraw.runtime.run_folder import CHECKPOINT, clear, resumable
+from npdraw.runtime.run_folder import CHECKPOINT, resume_or_clear
 from npdraw.training.muon import Muon
 from npdraw.training.state import State
 
 
 def save_checkpoint(path: Path, state: State, run_key: RunKey) -> None:
-    """Write everything that a training needs to go on; in a group the first process does it."""
+    """Save everything that resuming a training needs; in a group of processes rank zero writes."""
     on_rank_zero(state.group, lambda: _write(path, state, run_key))
 
 
@@ -49,11 +49,13 @@ def _write(path: Path, state: State, run_key: RunKey) -> None:
 
 
 def load_checkpoint(path: Path, state: State) -> None:
-    """Put a fresh training where the checkpoint was written.
+    """Restore a fresh training to the step at which the checkpoint was written.
 
     Raises:
-        ArtifactError: it is damaged, or not of such a training; the training is as it was.
+        ArtifactError: the file is damaged or the checkpoint of another training; `state` is then
+            unchanged.
     """
+    # Check everything before anything is changed.
     artifact = read_artifact(path, kind="checkpoint")
     step = check_count(artifact, "step", _steps(artifact))
     best_step = check_count(artifact, "best_step", step)
@@ -72,8 +74,10 @@ def load_checkpoint(path: Path, state: State) -> None:
         for key, (name, _) in kept.items():
             if key == "step":
                 check_values(artifact, name, 1, step)
-            elif key == "exp_avg_sq":  # of which a root is taken
+            elif key == "exp_avg_sq":  # AdamW takes its square root
                 check_values(artifact, name, 0, math.inf)
+
+    # Restore.
     state.model.load_state_dict({name: tensors[f"weights/{name}"] for name in weights})
     for section, target in (("average", state.average), ("best", state.best)):
         for name, value in target.items():
@@ -82,7 +86,7 @@ def load_checkpoint(path: Path, state: State) -> None:
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 optimizer.state[parameter] = {
-                    key: _beside(tensors[name], parameter)
+                    key: _like(tensors[name], parameter)
                     for key, (name, _) in moments[parameter].items()
                 }
     state.step, state.best_step = step, best_step
@@ -90,17 +94,17 @@ def load_checkpoint(path: Path, state: State) -> None:
 
 
 def _steps(artifact: Artifact) -> int:
-    """Return the steps of the training that the checkpoint is of: those of its last section."""
+    """Return the number of steps of the checkpoint's training, a setting of its last section."""
     config = artifact.header.config
     return int(next(config[name]["steps"] for name in reversed(SECTIONS) if name in config))
 
 
 Moments = dict[nn.Parameter, dict[str, tuple[str, Expected]]]
-"""What is kept of a parameter by its optimiser: key -> name in the file, and what must be there."""
+"""Optimiser state of each parameter: key -> name in the file, and expected shape and type."""
 
 
 def _moments(state: State, step: int) -> Moments:
-    """Return what a checkpoint of this step must hold: every weight has had its gradient."""
+    """Return the optimiser state of a checkpoint at `step`: none at 0, else of every weight."""
     names = {parameter: name for name, parameter in state.model.named_parameters()}
     moments: Moments = {}
     for optimizer in state.optimizers:
@@ -113,27 +117,18 @@ def _moments(state: State, step: int) -> Moments:
     return moments
 
 
-def _beside(value: Tensor, parameter: Tensor) -> Tensor:
-    """Return a moment of `parameter` on its device and, as fused AdamW needs, with its strides."""
+def _like(value: Tensor, parameter: Tensor) -> Tensor:
+    """Copy optimiser state to the device and the strides of `parameter`, as fused AdamW needs."""
     if value.shape != parameter.shape:
         return value.to(parameter.device)
     return torch.empty_like(parameter).copy_(value)
 
 
 def resume(state: State, out: Path, folder: Path, run_key: RunKey, *, force: bool) -> int:
-    """Go on from the checkpoint in the run folder, or clear the folder; returns the step.
+    """Load the checkpoint in the run folder, or clear the folder; return the step to go on from.
 
-    The first process of a group decides, and all read the checkpoint: they must see the same
-    folder, as on one machine or a shared file system. Errors as `output.resumable`.
+    Errors as `run_folder.resumable` and `load_checkpoint`.
     """
-    checkpoint = folder / CHECKPOINT
-
-    def prepare() -> bool:
-        goes_on = resumable(checkpoint, out, run_key, force=force)
-        if not goes_on:
-            clear(folder)
-        return goes_on
-
-    if on_rank_zero(state.group, prepare):
-        load_checkpoint(checkpoint, state)
+    if resume_or_clear(folder, out, run_key, force=force, group=state.group):
+        load_checkpoint(folder / CHECKPOINT, state)
     return state.step

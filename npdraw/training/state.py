@@ -1,7 +1,7 @@
-"""What both training stages share: state, schedule, step, judging. Plain functions.
+"""What both training stages share: state, schedule, optimiser step, moving average; functions.
 
 A run is a function of its settings and seed alone: batches and noise are keyed by step, so that a
-resumed run is bitwise the uninterrupted one (on one machine, device and thread count).
+resumed run equals the uninterrupted one bit for bit (on one machine, device and thread count).
 """
 
 import math
@@ -13,22 +13,21 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from npdraw.artifacts import write_artifact
 from npdraw.errors import DivergedError
-from npdraw.run_key import RunKey
-from npdraw.runtime.distributed import group_mean, on_rank_zero, replica
+from npdraw.runtime.distributed import group_mean, replica
 from npdraw.runtime.group import SINGLE_PROCESS, Group
-from npdraw.runtime.run_folder import MetricsLog, write_result
+from npdraw.runtime.noise import generator
 from npdraw.training.muon import Muon
 
 LARGEST_GRADIENT = 50.0
-"""Norm to which a gradient is cut: a bad batch must not undo many good ones."""
+"""Norm to which gradients are clipped: one bad batch must not undo many good ones."""
 
 
 @dataclass
 class State:
-    """A training in progress."""
+    """A training in progress: model, optimisers, moving average, and the best weights so far."""
 
     model: nn.Module
     replica: nn.Module
@@ -37,33 +36,38 @@ class State:
     optimizers: list[torch.optim.Optimizer]
     """Muon for the matrices and kernels between layers, AdamW for everything else."""
     average: dict[str, Tensor]
-    """Exponential moving average of the weights, used wherever the model is judged."""
+    """Exponential moving average of the weights, used wherever the model is evaluated."""
     best: dict[str, Tensor]
-    """The average at the step that was best on the validation split."""
+    """The moving average at the step with the best validation score."""
     trained: list[nn.Parameter]
-    """The weights that get gradients."""
+    """The weights that are trained."""
     model_tensors: list[Tensor]
-    """The model's own tensors in the order of `average`."""
-    figures: dict[str, float] = field(default_factory=dict)
-    """Of the last step whose figures have reached main memory: the loss and what goes with it."""
+    """The model's own tensors, in the order of `average`."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Loss and other metrics of the most recent step already copied to main memory."""
     pending: "PendingMetrics | None" = None
-    """Figures of the last step on a GPU, not yet judged."""
+    """Metrics of the last step on a GPU, not yet checked."""
     step: int = 0
     best_step: int = 0
     best_score: float = math.inf
-    """Validation nats at `best_step`."""
+    """Validation nats at `best_step`; lower is better."""
 
 
 @dataclass(frozen=True)
 class PendingMetrics:
-    """Figures of a step on their way from a GPU to main memory."""
+    """Metrics of a step that are being copied from a GPU to main memory."""
 
     step: int
     names: tuple[str, ...]
-    """Of all values but the last, which is the norm of the gradient."""
+    """Names of all values but the last, which is the norm of the gradient."""
     values: Tensor
-    """Pinned; to be read when `arrived`."""
+    """In pinned memory; valid once `arrived` has completed."""
     arrived: torch.cuda.Event
+
+
+def seed_weights(purpose: str, seed: int) -> None:
+    """Seed torch's global generator, from which new weights are drawn."""
+    torch.manual_seed(generator(purpose, seed, 0, torch.device("cpu")).initial_seed())
 
 
 def new_state(
@@ -73,10 +77,11 @@ def new_state(
     group: Group = SINGLE_PROCESS,
     dtype: torch.dtype = torch.float32,
 ) -> State:
-    """Return a training at step 0; `parts` of the model have peak learning rates of their own.
+    """Return a training at step 0; `parts` are submodules with their peak learning rates.
 
-    Matrices and kernels decay; embeddings, biases, norms and scales do not. The model is on its
-    device already. `dtype` is that of large products, Muon's among them.
+    Muon trains the matrices and kernels between layers, with weight decay; AdamW trains
+    embeddings, biases, norms, scales and heads, without. The model must already be on its device.
+    `dtype` is the type of large products, Muon's included.
     """
     matrices: list[dict[str, Any]] = []
     others: list[dict[str, Any]] = []
@@ -105,7 +110,7 @@ def new_state(
 
 
 def _hidden_matrices(part: nn.Module) -> set[int]:
-    """Identities of the weights between layers; those of heads are better off with AdamW."""
+    """Return the ids of the weights between layers; heads train better with AdamW."""
     return {
         id(module.weight)
         for name, module in part.named_modules()
@@ -118,7 +123,7 @@ def _weights(model: nn.Module) -> dict[str, Tensor]:
 
 
 def learning_rate(step: int, steps: int, warmup: float) -> float:
-    """Return the fraction of the peak at `step`: a linear rise, then a cosine down to 0."""
+    """Return the learning rate at `step` as a fraction of its peak: linear warm-up, cosine to 0."""
     rise = max(1.0, warmup * steps)
     if step < rise:
         return (step + 1) / (rise + 1)
@@ -128,73 +133,83 @@ def learning_rate(step: int, steps: int, warmup: float) -> float:
 def optimizer_step(
     state: State, loss: Tensor, rate: float, decay: float, **watched: Tensor
 ) -> dict[str, float]:
-    """Take one optimiser step down `loss` at `rate` of the peak.
+    """Take one optimiser step on `loss` at `rate`, a fraction of the peak learning rates.
 
     The moving average follows with `decay`, faster in the first steps so that it forgets the
-    initial weights. Returns `state.figures`: the loss and the scalars `watched`, means over the
-    group; on a GPU those of the step before, so that nothing waits for this one.
+    initial weights. Returns `state.metrics`: the loss and the scalars `watched`, means over the
+    group of processes. On a GPU they are those of the previous step, so that the host never waits
+    for this one.
 
     Raises:
         DivergedError: loss or gradient is not finite. On the CPU the weights are then untouched;
-            on a GPU it comes one step later, or from `sync_metrics`, but names the right step.
+            on a GPU the error comes one step later, or from `sync_metrics`, but names the right
+            step.
     """
+    # Check the loss before it can reach the weights; on a GPU this would mean waiting.
     names = ("loss", *watched)
     values = torch.stack([value.detach().float() for value in (loss, *watched.values())])
     values = group_mean(state.group, values)
     on_gpu = loss.is_cuda
     if not on_gpu:
-        state.figures = dict(zip(names, values.tolist(), strict=True))
-        _check(state.figures["loss"], "loss", state.step)
+        state.metrics = dict(zip(names, values.tolist(), strict=True))
+        _check(state.metrics["loss"], "loss", state.step)
+
+    # Gradients.
     for parameter in state.trained:
         parameter.grad = None
     loss.backward()
     norm = nn.utils.clip_grad_norm_(state.trained, LARGEST_GRADIENT)
     if not on_gpu:
         _check(float(norm), "gradient", state.step)
+
+    # Weights, then their moving average.
     for optimizer in state.optimizers:
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * rate
         optimizer.step()
     decay = min(decay, (state.step + 1) / (state.step + 11))
-    torch._foreach_lerp_(list(state.average.values()), state.model_tensors, 1 - decay)
+    update_average = get_ema_multi_avg_fn(decay)
+    update_average(list(state.average.values()), state.model_tensors, state.step)
+
     if on_gpu:
-        earlier = state.pending
-        state.pending = _sent(state.step, names, torch.cat([values, norm[None]]))
-        _judge(state, earlier)  # this step is queued: the GPU has work while we wait
+        previous = state.pending
+        state.pending = _copy_to_host(state.step, names, torch.cat([values, norm[None]]))
+        _receive(state, previous)  # this step is queued: the GPU is busy while we wait
     state.step += 1
-    return state.figures
+    return state.metrics
 
 
 def sync_metrics(state: State) -> None:
-    """Wait for the metrics of the last step and check the weights.
+    """Wait for the metrics of the last step, and check them and the weights.
 
-    Raises `DivergedError` as `optimizer_step` does.
+    Call it before the weights are evaluated or saved.
 
-    Call it before the weights are judged, saved or left.
+    Raises:
+        DivergedError: as in `optimizer_step`, or a weight is not finite.
     """
-    _judge(state, state.pending)
+    _receive(state, state.pending)
     state.pending = None
     if not all(torch.isfinite(weights).all() for weights in state.model_tensors):
         raise _diverged("a weight is not finite", state.step)
 
 
-def _sent(step: int, names: tuple[str, ...], values: Tensor) -> PendingMetrics:
-    home = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
-    home.copy_(values, non_blocking=True)
+def _copy_to_host(step: int, names: tuple[str, ...], values: Tensor) -> PendingMetrics:
+    pinned = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+    pinned.copy_(values, non_blocking=True)
     arrived = torch.cuda.Event()
     arrived.record()
-    return PendingMetrics(step, names, home, arrived)
+    return PendingMetrics(step, names, pinned, arrived)
 
 
-def _judge(state: State, sent: PendingMetrics | None) -> None:
-    """Take in the figures of a step as soon as they are there."""
-    if sent is None:
+def _receive(state: State, pending: PendingMetrics | None) -> None:
+    """Wait for the metrics of a step to arrive, keep and check them."""
+    if pending is None:
         return
-    sent.arrived.synchronize()
-    *values, norm = sent.values.tolist()
-    state.figures = dict(zip(sent.names, values, strict=True))
-    _check(state.figures["loss"], "loss", sent.step)
-    _check(norm, "gradient", sent.step)
+    pending.arrived.synchronize()
+    *values, norm = pending.values.tolist()
+    state.metrics = dict(zip(pending.names, values, strict=True))
+    _check(state.metrics["loss"], "loss", pending.step)
+    _check(norm, "gradient", pending.step)
 
 
 def _check(value: float, what: str, step: int) -> None:
@@ -204,13 +219,13 @@ def _check(value: float, what: str, step: int) -> None:
 
 def _diverged(what: str, step: int) -> DivergedError:
     return DivergedError(
-        f"{what} at step {step}", hint="Lower the learning rate and start afresh with --force."
+        f"{what} at step {step}", hint="Lower the learning rate and start again with --force."
     )
 
 
 @contextmanager
 def ema_weights(state: State) -> Iterator[None]:
-    """Within the block the model has its average weights and is in evaluation mode."""
+    """Give the model its average weights, and put it in evaluation mode, within the block."""
     raw = _weights(state.model)
     state.model.load_state_dict(state.average)
     state.model.eval()
@@ -222,7 +237,7 @@ def ema_weights(state: State) -> Iterator[None]:
 
 
 def remember_best(state: State, score: float) -> None:
-    """Keep the average weights if `score` (validation nats) is the lowest so far."""
+    """Keep a copy of the average weights if `score` (validation nats) is the lowest so far."""
     if score < state.best_score:
         state.best_score, state.best_step = score, state.step
         state.best = {name: value.clone() for name, value in state.average.items()}
@@ -231,9 +246,10 @@ def remember_best(state: State, score: float) -> None:
 def plan(
     model: nn.Module, config: Mapping[str, Any], steps: int, batch_size: int, out: Path
 ) -> dict[str, Any]:
-    """Return what `--dry-run` prints: settings, parameters, and what the training will take.
+    """Return what `--dry-run` prints: settings, number of parameters, and estimates.
 
-    The checkpoint holds weights, average, best and at most two moments of each, in fp32.
+    A checkpoint holds five fp32 copies of the weights: themselves, their average, the best average,
+    and at most two moments.
     """
     parameters = sum(p.numel() for p in model.parameters())
     estimates = {"images_seen": steps * batch_size, "checkpoint_mb": 5 * 4 * parameters / 1e6}
@@ -247,37 +263,5 @@ def plan(
 
 
 def is_due(step: int, every: int) -> bool:
-    """Whether to look at step 1, 2, 4, 8, ... and then at every `every`th."""
+    """Return whether samples are due: at steps 0, 1, 2, 4, 8, ..., and multiples of `every`."""
     return step % every == 0 or (step < every and step & (step - 1) == 0)
-
-
-def write_finished(
-    out: Path,
-    kind: str,
-    tensors: Mapping[str, Tensor],
-    run_key: RunKey,
-    log: MetricsLog,
-    result: Mapping[str, float],
-    resumed_from: int,
-    group: Group = SINGLE_PROCESS,
-) -> dict[str, Any]:
-    """Write the artifact of a finished training, and its result beside it; return the result.
-
-    The artifact's metrics are `result`; how long it took and what was resumed is not part of it.
-    Of a group of processes the first one writes.
-    """
-
-    def write() -> dict[str, Any]:
-        write_artifact(
-            out,
-            kind,
-            tensors,
-            run_key=run_key,
-            metrics=result,
-        )
-        told = {"seconds": log.seconds, "resumed_from": resumed_from, **result}
-        write_result(log.path.parent, told)
-        return {**told, "out": str(out)}
-
-    written: dict[str, Any] = on_rank_zero(group, write)
-    return written

@@ -1,6 +1,5 @@
 """A training that is killed goes on, loses at most one save interval, and ends as if it had not."""
 
-import importlib
 import json
 import os
 import random
@@ -14,6 +13,7 @@ import pytest
 
 from npdraw.header import read_header
 from npdraw.run_key import RunKey
+from npdraw.training import session
 from npdraw.training.state import State
 from tests.faults.cases import Cases
 from tests.faults.conftest import Chain
@@ -109,17 +109,16 @@ def test_killed_at_every_operation_of_the_first_steps(
             _remove(path)
 
 
-def killed_instead_of_saving(stage: str, step: int) -> None:
+def killed_instead_of_saving(step: int) -> None:
     """Kill the process where it would save `step`, of which its log tells already."""
-    module = importlib.import_module(f"npdraw.stages.{stage}")
-    save = module.save_checkpoint
+    save = session.save_checkpoint
 
     def watched(path: Path, state: State, run_key: RunKey) -> None:
         if state.step == step:
             os.kill(os.getpid(), signal.SIGKILL)
         save(path, state, run_key)
 
-    module.save_checkpoint = watched  # type: ignore[attr-defined]
+    session.save_checkpoint = watched
 
 
 def test_killed_between_a_line_of_the_log_and_its_checkpoint(
@@ -133,7 +132,7 @@ def test_killed_between_a_line_of_the_log_and_its_checkpoint(
     step = told[1]
     assert step % EVERY == 0 and step < STEPS
     folder = chain.copy(tmp_path, *TRAININGS[command])
-    faults = [(killed_instead_of_saving, (command.replace("-", "_"), step))]
+    faults = [(killed_instead_of_saving, (step,))]
     ended = chain.cases.run(*training(command, "x"), folder=folder, faults=faults)
     assert ended.code == -signal.SIGKILL, ended.shown
     assert _step(folder / "x.run" / "checkpoint.safetensors") == step - EVERY

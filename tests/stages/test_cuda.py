@@ -107,4 +107,4 @@ def test_figures_are_those_of_the_step_before() -> None:
     assert optimizer_step(state, value, 0.0, 0.9, more=value.detach() + 1) == {}
     sync_metrics(state)
     loss = float(value.detach())
-    assert state.figures == pytest.approx({"loss": loss, "more": loss + 1})
+    assert state.metrics == pytest.approx({"loss": loss, "more": loss + 1})

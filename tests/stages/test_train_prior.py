@@ -145,11 +145,14 @@ def test_the_result_has_the_promised_figures(stages: Any, made: Any) -> None:
     assert result["validation_nats"] == pytest.approx(np.mean(nats), rel=1e-5)
 
 
-def test_validation_does_not_depend_on_chunks(made: Any) -> None:
+def test_validation_does_not_depend_on_the_batch_size(
+    made: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     prior, _, _ = read_prior(made.prior)
     drawings = drawings_of(read_parse(made.parse))
     whole = stage.validate(prior.eval(), drawings)
-    assert stage.validate(prior, drawings, chunk=7) == pytest.approx(whole, rel=1e-5)
+    monkeypatch.setattr(stage, "VALIDATION_BATCH", 7)
+    assert stage.validate(prior, drawings) == pytest.approx(whole, rel=1e-5)
 
 
 def test_the_second_time_it_is_up_to_date_and_repeats_every_figure(stages: Any, made: Any) -> None:

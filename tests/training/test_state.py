@@ -182,7 +182,7 @@ def test_a_loss_that_is_not_finite_ends_the_training_with_its_weights(value: flo
     with pytest.raises(DivergedError, match="at step 2") as caught:
         optimizer_step(state, loss_of(state, 0) + value, 1.0, 0.9)
     assert caught.value.exit_code == 6
-    assert caught.value.hint == "Lower the learning rate and start afresh with --force."
+    assert caught.value.hint == "Lower the learning rate and start again with --force."
     assert state.step == 2
     assert equal(copied(state), before)
     assert equal(state.average, average)
@@ -203,9 +203,9 @@ def test_figures_are_told_with_the_loss() -> None:
     told = optimizer_step(state, loss, 0.5, 0.9, twice=2 * loss)
     value = float(loss.detach())
     assert told == {"loss": value, "twice": 2 * value}
-    assert state.figures == told
+    assert state.metrics == told
     sync_metrics(state)  # on the CPU they are there at once
-    assert state.figures == told
+    assert state.metrics == told
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_figures_of_a_gpu_are_judged_when_they_arrive(values: list[float], messa
     state = training()
     state.pending = PendingMetrics(7, ("loss",), torch.tensor([2.0, 1.0]), arrived)
     sync_metrics(state)
-    assert state.figures == {"loss": 2.0}
+    assert state.metrics == {"loss": 2.0}
     assert state.pending is None
     state.pending = PendingMetrics(7, ("loss",), torch.tensor(values), arrived)
     with pytest.raises(DivergedError, match=message):

@@ -1,0 +1,143 @@
+"""What both training stages do around their loop: lock, resume or start, save, write the result.
+
+A stage that is run again resumes, or reports that its output is up to date (docs/interface.md,
+rule 7).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from npdraw.artifacts import write_artifact
+from npdraw.config import Config
+from npdraw.run_key import RunKey
+from npdraw.runtime.distributed import on_rank_zero, process_group
+from npdraw.runtime.group import Group
+from npdraw.runtime.progress import Progress
+from npdraw.runtime.run_folder import (
+    CHECKPOINT,
+    MetricsLog,
+    locked,
+    up_to_date,
+    write_json,
+    write_result,
+)
+from npdraw.runtime.settings import Runtime
+from npdraw.runtime.signals import Stop
+from npdraw.training.checkpoint import resume, save_checkpoint
+from npdraw.training.state import State
+
+
+@dataclass(frozen=True)
+class Session:
+    """Everything a training needs besides its model and data, while it holds its output's lock."""
+
+    out: Path
+    kind: str
+    """Kind of the artifact to write: "prior" or "model"."""
+    config: Config
+    run_key: RunKey
+    device: torch.device
+    runtime: Runtime
+    progress: Progress
+    group: Group
+    stop: Stop
+    folder: Path
+    """The run folder, `OUT.run/`."""
+    finished: dict[str, Any] | None
+    """The result of the earlier run if the output is up to date, else None."""
+
+    @property
+    def seed(self) -> int:
+        """Seed of the batches and of all noise."""
+        return self.run_key.seed
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """Compute in the chosen precision within the block."""
+        return self.runtime.autocast(self.device)
+
+    def save(self, state: State) -> None:
+        """Save a checkpoint; in a group of processes rank zero writes it."""
+        save_checkpoint(self.folder / CHECKPOINT, state, self.run_key)
+
+
+@contextmanager
+def training_session(
+    out: Path,
+    inputs: Sequence[Path],
+    kind: str,
+    config: Config,
+    run_key: RunKey,
+    device: torch.device,
+    runtime: Runtime,
+    progress: Progress,
+) -> Iterator[Session]:
+    """Join the process group, lock `out`, listen for signals, and check whether `out` is finished.
+
+    `inputs` are the artifacts read, which must not be overwritten.
+
+    Raises:
+        UsageError, BusyError, ArtifactError: see `run_folder.locked` and `run_folder.up_to_date`.
+    """
+    with (
+        process_group(device) as group,
+        locked(out, *inputs, group=group) as folder,
+        Stop(group) as stop,
+    ):
+        finished = up_to_date(folder, out, kind, run_key, force=runtime.force, group=group)
+        yield Session(
+            out,
+            kind,
+            config,
+            run_key,
+            device,
+            runtime,
+            progress,
+            group,
+            stop,
+            folder,
+            finished,
+        )
+
+
+def resume_or_start(session: Session, state: State, **sources: str) -> MetricsLog:
+    """Load the checkpoint if there is one, else clear the run folder; return the open metrics log.
+
+    `state.step` is then the step to go on from. `sources` are paths that later stages look up; they
+    are kept in `config.json` beside the settings, never in an artifact.
+
+    Raises:
+        UsageError, ArtifactError: see `checkpoint.resume`.
+    """
+    resume(state, session.out, session.folder, session.run_key, force=session.runtime.force)
+    if session.group.is_rank_zero:
+        write_json(session.folder / "config.json", session.run_key.config | sources)
+    return MetricsLog(session.folder / "metrics.jsonl", step=state.step, group=session.group)
+
+
+def write_finished(
+    session: Session,
+    log: MetricsLog,
+    tensors: Mapping[str, Tensor],
+    metrics: Mapping[str, float],
+    resumed_from: int,
+) -> dict[str, Any]:
+    """Write the artifact of a finished training and its result; return the result.
+
+    The artifact records `metrics` only: how long the run took and where it was resumed must not
+    change its bytes. In a group of processes rank zero writes.
+    """
+
+    def write() -> dict[str, Any]:
+        write_artifact(session.out, session.kind, tensors, run_key=session.run_key, metrics=metrics)
+        result = {"seconds": log.seconds, "resumed_from": resumed_from, **metrics}
+        write_result(session.folder, result)
+        return {**result, "out": str(session.out)}
+
+    written: dict[str, Any] = on_rank_zero(session.group, write)
+    return written
