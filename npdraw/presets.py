@@ -25,7 +25,7 @@ _FINE_DECODER = DecoderConfig(
     learning_rate=3e-3,
     ema=0.99,
     canvas_weight=20.0,
-    wake=0.0,  # after it held-out images were 1 % worse (LOG.md)
+    wake=0.0,  # after it held-out images were 1 % worse (LOG.md, 2026-11-26)
 )
 
 _PAPER_PRIOR = PriorConfig(
@@ -90,7 +90,7 @@ PRESETS: Mapping[str, Config] = {
         prior=replace(_FINE_PRIOR, width=64, steps=150),
         decoder=replace(_FINE_DECODER, decoder_channels=(32, 64), steps=400),
     ),
-    # 2 x 2 parts, and many: what a drawing can say is what counts (LOG.md).
+    # 2 x 2 parts, and many: what a drawing can say is what counts (LOG.md, 2026-11-26).
     "cifar10": Config(
         preset="cifar10",
         data="cifar10",

@@ -108,8 +108,9 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):  # what nobody reads is lost
             stream.flush()
-    # Nothing is left to do, and Python's own end takes time: torch's modules are taken down in half
-    # a second (LOG.md), and under the threads of torch.distributed half of the processes aborted.
+    # Nothing is left to do, and Python's own shutdown takes time: unloading torch's modules takes
+    # half a second (LOG.md, 2026-11-26), and with the threads of torch.distributed running half of
+    # the processes aborted.
     os._exit(code)
 
 

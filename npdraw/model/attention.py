@@ -36,7 +36,8 @@ class Attention(nn.Module):
     """Causal multi-head self-attention, over whole lists or one row of each at a time.
 
     Two matrix products and a softmax in fp32. For tens of steps this is faster on CPU than
-    `scaled_dot_product_attention`, whose backward pass in bf16 is many times slower (LOG.md).
+    `scaled_dot_product_attention`, whose backward pass in bf16 is many times slower (LOG.md,
+    2026-11-22).
 
     Where a head is as wide as the model or wider (the paper's 16 heads of 64 channels on a width of
     64), the products of the matrices are formed first: with keys `K x` and values `V x`, scores are

@@ -19,8 +19,9 @@ DISTANCES = 1 << 24
 """Distances held at once, at most: 64 MB."""
 
 MOST = 1 << 22
-"""Cells that are clustered: of more images than have so many, evenly spaced ones. Beyond it time
-and memory grow no more; CIFAR-10's other images are parsed as well as those it takes (LOG.md)."""
+"""Most cells that are clustered; if the images have more, evenly spaced images are taken. Time and
+memory then stop growing, and CIFAR-10's other images are parsed just as well (LOG.md,
+2026-11-26)."""
 
 
 @dataclass(frozen=True)

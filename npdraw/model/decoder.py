@@ -19,7 +19,7 @@ class Decoder(nn.Module):
     With `patch` 2 or more, squares of that many pixels a side become channels of one position, so
     that no block works at full size; a last pair of convolutions at full size joins the squares
     with the canvas again. A wide layer at half size costs as much as a narrow one at full size and
-    learns more (LOG.md).
+    learns more (LOG.md, 2026-11-22).
     """
 
     def __init__(

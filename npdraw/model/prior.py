@@ -22,8 +22,9 @@ from npdraw.model.latents import Factors, Latents, Relaxed, blank
 from npdraw.model.layout import Layout, neighbours, reverse_neighbours
 
 ROWS = 64
-"""In bf16 on a CPU rows of strokes come in multiples of so many: oneDNN makes own kernels for
-each number of rows there, and a long training would never have made the last of them (LOG.md)."""
+"""In bf16 on a CPU, rows of strokes are padded to a multiple of this: oneDNN compiles a kernel for
+each number of rows there, and a long training would never stop compiling new ones (LOG.md,
+2026-11-26)."""
 
 
 @dataclass

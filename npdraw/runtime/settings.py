@@ -19,8 +19,8 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 KERNELS = 256
 """Kernels that oneDNN keeps. It makes one for each number of rows, of which drawings have hundreds,
-and with 1,024, its own choice, an evaluation in bf16 grew to gigabytes (LOG.md). It reads this at
-its first product; a number that is there already stays."""
+and with 1,024, its default, an evaluation in bf16 grew to gigabytes (LOG.md, 2026-11-26). It reads
+this at its first product; a value that is already set stays."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Runtime:
     save_every: int = SAVE_EVERY
     """Training steps from one checkpoint to the next."""
     force: bool = False
-    """Replace output that is there with other settings."""
+    """Replace output that exists with other settings."""
     dry_run: bool = False
     """Say what would be done, write nothing."""
 
@@ -101,9 +101,9 @@ def explain_out_of_memory(size: int) -> Iterator[None]:
 def keep_memory() -> None:
     """Let glibc keep what tensors free, instead of giving it back to the system.
 
-    Otherwise every tensor above 32 MB is mapped afresh, and clearing its pages takes longer than
-    the arithmetic: 1.4 times the time of a step at the paper's sizes (LOG.md). On another C library
-    nothing happens.
+    Otherwise every tensor above 32 MB is mapped again, and clearing its pages takes longer than
+    the arithmetic: 1.4 times the time of a step at the paper's sizes (LOG.md, 2026-11-22). With
+    another C library nothing happens.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
