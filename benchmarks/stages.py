@@ -160,8 +160,7 @@ def sample_uncached(prior: Prior, noise: Tensor) -> Latents:
     for t in range(prior.layout.steps):
         p = prior(z.one_hot(prior.layout.placements, len(prior.bank)))
         drawn = p.sample(noise)
-        z.whether[:, t], z.where[:, t] = drawn.whether[:, t], drawn.where[:, t]
-        z.what[:, t] = drawn.what[:, t]
+        z[:, t] = drawn[:, t]
     return z
 
 

@@ -100,7 +100,7 @@ def parse_work(binary: Tensor, bank: Tensor, config: Config) -> Callable[[], Lat
         for start in range(0, len(binary), PARSED_AT_ONCE):
             part = slice(start, start + PARSED_AT_ONCE)
             drawn = parse(binary[part].float(), bank, layout, threshold=threshold)
-            z.whether[part], z.where[part], z.what[part] = drawn.whether, drawn.where, drawn.what
+            z[part] = drawn
         return z
 
     return work

@@ -56,7 +56,7 @@ def complete(
         drawn.append(model.complete(given, fixed, 1, seed, temperature=temperature))
         progress.update(len(drawn))
     progress.finish()
-    kept = Latents(given.whether & fixed, given.where, given.what).canonical()
+    kept = given.only(fixed)
     shown = [kept, *drawn] if fixed.any() else drawn
     settings = {
         "shows": "complete",

@@ -77,8 +77,7 @@ def cells_in(region: Region, model: DrawingModel) -> Tensor:
 
 def composed(z: Latents, other: Latents, cells: Tensor) -> Latents:
     """Return drawings with the `cells`, bool [T], of `other` and all else of `z`."""
-    pairs = ((z.whether, other.whether), (z.where, other.where), (z.what, other.what))
-    return Latents(*(torch.where(cells, b, a) for a, b in pairs)).canonical()
+    return z.with_cells(cells, other)
 
 
 def changed(z: Latents, changes: Changes, parts: int) -> Latents:
@@ -87,7 +86,7 @@ def changed(z: Latents, changes: Changes, parts: int) -> Latents:
     Raises:
         UsageError: a step or part is not there, or a step paints that should not, or the reverse.
     """
-    found = Latents(*(x.clone() for x in (z.whether, z.where, z.what)))
+    found = z.clone()
     steps = found.whether.shape[1]
 
     def check(flag: str, step: int, paints: bool) -> None:
@@ -103,7 +102,7 @@ def changed(z: Latents, changes: Changes, parts: int) -> Latents:
     def put(flag: str, step: int, where: int, part: int) -> None:
         if not 0 <= part < parts:
             raise UsageError(f"{flag} {step}:{part}: parts are 0..{parts - 1}")
-        found.whether[0, step], found.where[0, step], found.what[0, step] = True, where, part
+        found.put_stroke(0, step, where, part)
 
     for step in changes.remove:
         check("--remove", step, True)
@@ -150,9 +149,8 @@ def edit(
         after = composed(before, source, cells_in(region, model))
     after = changed(after, changes, len(model.bank))
     shown.append(after)
-    differ = _differ(before, after)
     result = {
-        "changed_steps": differ,
+        "changed_steps": before.differs(after)[0].nonzero().flatten().tolist(),
         "strokes": strokes_of(after, model.layout),
         "drawing": str(out.with_suffix(".json")),
         "out": str(out),
@@ -225,12 +223,3 @@ def _is_written(path: Path, values: Mapping[str, Any], picture: Path, *, force: 
 
 def _digest(values: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-
-
-def _differ(one: Latents, other: Latents) -> list[int]:
-    a, b = one.canonical(), other.canonical()
-    pairs = ((a.whether, b.whether), (a.where, b.where), (a.what, b.what))
-    found: list[int] = (
-        torch.stack([x != y for x, y in pairs]).any(0)[0].nonzero().flatten().tolist()
-    )
-    return found

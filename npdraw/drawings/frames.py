@@ -28,11 +28,8 @@ def enlarge(images: Tensor, factor: int) -> Tensor:
 
 def prefixes(z: Latents) -> tuple[Latents, list[int]]:
     """Return a drawing [1, T] stroke by stroke, [S + 1, T], and the S steps that paint."""
-    steps = z.whether[0].nonzero().flatten().tolist()
-    found = _repeated(z, len(steps) + 1)
-    for count, row in enumerate(found.whether):
-        row[steps[count] if count < len(steps) else len(row) :] = False
-    return found.canonical(), steps
+    painted = z.whether[0]
+    return z.only(_first(painted)), painted.nonzero().flatten().tolist()
 
 
 def transitions(one: Latents, other: Latents) -> tuple[Latents, list[int]]:
@@ -40,23 +37,14 @@ def transitions(one: Latents, other: Latents) -> tuple[Latents, list[int]]:
 
     [S + 1, T]: the first is `one`, the last `other`.
     """
-    a, b = one.canonical(), other.canonical()
-    pairs = ((a.whether, b.whether), (a.where, b.where), (a.what, b.what))
-    differ = torch.stack([x != y for x, y in pairs]).any(0)[0]
-    steps = differ.nonzero().flatten().tolist()
-    found = _repeated(a, len(steps) + 1)
-    for count, step in enumerate(steps):
-        for whole, part in (
-            (found.whether, b.whether),
-            (found.where, b.where),
-            (found.what, b.what),
-        ):
-            whole[count + 1 :, step] = part[0, step]
-    return found, steps
+    differ = one.differs(other)[0]
+    return one.with_cells(_first(differ), other), differ.nonzero().flatten().tolist()
 
 
-def _repeated(z: Latents, times: int) -> Latents:
-    return Latents(*(x.repeat(times, 1) for x in (z.whether, z.where, z.what)))
+def _first(steps: Tensor) -> Tensor:
+    """Return the first 0, 1, ..., S of the S steps marked in bool [T]: bool [S + 1, T]."""
+    number = steps.cumsum(0)
+    return steps & (number <= torch.arange(int(number[-1]) + 1)[:, None])
 
 
 def moving(

@@ -112,7 +112,8 @@ def from_json(values: Any, bank: Tensor, layout: Layout, source: object = "drawi
         step, where, part = _stroke(stroke, f"stroke {number}", bank, layout, source)
         if step <= before:
             raise _unfit(source, f"stroke {number} is at step {step}, after that of step {before}")
-        z.whether[0, step], z.where[0, step], z.what[0, step], before = True, where, part, step
+        z.put_stroke(0, step, where, part)
+        before = step
     return z
 
 

@@ -8,7 +8,7 @@ class ResidualBlock(nn.Module):
     """`x + conv(silu(conv(silu(x))))`, the last convolution zero at the start.
 
     Without normalisation: GroupNorm in bf16 costs as much as the convolutions and trained no
-    better (docs/model.md, section 6, speed facts). Keeps the shape [N, C, H, W].
+    better (docs/model.md, section 6). Keeps the shape [N, C, H, W].
     """
 
     def __init__(self, channels: int) -> None:

@@ -36,7 +36,7 @@ def complete(
     free = (~fixed).nonzero().flatten()
     first_free = int(free[0]) if len(free) else steps
     last = int(fixed.nonzero().max()) + 1 if fixed.any() else 0  # cells after it are free
-    known = _repeated(given, images)
+    known = given.repeat(images)
     if last > first_free:
         rows = [
             _chosen(prior, given, fixed, noise[1:], first_free, last, temperature)
@@ -44,10 +44,6 @@ def complete(
         ]
         known = concatenate(rows)
     return prior.sample(uniform[:, 0], temperature=temperature, given=known, given_steps=last)
-
-
-def _repeated(z: Latents, times: int) -> Latents:
-    return Latents(*(x.repeat(times, 1) for x in (z.whether, z.where, z.what)))
 
 
 def _chosen(
@@ -61,15 +57,14 @@ def _chosen(
 ) -> Latents:
     """Return one particle, [1, T], drawn by weight; its cells from `last` on are blank."""
     particles = len(uniform)
-    kept = z = _repeated(given.canonical(), particles)
+    kept = z = given.canonical().repeat(particles)
     weights = torch.zeros(particles, device=uniform.device)
     for free, begin, end in _stretches(fixed.tolist(), first_free, last):
         z = prior.sample(uniform, temperature=temperature, given=z, given_steps=free, until=begin)
-        for whole, known in zip(_parts(z), _parts(kept), strict=True):
-            whole[:, begin:end] = known[:, begin:end]
+        stretch = slice(None), slice(begin, end)
+        z[stretch] = kept[stretch]
         factors: Factors = prior(z.one_hot(prior.layout.placements, len(prior.bank)))
-        here = Factors(*(x[:, begin:end] for x in _parts(factors)))
-        weights = weights + here.joint(Latents(*(x[:, begin:end] for x in _parts(z))))
+        weights = weights + factors[stretch].joint(z[stretch])
         if _effective(weights) < particles / 2:
             # Systematic: one number moves all marks, which are equally far apart. Those of a given
             # cell are free for this, since nothing is drawn there.
@@ -87,10 +82,6 @@ def _stretches(fixed: list[bool], first_free: int, last: int) -> Iterator[tuple[
         begin = fixed.index(True, free)
         end = fixed.index(False, begin) if False in fixed[begin:last] else last
         yield free, begin, end
-
-
-def _parts(x: Factors | Latents) -> tuple[Tensor, Tensor, Tensor]:
-    return x.whether, x.where, x.what
 
 
 def _effective(weights: Tensor) -> float:

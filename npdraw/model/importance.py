@@ -5,7 +5,6 @@ import math
 import torch
 from torch import Tensor
 
-from npdraw.model.latents import Factors
 from npdraw.model.npdraw import NPDraw
 
 FIGURES = 4
@@ -27,8 +26,8 @@ def importance_figures(
     q = model.encode(images)  # once, not for every sample
     weighted = []
     for some in noise.transpose(0, 1).split(side):  # [S, N, T, 3] -> [side, N, T, 3]
-        rows = Factors(*(torch.cat([x] * len(some)) for x in (q.whether, q.where, q.what)))
-        w = model.importance_sample(torch.cat([images] * len(some)), rows, some.flatten(0, 1))
+        copies = torch.cat([images] * len(some))
+        w = model.importance_sample(copies, q.repeat(len(some)), some.flatten(0, 1))
         gap = w.rate if estimator == "importance" else w.analytic_rate
         terms = torch.stack([-w.distortion - gap, w.rate, w.distortion, w.canvas_error])
         weighted.append(terms.unflatten(1, (len(some), len(images))))

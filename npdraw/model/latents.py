@@ -1,18 +1,31 @@
 """Latents of a drawing, z_t = (whether_t, where_t, what_t), and distributions over them.
 
 docs/model.md, section 1; paper, section 3.1. Letters: N images, T steps, O placements, K parts.
+
+A step belongs to one cell of the grid. *Whether* says if the cell is painted, and so holds the
+place of a stroke: the prior's distribution over the next cell is stored as hazards of *whether*
+(`npdraw.model.prior`). *Where* is only the offset within the cell, one of its O placements. With
+O = 1 (`jitter = 1`, as in every preset) it is always 0 and costs no nats. *What* is the part.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+Index = Tensor | slice | tuple[Tensor | slice | int, ...]
+"""What selects rows [N], or rows and steps [N, T], of a tensor."""
+
 
 @dataclass(frozen=True)
 class Latents:
-    """Hard drawings. A step that does not paint has `where = what = 0` by convention."""
+    """Hard drawings. A step that does not paint has `where = what = 0` by convention.
+
+    The three tensors are indexed, assigned and mapped together: `z[rows]`, `z[:, steps] = other`,
+    `z.map(function)`.
+    """
 
     whether: Tensor
     """bool [N, T]: does the step paint?"""
@@ -22,7 +35,7 @@ class Latents:
     """int64 [N, T] in 0..K-1: which part of the bank."""
 
     def __post_init__(self) -> None:
-        """Raise `ValueError` if the three do not have one shape and their types."""
+        """Raise `ValueError` if the three differ in shape, or `whether` is not bool."""
         if not self.whether.shape == self.where.shape == self.what.shape:
             shapes = [tuple(x.shape) for x in (self.whether, self.where, self.what)]
             raise ValueError(f"whether, where, what must have one shape, got {shapes}")
@@ -32,16 +45,65 @@ class Latents:
     def __len__(self) -> int:
         return self.whether.shape[0]
 
-    def __getitem__(self, index: Tensor | slice) -> "Latents":
-        return Latents(self.whether[index], self.where[index], self.what[index])
+    def __getitem__(self, index: Index) -> "Latents":
+        return self.map(lambda x: x[index])
+
+    def __setitem__(self, index: Index, other: "Latents") -> None:
+        """Write `other` into the tensors of these drawings."""
+        self.whether[index], self.where[index] = other.whether, other.where
+        self.what[index] = other.what
+
+    def map(self, function: Callable[..., Tensor], *others: "Latents") -> "Latents":
+        """Return `function` of whether, of where and of what, each beside those of `others`."""
+        return Latents(
+            function(self.whether, *(z.whether for z in others)),
+            function(self.where, *(z.where for z in others)),
+            function(self.what, *(z.what for z in others)),
+        )
 
     def to(self, device: torch.device) -> "Latents":
         """Return the same drawings on `device`."""
-        return Latents(self.whether.to(device), self.where.to(device), self.what.to(device))
+        return self.map(lambda x: x.to(device))
+
+    def clone(self) -> "Latents":
+        """Return a copy that shares no memory with these drawings."""
+        return self.map(torch.clone)
+
+    def repeat(self, times: int) -> "Latents":
+        """Return all drawings `times` times over, [times * N, T]."""
+        return self.map(lambda x: x.repeat(times, 1))
 
     def canonical(self) -> "Latents":
         """Return the drawings with `where = what = 0` at steps that do not paint."""
         return Latents(self.whether, self.where * self.whether, self.what * self.whether)
+
+    def only(self, cells: Tensor) -> "Latents":
+        """Return the drawings with their strokes at `cells`, bool [T] or [N, T], and no others.
+
+        One drawing [1, T] stands for as many as `cells` has rows.
+        """
+        kept = self.whether & cells
+        return Latents(kept, self.where * kept, self.what * kept)
+
+    def with_cells(self, cells: Tensor, other: "Latents") -> "Latents":
+        """Return the drawings with `cells`, bool [T] or [N, T], taken from `other`.
+
+        One drawing [1, T], here or in `other`, stands for as many as `cells` has rows.
+        """
+        return self.map(lambda mine, theirs: torch.where(cells, theirs, mine), other).canonical()
+
+    def differs(self, other: "Latents") -> Tensor:
+        """Return at which steps the drawings differ, bool [N, T].
+
+        What is stored at steps that do not paint does not count.
+        """
+        a, b = self.canonical(), other.canonical()
+        return (a.whether != b.whether) | (a.where != b.where) | (a.what != b.what)
+
+    def put_stroke(self, image: int, step: int, where: int, what: int) -> None:
+        """Paint `step` of one drawing, in place."""
+        self.whether[image, step], self.where[image, step] = True, where
+        self.what[image, step] = what
 
     def one_hot(self, placements: int, parts: int) -> "Relaxed":
         """Return the corner of the relaxed latents that these drawings are."""
@@ -55,7 +117,7 @@ class Latents:
 def one_hot(index: Tensor, size: int) -> Tensor:
     """Return float [..., size] with a 1 at each `index` [...].
 
-    `F.one_hot` reads the indices to check them, for which a GPU must be waited for.
+    `F.one_hot` reads the indices to check them, which makes the CPU wait for the GPU.
     """
     zeros = torch.zeros(*index.shape, size, device=index.device)
     return zeros.scatter_(-1, index[..., None], 1.0)
@@ -69,11 +131,8 @@ def blank(images: int, steps: int, device: torch.device | None = None) -> Latent
 
 def concatenate(drawings: list[Latents]) -> Latents:
     """Join drawings along N."""
-    return Latents(
-        torch.cat([z.whether for z in drawings]),
-        torch.cat([z.where for z in drawings]),
-        torch.cat([z.what for z in drawings]),
-    )
+    first, *rest = drawings
+    return first.map(lambda *tensors: torch.cat(tensors), *rest)
 
 
 @dataclass(frozen=True)
@@ -90,15 +149,15 @@ class Relaxed:
 
 def straight_through(z: Relaxed, rows: int) -> Relaxed:
     """Round the first `rows` of soft drawings to hard ones; gradients pass straight through."""
-    whether = (z.whether[:rows] > 0.5).float()
-    where = one_hot(z.where[:rows].argmax(2), z.where.shape[2])
-    what = one_hot(z.what[:rows].argmax(2), z.what.shape[2])
-    hard = Relaxed(whether, where, what)
-    return Relaxed(*(_through(getattr(hard, n), getattr(z, n)) for n in Relaxed.__annotations__))
+    return Relaxed(
+        _through((z.whether[:rows] > 0.5).float(), z.whether),
+        _through(one_hot(z.where[:rows].argmax(2), z.where.shape[2]), z.where),
+        _through(one_hot(z.what[:rows].argmax(2), z.what.shape[2]), z.what),
+    )
 
 
 def _through(hard: Tensor, soft: Tensor) -> Tensor:
-    """Values of `hard` in its rows, gradients of `soft` everywhere."""
+    """Return the values of `hard` in its rows, with the gradients of `soft` everywhere."""
     shift = torch.zeros_like(soft)
     shift[: len(hard)] = hard - soft[: len(hard)].detach()
     return soft + shift
@@ -119,6 +178,17 @@ class Factors:
     what: Tensor
     """Log probabilities in nats, [N, T, O, K]; [N, T, 1, K] if what does not depend on where."""
 
+    def __getitem__(self, index: Index) -> "Factors":
+        return self.map(lambda x: x[index])
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Factors":
+        """Return `function` of whether, of where and of what."""
+        return Factors(function(self.whether), function(self.where), function(self.what))
+
+    def repeat(self, times: int) -> "Factors":
+        """Return the distributions of all images `times` times over, [times * N, T, ...]."""
+        return self.map(lambda x: x.repeat(times, *[1] * (x.ndim - 1)))
+
     def log_prob(self, z: Latents) -> tuple[Tensor, Tensor, Tensor]:
         """Return the nats of whether, where and what at every step, each [N, T].
 
@@ -135,11 +205,11 @@ class Factors:
         )
 
     def joint(self, z: Latents) -> Tensor:
-        """Return the log probability of whole drawings in nats, [N]."""
+        """Return the log probability of whole drawings in nats, [N] (docs/model.md, section 5)."""
         return torch.stack(self.log_prob(z)).sum((0, 2))
 
     def _what_at(self, where: Tensor) -> Tensor:
-        """Log probabilities of what at the given placements, [N, T, K]."""
+        """Return the log probabilities of what at the given placements, [N, T, K]."""
         if self.what.shape[2] == 1:
             return self.what.squeeze(2)
         index = where[..., None, None].expand(-1, -1, 1, self.what.shape[3])
@@ -148,7 +218,7 @@ class Factors:
     def sample(self, uniform: Tensor, temperature: float = 1.0) -> Latents:
         """Draw hard latents by inverting the distribution functions.
 
-        `uniform` [N, T, 3] in [0, 1) answers whether, where and what. `temperature` divides the
+        `uniform` [N, T, 3] in [0, 1) decides whether, where and what. `temperature` divides the
         logits of all three.
         """
         whether = uniform[..., 0] < torch.sigmoid(self.whether / temperature)
@@ -159,8 +229,8 @@ class Factors:
     def relax(self, uniform: Tensor, temperature: float) -> Relaxed:
         """Draw one soft sample: binary Concrete for whether, Gumbel-softmax for where and what.
 
-        Maddison et al. 2017, equations 10 and 16. `uniform` [N, T, 1 + O + K] in [0, 1).
-        Only for a `what` that does not depend on where, as in the encoder.
+        Maddison et al. 2017, equations 10 and 16; docs/model.md, section 6. `uniform`
+        [N, T, 1 + O + K] in [0, 1). `what` must not depend on where, as in the encoder.
         """
         tiny = torch.finfo(uniform.dtype).tiny
         bit, rest = uniform[..., :1].clamp(1e-6, 1 - 1e-6), uniform[..., 1:]
@@ -190,10 +260,9 @@ class Factors:
 
 
 def sample_inverse_cdf(log_prob: Tensor, uniform: Tensor) -> Tensor:
-    """Return the index at which the distribution function of softmax(`log_prob`) passes `uniform`.
+    """Draw an index from softmax(`log_prob`): where its distribution function passes `uniform`.
 
-    So a uniform number draws an index. `log_prob` [..., K], `uniform` [...]; the result is int64
-    [...] in 0..K-1.
+    `log_prob` [..., K], `uniform` [...] in [0, 1); the result is int64 [...] in 0..K-1.
     """
     if log_prob.shape[-1] == 1:
         return torch.zeros_like(uniform, dtype=torch.int64)

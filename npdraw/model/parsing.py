@@ -48,11 +48,11 @@ def parse(
     for _ in range(sweeps):
         before = z
         for steps in _parity_steps(layout, images.device):
-            rest = _without(z, steps)
-            gains = _gains_given(rest, steps, images, bank, layout, compositing)
-            z = _replace(rest, steps, _decide(gains, threshold))
-        # More passes change nothing, and a GPU would have to be waited for to know.
-        if images.device.type == "cpu" and _equal(before, z):
+            z = _without(z, steps)
+            gains = _gains_given(z, steps, images, bank, layout, compositing)
+            z[:, steps] = _decide(gains, threshold)
+        # On a GPU the check would cost a wait; more sweeps change nothing.
+        if images.device.type == "cpu" and not z.differs(before).any():
             break
     return z
 
@@ -73,23 +73,10 @@ def _parity_steps(layout: Layout, device: torch.device) -> list[Tensor]:
 
 
 def _without(z: Latents, steps: Tensor) -> Latents:
-    whether = z.whether.clone()
-    whether[:, steps] = False
-    return Latents(whether, z.where, z.what).canonical()
-
-
-def _replace(z: Latents, steps: Tensor, new: Latents) -> Latents:
-    whether, where, what = z.whether.clone(), z.where.clone(), z.what.clone()
-    whether[:, steps], where[:, steps], what[:, steps] = new.whether, new.where, new.what
-    return Latents(whether, where, what)
-
-
-def _equal(a: Latents, b: Latents) -> bool:
-    return (
-        torch.equal(a.whether, b.whether)
-        and torch.equal(a.where, b.where)
-        and torch.equal(a.what, b.what)
-    )
+    """Return a copy of the drawings in which `steps`, int64 [S], do not paint."""
+    rest = z.clone()
+    rest.whether[:, steps] = False
+    return rest.canonical()
 
 
 def _gains_given(

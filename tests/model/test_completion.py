@@ -94,8 +94,7 @@ def test_what_is_given_is_kept_and_a_prefix_is_clamped(
         assert torch.equal(found.what[:, mask], given.what[:, mask].expand(30, -1))
         assert len(set(rows(found))) > 1
     uniform = noise(30, 8, 4)
-    repeated = Latents(*(x.repeat(30, 1) for x in (given.whether, given.where, given.what)))
-    clamped = prior.sample(uniform[:, 0], given=repeated, given_steps=2)
+    clamped = prior.sample(uniform[:, 0], given=given.repeat(30), given_steps=2)
     assert same(complete(prior, given, torch.tensor([1, 1, 0, 0]).bool(), uniform), clamped)
 
 

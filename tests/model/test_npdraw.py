@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from npdraw.model.importance import log_mean_exp
-from npdraw.model.latents import Factors, Latents
+from npdraw.model.latents import Latents
 from npdraw.model.layout import Layout
 from npdraw.model.npdraw import NPDraw, Relaxation, WakeConfig
 from npdraw.model.parsing import parse
@@ -53,11 +53,6 @@ def binary_images(layout, images):
     return torch.rand(images, 1, layout.height, layout.width).round()
 
 
-def rows(q, times):
-    """q of one image, `times` times."""
-    return Factors(*(x.expand(times, *x.shape[1:]) for x in (q.whether, q.where, q.what)))
-
-
 @pytest.fixture
 def enumerated(make_model, every_drawing, pin):
     """Return a function that weighs one image with every drawing, in double."""
@@ -66,7 +61,7 @@ def enumerated(make_model, every_drawing, pin):
         model = make_model(layout, compositing, patch)
         image, z = binary_images(layout, 1), every_drawing(layout, PARTS)
         with torch.no_grad():
-            q = rows(model.encode(image), len(z))
+            q = model.encode(image).repeat(len(z))
             w = model.importance_sample(image.expand(len(z), -1, -1, -1), q, pin(q, z))
             log_q = torch.stack(q.log_prob(z)).double().sum((0, 2))
             log_p = model.prior.log_prob(z).double()
@@ -112,7 +107,7 @@ def test_a_colour_image_larger_than_its_canvas_is_weighed_too(make_model, every_
     values, z = torch.randint(256, (1, 3, 8, 8), dtype=torch.uint8), every_drawing(layout, PARTS)
     image = model.in_unit(values)
     assert torch.equal(image, values / 255)
-    q = rows(model.encode(image), len(z))
+    q = model.encode(image).repeat(len(z))
     w = model.importance_sample(image.expand(len(z), -1, -1, -1), q, pin(q, z))
     canvas = model.paint(z)
     assert canvas.shape == (len(z), 4, 4, 4)
@@ -175,7 +170,7 @@ def test_sampled_estimates_average_to_the_enumerated_ones(
 ):
     e, repeats = enumerated(layout, compositing, patch), 10_000
     with torch.no_grad():
-        q = rows(e.model.encode(e.image), samples * repeats)
+        q = e.model.encode(e.image).repeat(samples * repeats)
         images = e.image.expand(samples * repeats, -1, -1, -1)
         w = e.model.importance_sample(images, q, torch.rand(samples * repeats, layout.steps, 3))
     nll = -log_mean_exp(w.log_weight.double().view(samples, repeats))

@@ -31,14 +31,14 @@ def factors_of(prior, z):
 
 
 def changed(z, t, field, placements, parts):
-    """The drawings with another answer to one question at step t, which paints."""
-    other = {name: getattr(z, name).clone() for name in ("whether", "where", "what")}
+    """Return the drawings with another `field` at step t, which paints."""
+    other = z.clone()
     if field == "whether":
-        other["whether"][:, t] = False
+        other.whether[:, t] = False
     else:
-        size = placements if field == "where" else parts
-        other[field][:, t] = (other[field][:, t] + 1) % size
-    return Latents(**other)
+        index, size = getattr(other, field), placements if field == "where" else parts
+        index[:, t] = (index[:, t] + 1) % size
+    return other
 
 
 @pytest.mark.parametrize("layout", [PLAIN, JITTERED], ids=repr)
@@ -87,11 +87,9 @@ def test_cached_sampling_is_sampling_with_the_whole_model_at_every_step(
 ):
     prior = make_prior(layout, parts=4, head_width=head_width)
     uniform = torch.rand(16, layout.steps, 3)
-    z = Latents(*(torch.zeros(16, layout.steps, dtype=d) for d in (torch.bool, *[torch.int64] * 2)))
+    z = blank(16, layout.steps)
     for t in range(layout.steps):
-        drawn = factors_of(prior, z).sample(uniform, temperature)
-        z.whether[:, t], z.where[:, t] = drawn.whether[:, t], drawn.where[:, t]
-        z.what[:, t] = drawn.what[:, t]
+        z[:, t] = factors_of(prior, z).sample(uniform, temperature)[:, t]
     assert same(prior.sample(uniform, temperature=temperature), z)
     assert len(z.whether.unique(dim=0)) > 1
 
@@ -175,20 +173,13 @@ def test_completion_goes_on_from_the_steps_given(steps, make_prior, drawings, sa
     # whatever the numbers and the given latents of the other part.
     other = drawings(LARGE, 4, 6)
     start = torch.arange(LARGE.steps) < steps
-    given = Latents(
-        *(
-            torch.where(start, getattr(sampled, name), getattr(other, name))
-            for name in ("whether", "where", "what")
-        )
-    )
+    given = other.with_cells(start, sampled)
     noise = torch.where(start[:, None], torch.rand_like(uniform), uniform)
     assert same(prior.sample(noise, given=given, given_steps=steps), sampled)
     assert same(prior.sample(noise, given=given, given_steps=steps, at_once=2), sampled)
     # With another start it is kept, and the rest differs.
     completed = prior.sample(uniform, given=other, given_steps=steps)
-    assert torch.equal(completed.whether[:, :steps], other.whether[:, :steps])
-    assert torch.equal(completed.where[:, :steps], other.where[:, :steps])
-    assert torch.equal(completed.what[:, :steps], other.what[:, :steps])
+    assert same(completed[:, :steps], other[:, :steps])
     assert same(completed, sampled) == (steps == 0)
 
 
@@ -205,7 +196,7 @@ def test_alike_parts_start_out_alike():
     prior = Prior(PLAIN, bank, width=8, depth=1, heads=2, head_width=4, mlp_width=8)
     with torch.no_grad():
         prior.part_embedding.zero_()
-        z = Latents(*(torch.zeros(3, 4, dtype=d) for d in (torch.bool, *[torch.int64] * 2)))
+        z = blank(3, 4)
         z.whether[:, 0], z.what[:, 0] = True, torch.arange(3)
         p = factors_of(prior, z)
     assert torch.equal(p.whether[0], p.whether[1])
@@ -273,8 +264,7 @@ def test_dropout_is_for_training_alone(make_prior, drawings):
 
 def alone(z, upto):
     """The drawings with nothing painted from cell `upto` on."""
-    keep = torch.arange(z.whether.shape[1]) < upto
-    return Latents(z.whether & keep, z.where, z.what).canonical()
+    return z.only(torch.arange(z.whether.shape[1]) < upto)
 
 
 @pytest.mark.parametrize("layout", [PLAIN, LARGE], ids=repr)

@@ -151,15 +151,13 @@ def visitor(studio: Served, browser: Any) -> Iterator[Visitor]:
 
 
 def put(z: Latents, step: int, where: int, part: int) -> Latents:
-    found = Latents(*(x.clone() for x in (z.whether, z.where, z.what)))
-    found.whether[0, step], found.where[0, step], found.what[0, step] = True, where, part
-    return found
+    changed = z.clone()
+    changed.put_stroke(0, step, where, part)
+    return changed
 
 
 def without(z: Latents, step: int) -> Latents:
-    whether = z.whether.clone()
-    whether[0, step] = False
-    return Latents(whether, z.where, z.what).canonical()
+    return z.only(torch.arange(z.whether.shape[1]) != step)
 
 
 def test_parts_are_dragged_moved_and_removed_and_all_is_undone(visitor: Visitor) -> None:
