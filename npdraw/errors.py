@@ -30,7 +30,7 @@ class NpdrawError(Exception):
 
 
 class UsageError(NpdrawError):
-    """Unknown names, impossible settings, output that is there with other settings."""
+    """Unknown names, impossible settings, output that exists with other settings."""
 
     code = "usage"
     exit_code = 2

@@ -43,7 +43,7 @@ def finished(out: Path, kind: str, run_key: RunKey, *, force: bool) -> Header | 
     """Return the header of `out` if it is up to date, None if it is to be made, as when forced.
 
     Raises:
-        UsageError: it is there with other settings, and `force` is not given.
+        UsageError: it exists with other settings, and `force` is not given.
         ArtifactError: something else is there, and `force` is not given.
     """
     if force or not out.exists():
@@ -115,7 +115,7 @@ def _check_same(out: Path, header: Header, run_key: RunKey) -> None:
     differences = run_key.differences(header)
     if differences:
         raise UsageError(
-            f"{out} is there with other settings: {'; '.join(differences[:4])}",
+            f"{out} exists with other settings: {'; '.join(differences[:4])}",
             hint="--force starts it afresh; --out writes elsewhere.",
         )
 

@@ -28,7 +28,7 @@ def export(model_path: Path, *, dtype: str, out: Path, force: bool) -> dict[str,
     --json`.
 
     Raises:
-        UsageError: `out` is there with other settings or another dtype, and `force` is not given.
+        UsageError: `out` exists with other settings or another dtype, and `force` is not given.
         ArtifactError: `model_path` is no sound model, or something else is at `out`, unforced.
     """
     check_output(out, (model_path,))
@@ -61,7 +61,7 @@ def _check_dtype(out: Path, tensors: dict[str, Tensor], dtype: str) -> None:
     there = read_artifact(out, kind="model").tensors
     if {name: t.dtype for name, t in there.items()} != {n: t.dtype for n, t in tensors.items()}:
         raise UsageError(
-            f"{out} is there with weights of another type, now {dtype}",
+            f"{out} exists with weights of another type, now {dtype}",
             hint="--force replaces it; --out writes elsewhere.",
         )
 

@@ -171,7 +171,7 @@ def test_other_settings_are_refused_unless_forced(
     changed: dict[str, Any], difference: str, stages: Any, trained: Any, stopped: Path
 ) -> None:
     before = checkpoint(stopped).read_bytes()
-    with pytest.raises(UsageError, match=r"eval\.json is there with other settings") as caught:
+    with pytest.raises(UsageError, match=r"eval\.json exists with other settings") as caught:
         stages.eval_nll(trained.model, out=stopped, batch_size=BATCH, **changed)
     assert difference in caught.value.message
     assert "--force" in caught.value.hint

@@ -196,7 +196,7 @@ def test_finished_is_what_has_the_same_settings(tmp_path: Path) -> None:
     for difference, run_key in others.items():
         with pytest.raises(UsageError) as caught:
             finished(out, "prior", run_key, force=False)
-        assert caught.value.message == f"{out} is there with other settings: {difference}"
+        assert caught.value.message == f"{out} exists with other settings: {difference}"
         assert "--force" in caught.value.hint
         assert finished(out, "prior", run_key, force=True) is None
     assert out.read_bytes() == before
@@ -239,7 +239,7 @@ def test_a_checkpoint_of_other_settings_is_not_resumed(tmp_path: Path) -> None:
     write(checkpoint, kind="checkpoint")
     assert resumable(checkpoint, out, IDENTITY, force=False)
     other = RunKey(IDENTITY.config, IDENTITY.dataset, IDENTITY.inputs, 1)
-    with pytest.raises(UsageError, match=r"x\.safetensors is there with other settings: seed 0"):
+    with pytest.raises(UsageError, match=r"x\.safetensors exists with other settings: seed 0"):
         resumable(checkpoint, out, other, force=False)
     assert not resumable(checkpoint, out, other, force=True)
 

@@ -97,7 +97,7 @@ def test_again_it_is_up_to_date_and_other_settings_need_force(
 
     with pytest.raises(UsageError, match="weights of another type, now fp32") as other_dtype:
         made_by(made.model, out, "fp32")
-    with pytest.raises(UsageError, match=r"is there with other settings: .*inputs\.model") as other:
+    with pytest.raises(UsageError, match=r"exists with other settings: .*inputs\.model") as other:
         made_by(trained.model, out)
     for raised in (other_dtype, other):
         assert "--force" in raised.value.hint

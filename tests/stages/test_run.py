@@ -107,10 +107,10 @@ def test_other_settings_are_refused_unless_forced(stages: Any, tmp_path: Path) -
         stages.configured(prior={"steps": 3}),
         stages.configured(decoder={"steps": 3}),
     ):
-        with pytest.raises(UsageError, match="is there with other settings"):
+        with pytest.raises(UsageError, match="exists with other settings"):
             other.run(out)
         assert digests(out) == before
-    with pytest.raises(UsageError, match=r"eval\.json is there with other settings"):
+    with pytest.raises(UsageError, match=r"eval\.json exists with other settings"):
         stages.run(out, samples=3)
     changed = stages.configured(prior={"steps": 3})
     result = changed.run(out, force=True)

@@ -164,7 +164,7 @@ def test_other_settings_are_refused_unless_forced(
     other = stages.configured(decoder={"steps": 3})
     with pytest.raises(StoppedError):
         stages.train_decoder(made.parse, made.prior, out, progress=interrupt(2))
-    refusal = r"m is there with other settings: decoder\.steps 4, now 3"
+    refusal = r"m exists with other settings: decoder\.steps 4, now 3"
     with pytest.raises(UsageError, match=refusal):
         other.train_decoder(made.parse, made.prior, out)
     assert stages.train_decoder(made.parse, made.prior, out)["resumed_from"] == 2

@@ -267,7 +267,7 @@ def test_other_settings_are_refused_unless_forced(
     other = stages.configured(prior={"steps": 3})
     stages.train_prior(made.parse, out)
     before = out.read_bytes()
-    with pytest.raises(UsageError, match=r"p is there with other settings: prior\.steps 4, now 3"):
+    with pytest.raises(UsageError, match=r"p exists with other settings: prior\.steps 4, now 3"):
         other.train_prior(made.parse, out)
     assert out.read_bytes() == before
     assert other.train_prior(made.parse, out, force=True)["resumed_from"] == 0
@@ -277,7 +277,7 @@ def test_other_settings_are_refused_unless_forced(
     # The same for a training that is on its way.
     with pytest.raises(StoppedError):
         stages.train_prior(made.parse, tmp_path / "q", progress=interrupt(2))
-    with pytest.raises(UsageError, match=r"q is there with other settings: prior\.steps 4, now 3"):
+    with pytest.raises(UsageError, match=r"q exists with other settings: prior\.steps 4, now 3"):
         other.train_prior(made.parse, tmp_path / "q")
     assert stages.train_prior(made.parse, tmp_path / "q")["resumed_from"] == 2
 
