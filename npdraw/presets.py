@@ -1,4 +1,4 @@
-"""Setups: rows of a table, ours and published ones, each what it changes of the defaults.
+"""Presets: a table of settings, ours and published ones. Each row changes some defaults.
 
 Nothing here imports torch.
 """
@@ -25,7 +25,7 @@ _FINE_DECODER = DecoderConfig(
     learning_rate=3e-3,
     ema=0.99,
     canvas_weight=20.0,
-    wake=0.0,  # after it held-out images were 1 % worse (LOG.md, 2026-11-26)
+    wake=0.0,  # with it held-out images were 1 % worse (LOG.md, 2026-11-26)
 )
 
 _PAPER_PRIOR = PriorConfig(
@@ -63,8 +63,8 @@ PRESETS: Mapping[str, Config] = {
         data="mnist",
         parse=ParseConfig(parts=100),
         prior=PriorConfig(dropout=0.1, steps=800),
-        # For a GPU, where a batch of 512 takes hardly longer than one of 128. It sees each image 70
-        # times, so they are deformed, lest it learn them by heart.
+        # For a GPU, where a batch of 512 takes hardly longer than one of 128. Each image is seen 70
+        # times, so images are deformed at random, which reduces overfitting.
         decoder=replace(
             _LONG,
             steps=7_400,
@@ -80,7 +80,7 @@ PRESETS: Mapping[str, Config] = {
         data="omniglot",
         parse=ParseConfig(parts=100, shift=1),
         prior=PriorConfig(dropout=0.1),
-        # Lines are thin: for less the canvas gets dots that only the decoder reads.
+        # Lines are thin: with lower weights the canvas gets dots that only the decoder can read.
         decoder=replace(_LONG, canvas_weight=4.0, wake_canvas_weight=4.0),
     ),
     "pictures": Config(
@@ -90,7 +90,8 @@ PRESETS: Mapping[str, Config] = {
         prior=replace(_FINE_PRIOR, width=64, steps=150),
         decoder=replace(_FINE_DECODER, decoder_channels=(32, 64), steps=400),
     ),
-    # 2 x 2 parts, and many: what a drawing can say is what counts (LOG.md, 2026-11-26).
+    # Many parts of 2 x 2 pixels: the likelihood is limited by what a drawing can express (LOG.md,
+    # 2026-11-26).
     "cifar10": Config(
         preset="cifar10",
         data="cifar10",
@@ -123,9 +124,9 @@ PRESETS: Mapping[str, Config] = {
         prior=_FINE_PRIOR,
         decoder=replace(_FINE_DECODER, decoder_patch=4, steps=800),
     ),
-    # docs/model.md, section 8: the sizes and schedules of the paper and its code. The prior has
-    # 4.3 M parameters (there 4.5 M), encoder and decoder have 2.1 M (2.0 M), residual blocks at
-    # 7 x 7.
+    # docs/model.md, section 8: sizes and schedules of the paper and of the authors' code. The prior
+    # has 4.3 M parameters (theirs 4.5 M), encoder and decoder have 2.1 M (theirs 2.0 M), with the
+    # residual blocks at 7 x 7.
     "mnist-paper": Config(
         preset="mnist-paper",
         data="mnist",
@@ -133,7 +134,7 @@ PRESETS: Mapping[str, Config] = {
         prior=replace(_PAPER_PRIOR, steps=79_320, batch_size=500),
         decoder=replace(_PAPER_DECODER, steps=79_320, batch_size=500),
     ),
-    # There with one logistic a pixel for faces, here with a mixture as for CIFAR-10.
+    # The authors model CelebA with one logistic per pixel; here with a mixture, as CIFAR-10.
     "cifar10-paper": Config(
         preset="cifar10-paper",
         data="cifar10",
@@ -166,14 +167,14 @@ PRESETS: Mapping[str, Config] = {
 
 
 def preset(name: str) -> Config:
-    """Return a row of the preset table; `UsageError` names the nearest one if there is none."""
+    """Return the preset `name`; for an unknown name, `UsageError` suggests the nearest one."""
     if name not in PRESETS:
         raise UsageError(f"unknown preset {name!r}", hint=did_you_mean(name, PRESETS))
     return PRESETS[name]
 
 
 def from_dict(values: Mapping[str, Any], *, data: str, source: str) -> Config:
-    """Return the settings stored in an artifact; sections it lacks come from its preset."""
+    """Return the settings stored in an artifact; missing sections come from its preset."""
     name = str(values.get("preset", ""))
     base = replace(preset(name), data=data)
     stored = {key: value for key, value in values.items() if key != "preset"}

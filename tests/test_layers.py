@@ -17,18 +17,20 @@ LONGEST = 320  # lines
 
 # What each layer may import. A folder is one layer, free inside; so is a module beside the folders.
 GROUND = {"npdraw", "presets", "config", "errors", "files"}
-FILES_OF_OURS = GROUND | {"header", "run_key", "artifacts"}
+FILES_OF_OURS = GROUND | {"tensor_layout", "header", "run_key", "artifacts"}
 RUN = FILES_OF_OURS | {"runtime"}
 WORK = RUN | {"model", "datasets", "inputs", "pictures"}
 LAYERS = {
     "npdraw": {"drawings", "runtime", "inputs"},  # npdraw/__init__.py: `load`, the door for Python
     "errors": set(),
-    "config": {"errors"},
+    "ranges": {"errors"},
+    "config": {"errors", "ranges"},
     "presets": {"config", "errors"},
     "files": {"errors"},
-    "header": {"errors", "files"},
+    "tensor_layout": set(),
+    "header": {"errors", "files", "tensor_layout"},
     "run_key": {"header"},
-    "artifacts": GROUND | {"header", "run_key"},
+    "artifacts": GROUND | {"tensor_layout", "header", "run_key"},
     "model": {"config", "errors"},  # knows no paths
     "datasets": GROUND,
     "runtime": FILES_OF_OURS,
@@ -46,10 +48,12 @@ LAYERS = {
 LIGHT_NAMES = [
     "__init__",
     "__main__",
+    "ranges",
     "config",
     "errors",
     "files",
     "presets",
+    "tensor_layout",
     "header",
     "artifacts",
 ]

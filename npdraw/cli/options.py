@@ -45,10 +45,12 @@ def _argument(name: str, meaning: str, *, default: str = "", **more: Any) -> Any
 def _setting(section: str, name: str, panel: str = MODEL) -> Any:
     """Declare the flag of the setting `section.name` of config.py."""
     config = getattr(PRESETS["glyphs"], section)
-    meaning = next(f.metadata["meaning"] for f in fields(config) if f.name == name)
+    declared = next(f.metadata for f in fields(config) if f.name == name)
     values = {getattr(getattr(row, section), name) for row in PRESETS.values()}
     default = str(getattr(config, name)) + ("" if len(values) == 1 else " for glyphs")
-    return _option(f"--{name.replace('_', '-')}", panel, meaning, default=default)
+    if not declared["allowed"].choices:  # typer shows those itself
+        default += f"; {declared['allowed']}"
+    return _option(f"--{name.replace('_', '-')}", panel, declared["meaning"], default=default)
 
 
 def _preset(panel: str, meaning: str) -> Any:

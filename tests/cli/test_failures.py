@@ -108,7 +108,7 @@ def test_success_is_0(fake_stage: Any, folder: Path, capsys: pytest.CaptureFixtu
         (["parse", "--data", "mnst"], "unknown data set 'mnst'", "Did you mean 'mnist'?"),
         (["parse", "--device", "gpu"], "Invalid value for '--device'", "npdraw parse --help"),
         (["parse", "--parts", "many"], "Invalid value for '--parts'", "npdraw parse --help"),
-        (["parse", "--parts", "0"], "impossible settings: parts 0", ""),
+        (["parse", "--parts", "0"], "impossible settings: parse.parts is 0", ""),
         (["parse", "--limit", "1.5"], "--limit 1.5 is neither", "whole number"),
         (["parse", "surplus"], "unexpected extra argument", "npdraw parse --help"),
         (["parse", "--config", "no.toml"], "cannot read no.toml", ""),

@@ -1,0 +1,67 @@
+"""Declaring a setting: the values that it may have stand beside its default and its meaning."""
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from npdraw.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """Values that a setting may have: `choices`, or numbers within bounds, each None where open."""
+
+    low: float | None = None
+    """Smallest value."""
+    above: float | None = None
+    """Lower bound that is itself excluded."""
+    high: float | None = None
+    """Largest value."""
+    below: float | None = None
+    """Upper bound that is itself excluded."""
+    choices: tuple[Any, ...] = ()
+
+    def __contains__(self, value: Any) -> bool:
+        if self.choices:
+            return value in self.choices
+        # NaN fails every comparison.
+        return (
+            (self.low is None or value >= self.low)
+            and (self.above is None or value > self.above)
+            and (self.high is None or value <= self.high)
+            and (self.below is None or value < self.below)
+        )
+
+    def __str__(self) -> str:
+        if self.choices:
+            return " or ".join(map(str, self.choices))
+        if self.low is not None and self.high is not None:
+            return f"between {self.low:,} and {self.high:,}"
+        bounds = {"at least": self.low, "above": self.above}
+        bounds |= {"at most": self.high, "below": self.below}
+        return " and ".join(f"{word} {n:,}" for word, n in bounds.items() if n is not None)
+
+
+def setting(default: Any, meaning: str, **allowed: Any) -> Any:
+    """Declare a setting: its default, its meaning, and the values it may have (see `Allowed`).
+
+    The meaning is shown by `--help` and by the report. Each entry of a tuple is checked.
+    """
+    return field(default=default, metadata={"meaning": meaning, "allowed": Allowed(**allowed)})
+
+
+def check_ranges(section: str, config: Any) -> None:
+    """Check each setting of a section on its own; relations between them are checked elsewhere."""
+    for declared in fields(config):
+        allowed, value = declared.metadata["allowed"], getattr(config, declared.name)
+        for item in value if isinstance(value, tuple) else (value,):
+            shown = f"{item!r}" if isinstance(item, str) else f"{item}"
+            require(item in allowed, f"{section}.{declared.name} is {shown}, must be {allowed}")
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise the `UsageError` of impossible settings unless `condition` holds."""
+    if not condition:
+        raise UsageError(
+            f"impossible settings: {message}",
+            hint="Change it in the --config file or with its flag.",
+        )
