@@ -19,7 +19,7 @@ from npdraw.model.parsing import parse
 from npdraw.pictures.sheet import CHUNK, draw, render
 from npdraw.runtime.settings import Runtime
 from npdraw.stages import train_decoder, train_prior
-from npdraw.stages.parse import CHUNK as PARSED_AT_ONCE
+from npdraw.stages.parse import IMAGES_AT_ONCE
 from npdraw.training.state import new_state
 
 Work = Callable[[], object]
@@ -97,8 +97,8 @@ def parse_work(binary: Tensor, bank: Tensor, config: Config) -> Callable[[], Lat
 
     def work() -> Latents:
         z = blank(len(binary), layout.steps, binary.device)
-        for start in range(0, len(binary), PARSED_AT_ONCE):
-            part = slice(start, start + PARSED_AT_ONCE)
+        for start in range(0, len(binary), IMAGES_AT_ONCE):
+            part = slice(start, start + IMAGES_AT_ONCE)
             drawn = parse(binary[part].float(), bank, layout, threshold=threshold)
             z[part] = drawn
         return z

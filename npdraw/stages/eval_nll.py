@@ -1,7 +1,7 @@
 """Stage 4: the likelihood of test images, by importance sampling (docs/model.md, section 7)."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from npdraw.config import Config
 from npdraw.datasets import digest
 from npdraw.errors import ArtifactError, DivergedError, UsageError
 from npdraw.header import read_header
 from npdraw.inputs.images import find_source, load_test_images
-from npdraw.inputs.models import read_model
+from npdraw.inputs.models import read_model, to_device
 from npdraw.model.importance import FIGURES, importance_figures, samples_per_pass
 from npdraw.run_key import RunKey
 from npdraw.runtime.distributed import all_gather_rows, chunks, on_rank_zero, process_group
@@ -43,23 +44,26 @@ def eval_nll(
     """Estimate the negative log-likelihood of test images in nats per image.
 
     `estimator` "importance" is `-log (1/S) sum_s p(x|z_s) p(z_s) / q(z_s|x)`, an upper bound of
-    the true value in expectation for every S. "published" puts the analytic KL in place of
-    `log q - log p` and is no bound. All test images, or `images` of them evenly spaced over the
-    split, binarised once from `seed`; the result repeats exactly and does not depend on
-    `batch_size`: how many drawings are weighed at once, of as many images or of fewer. Processes
-    started by torchrun share the images, with the same result. With `out` a stop or a crash
-    loses little: the same call goes on, to the result that it would have had.
+    the true value in expectation for every S (docs/model.md, section 7). "published" replaces `log
+    q - log p` by the analytic KL and is not a bound. `images` selects that many test images, evenly
+    spaced over the split; None means all. They are binarised once, from `seed`, so that the result
+    repeats exactly. It does not depend on `batch_size`, the number of drawings evaluated at once.
+    Processes started by torchrun share the images, with the same result. With `out`, an evaluation
+    that was stopped or crashed resumes when it is run again, and ends with the same result.
+
+    The parameters are the command's flags, hence eleven.
 
     Raises:
-        DivergedError: the model computes what is no number.
-        StoppedError: a signal came; with `out` what was done is saved.
-        UsageError, BusyError, ArtifactError: see `output.locked` and `output.resumable`.
+        DivergedError: the likelihood that the model gives to an image is NaN.
+        StoppedError: a signal came; with `out`, the images evaluated so far are saved.
+        UsageError, BusyError, ArtifactError: see `run_folder.locked` and `run_folder.resumable`.
     """
+    # Read the model and the images.
     device = runtime.start()
     model, config, artifact = read_model(model_path)
-    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    where = find_source(artifact.header, model_path, source)
-    values, chosen = load_test_images(where, root, config.parse, seed, images, progress)
+    to_device(model, device)
+    data = find_source(artifact.header, model_path, source)
+    values, numbers = load_test_images(data, root, config.parse, seed, images, progress)
     settings: dict[str, Any] = {
         "model": artifact.header.digest,
         "data": digest(values.numpy()),
@@ -69,16 +73,12 @@ def eval_nll(
         "seed": seed,
         "precision": runtime.chosen(device),
     }
-    run_key = RunKey(
-        {name: settings[name] for name in ("samples", "images", "estimator", "precision")},
-        {"digest": settings["data"]},
-        {"model": settings["model"]},
-        seed,
-    )
+    run_key = _run_key(settings)
     with process_group(device) as group, ExitStack() as held:
+        # Resume or start. Without `out` nothing is saved, and a signal acts at once.
         stop = Stop(group)
         partial = Partial(len(values), FIGURES, group)
-        if out is not None:  # else nothing is kept, and a signal acts at once
+        if out is not None:
             folder = held.enter_context(locked(out, model_path, group=group))
             held.enter_context(stop)
             earlier = on_rank_zero(
@@ -88,30 +88,25 @@ def eval_nll(
                 return {**earlier, "resumed_from": len(values)}
             partial.resume(out, folder, run_key, force=runtime.force)
         resumed_from = partial.done
+
+        # Evaluate.
         side = samples_per_pass(samples, batch_size)
 
         def figures_of(part: slice) -> Tensor:
             x = model.in_unit(send(values[part], device))
-            index = chosen[part]
-            noise = send(uniform("eval", seed, index, (samples, model.layout.steps, 3)), device)
+            shape = (samples, model.layout.steps, 3)
+            noise = send(uniform("eval", seed, numbers[part], shape), device)
             with torch.no_grad(), runtime.autocast(device):
-                found = importance_figures(model, x, noise, estimator, side).cpu()
-            if found.isnan().any():  # infinite it may be: of what the model cannot draw
-                raise DivergedError(
-                    f"the likelihood that {model_path} gives to a test image is NaN",
-                    hint="Its weights are of no use: train it again.",
-                )
-            return found
+                figures = importance_figures(model, x, noise, estimator, side).cpu()
+            _check_figures(figures, model_path)
+            return figures
 
-        chunk = batch_size // side
         with explain_out_of_memory(batch_size):
-            fill(partial, figures_of, chunk, group, stop, progress)
+            fill(partial, figures_of, batch_size // side, group, stop, progress)
 
+        # Write the result.
         def write() -> dict[str, Any]:
-            binarization = "none, 256 values"
-            if config.parse.binarize:
-                binarization = f"once, P(1) = value / 255, seed {seed}"
-            result = _result(partial.figures, values[0].numel(), binarization, settings)
+            result = _result(partial.figures, values[0].numel(), config, settings)
             result |= {"seconds": partial.seconds, "resumed_from": resumed_from}
             result["settings"] = settings
             if out is None:
@@ -124,6 +119,25 @@ def eval_nll(
         return written
 
 
+def _run_key(settings: Mapping[str, Any]) -> RunKey:
+    """Return the key by which an unfinished evaluation is recognised."""
+    return RunKey(
+        {name: settings[name] for name in ("samples", "images", "estimator", "precision")},
+        {"digest": settings["data"]},
+        {"model": settings["model"]},
+        settings["seed"],
+    )
+
+
+def _check_figures(figures: Tensor, model_path: Path) -> None:
+    """Raise `DivergedError` if a figure is NaN; infinity is valid: an image of probability 0."""
+    if figures.isnan().any():
+        raise DivergedError(
+            f"the likelihood that {model_path} gives to a test image is NaN",
+            hint="Its weights are unusable: train it again.",
+        )
+
+
 def fill(
     partial: Partial,
     figures_of: Callable[[slice], Tensor],
@@ -132,14 +146,14 @@ def fill(
     stop: Stop,
     progress: Progress,
 ) -> None:
-    """The loop over the images: `chunk` for each process, tell, save, stop if asked to."""
+    """Loop over the images, `chunk` per process: evaluate, report, save, stop if a signal came."""
     images = len(partial.figures)
     progress.start("eval-nll", images, done=partial.done)
     while partial.done < images:
-        begin = partial.done
-        figures = torch.zeros_like(partial.figures[begin : begin + chunk * group.size])
+        first = partial.done
+        figures = torch.zeros_like(partial.figures[first : first + chunk * group.size])
         for _, part in chunks(group, len(figures), chunk):
-            figures[part] = figures_of(slice(begin + part.start, begin + part.stop))
+            figures[part] = figures_of(slice(first + part.start, first + part.stop))
         partial.add(all_gather_rows(group, figures))
         progress.update(partial.done, nll=float(partial.figures[: partial.done, 0].mean()))
         stop.agree()
@@ -151,11 +165,11 @@ def fill(
 def _earlier(
     out: Path, folder: Path, settings: dict[str, Any], run_key: RunKey, force: bool
 ) -> dict[str, Any] | None:
-    """Return the result that is there already, if it has these settings."""
+    """Return the existing result if it has these settings, None if there is work to do."""
     if not out.exists():
         return None
     earlier = read_json(out)
-    # A result replaces another one, but nothing that took a training to make.
+    # A result may replace another result, but never something that took a training to make.
     if not earlier and _is_artifact(out):
         raise UsageError(f"{out} is an artifact", hint="Choose another --out.")
     if force or begun(folder, run_key):
@@ -163,7 +177,7 @@ def _earlier(
     if earlier.get("settings") == settings:
         return earlier | {"out": str(out), "up_to_date": True}
     raise UsageError(
-        f"{out} is there with other settings or is not a result of eval-nll",
+        f"{out} exists with other settings or is not a result of eval-nll",
         hint="Choose another --out, or --force to replace it.",
     )
 
@@ -177,11 +191,14 @@ def _is_artifact(path: Path) -> bool:
 
 
 def _result(
-    figures: Tensor, dimensions: int, binarization: str, settings: dict[str, Any]
+    figures: Tensor, dimensions: int, config: Config, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return what the command tells, from the figures of every image."""
-    # Columns side by side in memory, so that their means are added up in one order always.
+    """Return the result of the command from the figures of every image."""
+    # Contiguous columns, so that their means always add up in the same order.
     nll, rate, distortion, canvas = figures.T.contiguous()
+    binarization = "none, 256 values"
+    if config.parse.binarize:
+        binarization = f"once, P(1) = value / 255, seed {settings['seed']}"
     importance = settings["estimator"] == "importance"
     return {
         "nll": float(nll.mean()),

@@ -1,4 +1,4 @@
-"""Write a model again for sharing, its weights rounded to half the size."""
+"""Export a model for sharing, with weights rounded to half the size."""
 
 from pathlib import Path
 from typing import Any
@@ -15,21 +15,21 @@ from npdraw.runtime.lock import check_output
 from npdraw.runtime.run_folder import finished
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
-"""How weights may be stored; whatever it is, `read_model` makes fp32 of them."""
+"""Types in which weights can be stored; `read_model` converts them to fp32."""
 
 
 def export(model_path: Path, *, dtype: str, out: Path, force: bool) -> dict[str, Any]:
     """Write the model to `out` with its weights stored as `dtype`, "bf16" or "fp32".
 
-    Everything else stays: the bank too, in fp32, since it is small and canvases are painted from
-    it; and the metrics, which are those of the weights before they were rounded. The inputs are
-    those of the model, and the model itself: so the digests lead from the copy to the model, and to
-    the parse and prior also where that model is not at hand. Returns the figures of `npdraw export
-    --json`.
+    Everything else stays: the bank is small and canvases are painted from it, so it remains fp32;
+    the metrics remain those of the weights before rounding. The inputs of the copy are those of the
+    model and the model itself, so its digests lead to the model, the parse and the prior even where
+    the model file is missing. Returns the result of `npdraw export --json`.
 
     Raises:
-        UsageError: `out` exists with other settings or another dtype, and `force` is not given.
-        ArtifactError: `model_path` is no sound model, or something else is at `out`, unforced.
+        UsageError: `out` exists with other settings or another dtype, without `force`.
+        ArtifactError: `model_path` is damaged or not a model; or `out` exists and is something
+            else, without `force`.
     """
     check_output(out, (model_path,))
     sweep_temporaries(out)
@@ -42,13 +42,7 @@ def export(model_path: Path, *, dtype: str, out: Path, force: bool) -> dict[str,
     if earlier is not None:
         _check_dtype(out, tensors, dtype)
         return _result(out, dtype, earlier.digest) | {"up_to_date": True}
-    digest = write_artifact(
-        out,
-        "model",
-        tensors,
-        run_key=run_key,
-        metrics=header.metrics,
-    )
+    digest = write_artifact(out, "model", tensors, run_key=run_key, metrics=header.metrics)
     return _result(out, dtype, digest)
 
 
@@ -57,9 +51,9 @@ def _stored(name: str, tensor: Tensor, dtype: str) -> Tensor:
 
 
 def _check_dtype(out: Path, tensors: dict[str, Tensor], dtype: str) -> None:
-    """Raise `UsageError` if `out`, made from the same model, stores it as other types."""
-    there = read_artifact(out, kind="model").tensors
-    if {name: t.dtype for name, t in there.items()} != {n: t.dtype for n, t in tensors.items()}:
+    """Raise `UsageError` if `out`, made from the same model, stores it in other types."""
+    existing = read_artifact(out, kind="model").tensors
+    if {name: t.dtype for name, t in existing.items()} != {n: t.dtype for n, t in tensors.items()}:
         raise UsageError(
             f"{out} exists with weights of another type, now {dtype}",
             hint="--force replaces it; --out writes elsewhere.",

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from npdraw.artifacts import write_artifact
-from npdraw.config import Config, as_dict
+from npdraw.config import Config, ParseConfig, as_dict
 from npdraw.datasets import parse_source
 from npdraw.inputs.images import TrainingImages, to_levels, training_images
 from npdraw.inputs.models import drawing_tensors, layout_of
@@ -25,11 +25,12 @@ from npdraw.runtime.progress import Progress
 from npdraw.runtime.run_folder import clear, locked, up_to_date, write_json, write_result
 from npdraw.runtime.settings import Runtime, send
 
-CHUNK = 1000
+IMAGES_AT_ONCE = 1000
 """Images parsed at once, at most."""
 
-GAINS = 1 << 26
-"""Gains (steps x placements x parts of an image) held at once, at most: 256 MB, several times."""
+GAINS_AT_ONCE = 1 << 26
+"""Gains (steps x placements x parts of each image) computed at once, at most: 256 MB, several
+times."""
 
 
 def parse(
@@ -44,63 +45,54 @@ def parse(
     runtime: Runtime,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Build the bank from the training images and parse these and the validation images.
+    """Build the part bank from the training images; parse training and validation images.
 
-    The bank takes its patches from the grey images, the parses are of one binarisation from the
-    seed. Processes started by torchrun share the chunks of images, so that the parse is the same
-    for any number of them. Returns the figures of `npdraw parse --json`.
+    The bank is built from patches of the grey images; the parses are of one binarisation from
+    `seed`. Processes started by torchrun share the images, with the same result. Returns the result
+    of `npdraw parse --json`.
+
+    The parameters are the command's flags, hence nine.
     """
+    # Read the images.
     device = runtime.start()
-    settings, layout = config.parse, layout_of(config.parse)
+    settings = config.parse
     data = training_images(parse_source(source), root, settings, limit, progress, strict=strict)
     run_key = RunKey(as_dict(config, ("parse",)), data.dataset, {}, seed)
     if runtime.dry_run:
-        patches = data.train.shape[0] * layout.steps * layout.placements
-        pixels = settings.channels * settings.part_size**2
-        estimates = {
-            "steps_a_drawing": layout.steps,
-            "patches_at_most": patches,
-            "patches_mb_at_most": patches * pixels * 4 / 1e6,
-        }
-        return {
-            "dry_run": True,
-            "settings": run_key.config,
-            "estimates": estimates,
-            "out": str(out),
-        }
+        return _plan(run_key, settings, len(data.train), out)
+
     with process_group(device) as group, locked(out, group=group) as folder:
         earlier = up_to_date(folder, out, "parse", run_key, force=runtime.force, group=group)
         if earlier is not None:
             return earlier | {"images": len(data.images)}
         began = time.perf_counter()
 
-        def begin() -> dict[str, Any]:
+        # Build the bank in rank zero.
+        def start() -> dict[str, Any]:
             clear(folder)
             sources = {"source": str(data.source.absolute())}
             write_json(folder / "config.json", run_key.config | sources)
             return _bank(config, data, seed)
 
-        found = on_rank_zero(group, begin)
-        bank = Bank(torch.tensor(found["parts"]), found["patches"], found["error"])
+        built = on_rank_zero(group, start)
+        bank = Bank(torch.tensor(built["parts"]), built["patches"], built["error"])
+
+        # Parse.
         values = to_levels(data.images, settings, seed)
         z, error = _drawings(config, values, bank.parts.to(device), group, progress)
         usage = torch.bincount(z.what[z.whether], minlength=settings.parts)
-        metrics = {
-            "parts_painted_mean": float(z.whether.sum(1).float().mean()),
-            "canvas_mse": error / (len(values) * settings.channels * settings.canvas_side**2),
-            "dead_parts": int((usage == 0).sum()),
-            "patches": bank.patches,
-            "bank_mse": bank.error,
-        }
 
+        # Write bank and drawings.
         def write() -> dict[str, Any]:
-            write_artifact(
-                out,
-                "parse",
-                {"bank": bank.parts, "usage": usage, **drawing_tensors(z)},
-                run_key=run_key,
-                metrics=metrics,
-            )
+            metrics = {
+                "parts_painted_mean": float(z.whether.sum(1).float().mean()),
+                "canvas_mse": error / (len(values) * settings.channels * settings.canvas_side**2),
+                "dead_parts": int((usage == 0).sum()),
+                "patches": bank.patches,
+                "bank_mse": bank.error,
+            }
+            tensors = {"bank": bank.parts, "usage": usage, **drawing_tensors(z)}
+            write_artifact(out, "parse", tensors, run_key=run_key, metrics=metrics)
             seconds = time.perf_counter() - began
             result = {"images": len(data.images), "seconds": seconds, **metrics}
             write_result(folder, result)
@@ -110,8 +102,25 @@ def parse(
         return written
 
 
+def _plan(run_key: RunKey, settings: ParseConfig, images: int, out: Path) -> dict[str, Any]:
+    """Return what `--dry-run` prints; `images` is the size of the training split."""
+    layout = layout_of(settings)
+    patches = images * layout.steps * layout.placements
+    estimates = {
+        "steps_a_drawing": layout.steps,
+        "patches_at_most": patches,
+        "patches_mb_at_most": patches * settings.channels * settings.part_size**2 * 4 / 1e6,
+    }
+    return {
+        "dry_run": True,
+        "settings": run_key.config,
+        "estimates": estimates,
+        "out": str(out),
+    }
+
+
 def _bank(config: Config, data: TrainingImages, seed: int) -> dict[str, Any]:
-    """Build the bank; as JSON, which holds every float32 exactly, for the other processes."""
+    """Build the bank; as JSON, which holds every float32 exactly, to send it to other processes."""
     layout = layout_of(config.parse)
     bank = build_bank(
         _at_canvas_size(data.train, layout),
@@ -125,23 +134,24 @@ def _bank(config: Config, data: TrainingImages, seed: int) -> dict[str, Any]:
 
 
 def _at_canvas_size(images: Tensor, layout: Layout) -> Tensor:
-    """Return uint8 images [N, C, H, W] at the size of the canvas."""
+    """Return uint8 images [N, C, H, W] shrunk to the size of the canvas."""
     if images.shape[2] == layout.height:
         return images
-    return torch.cat([layout.shrink(some.float()).round().byte() for some in images.split(CHUNK)])
+    chunks = images.split(IMAGES_AT_ONCE)
+    return torch.cat([layout.shrink(chunk.float()).round().byte() for chunk in chunks])
 
 
 def _drawings(
     config: Config, values: Tensor, bank: Tensor, group: Group, progress: Progress
 ) -> tuple[Latents, float]:
-    """Parse uint8 [N, C, H, W]; returns the drawings and the squared error of all canvases.
+    """Parse uint8 images [N, C, H, W]; return the drawings and the canvases' total squared error.
 
-    Each process parses its share of the chunks; all return everything.
+    Each process of the group parses its share of the images; all return the whole result.
     """
     settings, layout, device = config.parse, layout_of(config.parse), bank.device
     z, done = blank(len(values), layout.steps), 0
     gains = layout.steps * layout.placements * len(bank)  # of one image
-    size = min(CHUNK, max(1, GAINS // gains))
+    size = min(IMAGES_AT_ONCE, max(1, GAINS_AT_ONCE // gains))
     errors = torch.zeros(-(-len(values) // size), dtype=torch.float64)
     progress.start("parse", len(values))
     for number, part in chunks(group, len(values), size):

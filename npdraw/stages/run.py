@@ -1,4 +1,4 @@
-"""All stages in a row, each doing only what is not up to date."""
+"""Run all stages one after another, each doing only what is not up to date."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from npdraw.config import SECTIONS, Config, as_dict
+from npdraw.config import BATCH_SIZE, SECTIONS, Config, as_dict
 from npdraw.inputs.models import new_model
 from npdraw.runtime.distributed import check_batch, on_rank_zero, process_group
 from npdraw.runtime.group import environment
@@ -19,8 +19,8 @@ from npdraw.stages.train_decoder import train_decoder
 from npdraw.stages.train_prior import train_prior
 from npdraw.training.state import plan
 
-SHEET = 100
-"""Samples on the sheet, of the seeds from 0."""
+SAMPLES_SHOWN = 100
+"""Samples on the sheet: one for each seed from 0."""
 
 
 def run(
@@ -37,9 +37,12 @@ def run(
     runtime: Runtime,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Run the pipeline into the folder `out`; returns the figures of each stage by its name.
+    """Run the pipeline into the folder `out`; return the result of each stage by its name.
 
-    Processes started by torchrun share every stage but the samples, which the first one draws.
+    Processes started by torchrun share every stage except sampling, which rank zero does alone.
+
+    The parameters are the command's flags, hence eleven; the body is long because it lists the
+    calls of five stages.
     """
     for section in (config.prior, config.decoder):
         check_batch(environment(), section.batch_size)
@@ -47,6 +50,7 @@ def run(
         changes = {section: asdict(getattr(config, section)) for section in SECTIONS}
         paths = {kind: out / f"{kind}.safetensors" for kind in ("parse", "prior", "model")}
         results: dict[str, Any] = {}
+
         results["parse"] = parse(
             config,
             source=source,
@@ -59,11 +63,8 @@ def run(
             progress=progress,
         )
         if runtime.dry_run:
-            parse_settings, decoder = config.parse, config.decoder
-            side = parse_settings.part_size
-            bank = torch.zeros(parse_settings.parts, parse_settings.channels, side, side)
-            model = new_model(config, bank)
-            return plan(model, as_dict(config), decoder.steps, decoder.batch_size, out)
+            return _plan(config, out)
+
         results["train_prior"] = train_prior(
             paths["parse"],
             changes=changes,
@@ -72,6 +73,7 @@ def run(
             runtime=runtime,
             progress=progress,
         )
+
         results["train_decoder"] = train_decoder(
             paths["parse"],
             paths["prior"],
@@ -83,6 +85,7 @@ def run(
             runtime=runtime,
             progress=progress,
         )
+
         results["eval_nll"] = eval_nll(
             paths["model"],
             source=source,
@@ -91,23 +94,32 @@ def run(
             images=images,
             estimator="importance",
             seed=seed,
-            batch_size=100,
+            batch_size=BATCH_SIZE,
             out=out / "eval.json",
             runtime=runtime,
             progress=progress,
         )
+
         results["sample"] = on_rank_zero(
             group,
             lambda: sample(
                 paths["model"],
-                seeds=list(range(SHEET)),
+                seeds=list(range(SAMPLES_SHOWN)),
                 grid=True,
                 canvas=False,
                 temperature=1.0,
-                batch_size=100,
+                batch_size=BATCH_SIZE,
                 out=out / "samples.png",
                 runtime=runtime,
                 progress=progress,
             ),
         )
         return {**results, "out": str(out)}
+
+
+def _plan(config: Config, out: Path) -> dict[str, Any]:
+    """Return what `--dry-run` prints: all settings, and the estimates of train-decoder."""
+    side = config.parse.part_size
+    bank = torch.zeros(config.parse.parts, config.parse.channels, side, side)
+    steps, batch_size = config.decoder.steps, config.decoder.batch_size
+    return plan(new_model(config, bank), as_dict(config), steps, batch_size, out)

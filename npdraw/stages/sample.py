@@ -13,7 +13,7 @@ from torch import Tensor
 from npdraw.artifacts import write_artifact
 from npdraw.errors import UsageError
 from npdraw.files import check_place, sweep_folder
-from npdraw.inputs.models import drawing_tensors, read_model
+from npdraw.inputs.models import drawing_tensors, read_model, to_device
 from npdraw.model.latents import concatenate
 from npdraw.pictures.files import is_up_to_date, text_of, write_still
 from npdraw.pictures.sheet import PORTION, beside, draw, render, tile
@@ -23,7 +23,7 @@ from npdraw.runtime.run_folder import finished
 from npdraw.runtime.settings import Runtime, explain_out_of_memory
 
 DRAWINGS = "drawings.safetensors"
-"""Name of the artifact in a folder of samples."""
+"""Name of the artifact in a folder of samples that holds their drawings."""
 
 
 def sample(
@@ -38,39 +38,40 @@ def sample(
     runtime: Runtime,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Sample one image for each seed: one sheet, or a folder of images and their drawings."""
+    """Sample one image per seed: one sheet, or a folder of images and their drawings.
+
+    Returns the result of `npdraw sample --json`. The parameters are the command's flags, hence
+    nine.
+    """
     if not 0 < temperature < math.inf:
         raise UsageError(
             f"temperature {temperature}; it must be a finite number above 0",
-            hint="1 is the model's own; a small one such as 0.01 draws what is likeliest.",
+            hint="1 is the model's own; a low one such as 0.01 draws only what is most likely.",
         )
+
+    # Read the model; check what exists at `out`.
     device = runtime.start()
     model, _, artifact = read_model(model_path)
-    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    to_device(model, device)
     header = artifact.header
-    precision = runtime.chosen(device)
     settings = {
         "seeds": seeds,
         "temperature": temperature,
         "canvas": canvas,
-        "precision": precision,
+        "precision": runtime.chosen(device),
     }
     run_key = RunKey(
         {"sample": settings, **header.config}, header.dataset, {"model": header.digest}, header.seed
     )
     shown_by = {"model": header.digest, **settings}
-    if grid:
-        if is_up_to_date(out, shown_by, force=runtime.force):
-            return {
-                "images": len(seeds),
-                "seconds": None,
-                "files": 1,
-                "out": str(out),
-                "up_to_date": True,
-            }
-    else:
+    result: dict[str, Any] = {"images": len(seeds), "seconds": None, "files": 1, "out": str(out)}
+    if not grid:
         _check_folder(out, run_key, _names(seeds), runtime.force)
+    elif is_up_to_date(out, shown_by, force=runtime.force):
+        return result | {"up_to_date": True}
     check_place(out if grid else out / DRAWINGS)
+
+    # Sample.
     began = time.perf_counter()
     drawings, pictures = [], []
     progress.start("sample", len(seeds))
@@ -82,66 +83,59 @@ def sample(
         pictures.append(beside(canvases, images) if canvas else images)
         progress.update(start + len(z))
     progress.finish()
+
+    # Write.
     shown = torch.cat(pictures)
     if grid:
         write_still(out, tile(shown), shown_by)
-        files = 1
     else:
-        files = 1 + _write_folder(out, shown, seeds, shown_by)
-        write_artifact(
-            out / DRAWINGS,
-            "drawings",
-            {
-                "bank": model.bank,
-                "seeds": torch.tensor(seeds),
-                **drawing_tensors(concatenate(drawings)),
-            },
-            run_key=run_key,
-            metrics={},
-        )
-    seconds = time.perf_counter() - began
-    return {"images": len(seeds), "seconds": seconds, "files": files, "out": str(out)}
+        result["files"] = 1 + _write_folder(out, shown, seeds, shown_by)
+        tensors = {"bank": model.bank, "seeds": torch.tensor(seeds)}
+        tensors |= drawing_tensors(concatenate(drawings))
+        write_artifact(out / DRAWINGS, "drawings", tensors, run_key=run_key, metrics={})
+    return result | {"seconds": time.perf_counter() - began}
 
 
 def _check_folder(out: Path, run_key: RunKey, names: Collection[str], force: bool) -> None:
-    """Refuse a folder that holds anything but the samples of an earlier run of this command.
+    """Raise `UsageError` if the folder holds anything but samples of an earlier run.
 
-    With `drawings.safetensors` of the same settings it may hold more; only `names` are looked at.
+    With the `drawings.safetensors` of a run with the same settings it may hold other files too;
+    then only files called `names` are checked.
     """
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is not a folder", hint="Choose another --out, or use --grid.")
     sweep_folder(out)
     if not out.exists() or force:
         return
-    whole = (out / DRAWINGS).exists()
-    if whole:
+    complete = (out / DRAWINGS).exists()
+    if complete:
         finished(out / DRAWINGS, "drawings", run_key, force=False)
-    others = [p for p in out.iterdir() if (p.name in names or not whole) and not _is_sample(p)]
+    others = [p for p in out.iterdir() if (p.name in names or not complete) and not _is_sample(p)]
     if others:
         raise UsageError(
-            f"{out} is there and holds other files, such as {others[0].name}",
-            hint="Choose another --out, or --force to replace what has the names of samples.",
+            f"{out} exists and holds other files, such as {others[0].name}",
+            hint="Choose another --out, or --force to overwrite files with the names of samples.",
         )
 
 
 def _names(seeds: Sequence[int]) -> list[str]:
-    """Return the names of the pictures of seeds."""
+    """Return the file name of each seed's picture."""
     digits = max(6, len(str(max(seeds))))
     return [f"{seed:0{digits}d}.png" for seed in seeds]
 
 
 def _is_sample(path: Path) -> bool:
-    """Return whether a picture is one of a folder of samples: of the seed that its name says."""
+    """Return whether `sample` wrote this picture, for the seed in its name."""
     text = text_of(path) if path.is_file() else None
     try:
-        told = json.loads(text or "null")
-        return isinstance(told, dict) and told["seeds"] == [int(path.stem)]
+        settings = json.loads(text or "null")
+        return isinstance(settings, dict) and settings["seeds"] == [int(path.stem)]
     except (ValueError, KeyError, TypeError):
         return False
 
 
 def _write_folder(out: Path, images: Tensor, seeds: list[int], settings: Mapping[str, Any]) -> int:
-    """Write one PNG for each image, named by its seed; removes those of an earlier sample alone."""
+    """Write one PNG per image, named by its seed; delete other samples of earlier runs."""
     names = _names(seeds)
     if out.is_dir():
         for old in out.glob("*.png"):

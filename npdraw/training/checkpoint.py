@@ -125,7 +125,7 @@ def _like(value: Tensor, parameter: Tensor) -> Tensor:
 
 
 def resume(state: State, out: Path, folder: Path, run_key: RunKey, *, force: bool) -> int:
-    """Load the checkpoint in the run folder, or clear the folder; return the step to go on from.
+    """Load the checkpoint in the run folder, or clear the folder; return the step to continue at.
 
     Errors as `run_folder.resumable` and `load_checkpoint`.
     """

@@ -108,8 +108,8 @@ def training_session(
 def resume_or_start(session: Session, state: State, **sources: str) -> MetricsLog:
     """Load the checkpoint if there is one, else clear the run folder; return the open metrics log.
 
-    `state.step` is then the step to go on from. `sources` are paths that later stages look up; they
-    are kept in `config.json` beside the settings, never in an artifact.
+    Training continues at `state.step`. `sources` are paths that later stages look up; they are kept
+    in `config.json` beside the settings, never in an artifact.
 
     Raises:
         UsageError, ArtifactError: see `checkpoint.resume`.

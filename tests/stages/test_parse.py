@@ -86,13 +86,13 @@ def test_no_bank_where_nothing_would_be_painted(stages: Any, tmp_path: Path) -> 
         stages.configured(parse={"threshold": 1e6}).parse(tmp_path / "p")
 
 
-@pytest.mark.parametrize("bound", ["CHUNK", "GAINS"])
+@pytest.mark.parametrize("bound", ["IMAGES_AT_ONCE", "GAINS_AT_ONCE"])
 def test_chunks_do_not_show(
     bound: str, stages: Any, made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     layout, parts = layout_of(stages.config.parse), stages.config.parse.parts
     gains = layout.steps * layout.placements * parts
-    monkeypatch.setattr(stage, bound, {"CHUNK": 7, "GAINS": 8 * gains - 1}[bound])
+    monkeypatch.setattr(stage, bound, {"IMAGES_AT_ONCE": 7, "GAINS_AT_ONCE": 8 * gains - 1}[bound])
     seen = stages.Recorder()
     result = stages.parse(tmp_path / "p", progress=seen)
     assert seen.tasks == [("parse", 60, {})]
