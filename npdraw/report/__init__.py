@@ -1,4 +1,4 @@
-"""A report about runs: one HTML file that opens anywhere and asks for nothing."""
+"""A report on runs: one HTML file that opens in any browser and loads nothing else."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,57 +6,61 @@ from typing import Any
 
 from npdraw.errors import UsageError
 from npdraw.files import check_place, sweep_temporaries, write_atomic
-from npdraw.report.amount import amount_of
-from npdraw.report.drawn import drawn
-from npdraw.report.page import compose, is_ours
+from npdraw.report.limits import limits_for
+from npdraw.report.outputs import outputs_of
+from npdraw.report.page import compose, is_unchanged
 from npdraw.report.runs import find_runs
 from npdraw.runtime.lock import check_output
 from npdraw.runtime.settings import Runtime
 
 MOST_BYTES = 5_000_000
-"""Of a report: what mail and chat let through."""
+"""The size limit of a report, so that it can be sent by mail or chat."""
 
 SUFFIXES = (".html", ".htm")
 
 
 def report(paths: Sequence[Path], *, root: Path, out: Path, runtime: Runtime) -> dict[str, Any]:
-    """Write the report of runs: folders of `npdraw run`, or models.
+    """Write the report of runs: folders written by `npdraw run`, or model files.
 
-    What a run lacks, or has in a damaged state, the page says. The same runs, and the same data
-    sets below `root`, give the same bytes: durations are those that the runs recorded. Of many or
-    large runs less is shown, so that the page stays below `MOST_BYTES`. Returns the figures of
-    `npdraw report --json`; `missing` has what is missing of each run.
+    The page says which files of a run are missing or damaged. The same runs, with the same data
+    sets below `root`, give the same bytes: durations are read from the runs. If the runs are many
+    or large, less of each is shown, so that the page stays below `MOST_BYTES`.
+
+    Returns what `npdraw report --json` prints; `missing` lists what each run lacks.
 
     Raises:
-        ArtifactError, UsageError: see `runs.find_runs`; or `out` is no name of a page, or another
-            file than an unchanged report is there, and `runtime.force` is not given.
+        ArtifactError, UsageError: see `runs.find_runs`.
+        UsageError: `out` does not end in .html, or exists and is not an unedited report, unless
+            `runtime.force` is set.
     """
     runs = find_runs(paths)
     if not out.name.lower().endswith(SUFFIXES):
-        raise UsageError(f"{out} is not the name of a page", hint="Name an .html with --out.")
+        raise UsageError(f"{out} is not an HTML file name", hint="End --out in .html.")
     check_output(out, list(paths))
     sweep_temporaries(out)
     before = _beginning(out)
-    if before is not None and not runtime.force and not is_ours(before):
+    if before is not None and not runtime.force and not is_unchanged(before):
         raise UsageError(
-            f"{out} is there and is not a report as npdraw wrote it",
-            hint="Choose another --out, or --force to replace it.",
+            f"{out} exists and is not an unedited npdraw report",
+            hint="Choose another --out, or use --force to replace it.",
         )
     check_place(out)
-    found = [drawn(run, root, runtime) for run in runs]
-    amount = amount_of(len(runs))
-    content = compose(runs, found, amount)
-    while len(content) >= MOST_BYTES and amount != amount.less():
-        amount = amount.less()
-        content = compose(runs, found, amount)
+
+    outputs = [outputs_of(run, root, runtime) for run in runs]
+    limits = limits_for(len(runs))
+    content = compose(runs, outputs, limits)
+    while len(content) >= MOST_BYTES and limits != limits.halved():
+        limits = limits.halved()
+        content = compose(runs, outputs, limits)
+
     missing = {
         run.name: {
             **{kind: piece.problem for kind, piece in run.pieces.items() if piece.problem},
             **({"evaluation": run.no_evaluation} if run.no_evaluation else {}),
-            **one.problems,
-            **({"images": one.why_no_images} if one.why_no_images else {}),
+            **output.problems,
+            **({"images": output.why_no_images} if output.why_no_images else {}),
         }
-        for run, one in zip(runs, found, strict=True)
+        for run, output in zip(runs, outputs, strict=True)
     }
     result = {
         "runs": [run.name for run in runs],
@@ -71,7 +75,7 @@ def report(paths: Sequence[Path], *, root: Path, out: Path, runtime: Runtime) ->
 
 
 def _beginning(out: Path) -> bytes | None:
-    """Return what is there, as far as a report may reach; None if there is nothing."""
+    """Return the first bytes of an existing file, enough for a whole report; None if absent."""
     if not out.is_file():
         return None
     with out.open("rb") as file:

@@ -1,16 +1,16 @@
 "use strict";
-// Steps through drawings: the page has each as its strokes and two mosaics of frames.
+// Steps through drawings: the page holds the strokes of each, and its frames in two mosaics.
 (() => {
   const data = document.getElementById("drawings");
   if (!data) return;
   const drawings = JSON.parse(data.textContent);
-  const [painted, decoded, mark, told, time, stepper] = [
-    "painted", "decoded", "mark", "told", "time", "stepper",
+  const [painted, decoded, mark, position, time, stepper] = [
+    "painted", "decoded", "mark", "position", "time", "stepper",
   ].map((name) => document.getElementById(name));
   const faces = [...document.querySelectorAll(".faces button")];
   const play = document.querySelector('[data-go="play"]');
   const PACE = 350; // milliseconds from one stroke to the next
-  const SHARP = 8; // device pixels for each of a small picture
+  const SHARP = 8; // canvas pixels per pixel of the small picture
   let shown = null, timer = 0;
 
   const loaded = (mosaic) => new Promise((resolve, reject) => {
@@ -30,7 +30,7 @@
       width, height, 0, 0, canvas.width, canvas.height);
   }
 
-  // A part may reach over the edge of the canvas.
+  // A part may extend beyond the edge of the canvas.
   const within = (value, most) => Math.min(Math.max(value, 0), most);
 
   function outline(stroke, { canvas: [height, width], part_size: side }) {
@@ -55,7 +55,7 @@
     const where = stroke
       ? `part ${stroke.part} at row ${stroke.row}, column ${stroke.column}` : "the empty canvas";
     const text = `Stroke ${count} of ${strokes.length}: ${where}`;
-    told.textContent = text;
+    position.textContent = text;
     time.setAttribute("aria-valuetext", text);
     painted.setAttribute("aria-label", `Canvas of ${entry.label} after ${count} strokes`);
     decoded.setAttribute("aria-label", `Image decoded after ${count} strokes`);
@@ -110,7 +110,7 @@
   stepper.addEventListener("keydown", (event) => {
     const name = keys[event.key];
     if (!name || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (name === "play" && event.target.tagName === "BUTTON") return; // it presses the button
+    if (name === "play" && event.target.tagName === "BUTTON") return; // space presses the button
     event.preventDefault();
     go(name);
   });

@@ -1,6 +1,6 @@
-"""What lies in the folder of a run, read with care: a piece that is missing or damaged is told.
+"""Reads the folder of a run; a piece that is missing or damaged is reported, not raised.
 
-Nothing here but `find_runs` raises an error because of what a file holds.
+Only `find_runs` raises an error because of the content of a file.
 """
 
 import io
@@ -21,91 +21,94 @@ from npdraw.config import SECTIONS
 from npdraw.errors import ArtifactError, NpdrawError, UsageError
 from npdraw.header import Header, read_header
 from npdraw.inputs.shipped import name_of
-from npdraw.report.markup import plain
+from npdraw.report.render import printable
 from npdraw.runtime.lock import run_folder
 from npdraw.runtime.run_folder import CHECKPOINT, read_json
 
 KINDS = ("parse", "prior", "model")
-"""Artifacts of a run, in the order in which they are made."""
+"""The artifacts of a run, in the order in which they are made."""
 
 EVALUATION = "eval.json"
 
+NOT_WITH_MODEL = "not stored with the model"
+"""Problem of a model file on its own: the file next to it is missing, or not the model's."""
+
 MOST = 8
-"""Runs side by side: as many colours can be told apart."""
+"""The most runs side by side: as many colours can be distinguished."""
 
 _LONGEST_LOG, _LONGEST_RECORD = 16 << 20, 1 << 16
-"""Bytes of a log that are read, and of a line of it."""
+"""The most bytes that are read of a log, and of one of its lines."""
 
 _LARGEST_SHEET, _WIDEST_SHEET = 2 << 20, 8192
-"""Bytes and pixels a side of a sample sheet: those of npdraw have a tenth of it."""
+"""The most bytes, and pixels per side, of a sample sheet: about ten times what npdraw writes."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """An artifact of a run, and what its run folder holds."""
+    """An artifact of a run and the content of its run folder."""
 
     kind: str
     path: Path
     header: Header | None = None
-    """None if it is missing or damaged: `problem` says which."""
+    """None if the artifact is missing or damaged: `problem` says which."""
     problem: str = ""
     records: Sequence[Mapping[str, float]] = ()
-    """The lines of the log in the order of their steps, each with finite numbers."""
+    """The records of the log by step, with finite numbers only."""
     unread: int = 0
-    """Lines of the log that are none."""
+    """Number of lines of the log that are not valid records."""
     sheets: Mapping[int, Path] = field(default_factory=dict)
-    """Sample sheets by the step of training."""
+    """Sample sheets by training step."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """As resolved when it was begun, for what is not finished yet."""
+    """Settings as resolved at the start, for an artifact that is not finished yet."""
     seconds: float | None = None
-    """Of work, as the run recorded it."""
+    """Working time, as the run recorded it."""
 
     @property
     def config(self) -> Mapping[str, Any]:
-        """Settings of the finished artifact, else those that it was begun with."""
+        """Settings of the finished artifact, or else those at the start."""
         return self.header.config if self.header else self.settings
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run as it lies on the disk."""
+    """A run, as read from its files."""
 
     name: str
-    """What the page calls it: no path, and no other run has it."""
+    """Its name on the page: not a path, and unique."""
     pieces: Mapping[str, Piece]
     evaluation: Mapping[str, Any]
-    """The result of `npdraw eval-nll`, empty if there is none."""
+    """The result of `npdraw eval-nll`; empty if there is none."""
     no_evaluation: str
-    """Why not."""
+    """Why there is no evaluation; empty if there is one."""
 
     @property
     def dataset(self) -> Mapping[str, Any]:
-        """The record of the images; empty if no artifact is there."""
+        """The record of the data set; empty without any artifact."""
         headers = [piece.header for piece in self.pieces.values() if piece.header]
         return headers[-1].dataset if headers else {}
 
     @property
     def config(self) -> Mapping[str, Any]:
-        """The settings; those of the last artifact count."""
-        found: dict[str, Any] = {}
+        """The settings; later artifacts take precedence."""
+        config: dict[str, Any] = {}
         for piece in self.pieces.values():
-            found |= piece.config
-        return found
+            config |= piece.config
+        return config
 
 
 def find_runs(paths: Sequence[Path]) -> list[Run]:
-    """Read runs: folders as `npdraw run` writes them, or files of models.
+    """Read runs: folders written by `npdraw run`, or model files.
 
     Raises:
-        ArtifactError: one is neither, or a model that is named itself is damaged.
-        UsageError: they are more than `MOST`.
+        ArtifactError: a path is neither, or is a damaged model file.
+        UsageError: there are more than `MOST`.
     """
-    found: dict[str, Path] = {}
+    by_place: dict[str, Path] = {}
     for path in paths:
-        found.setdefault(os.path.realpath(path), path)
-    different = list(found.values())
+        by_place.setdefault(os.path.realpath(path), path)
+    different = list(by_place.values())
     if len(different) > MOST:
-        raise UsageError(f"{len(different)} runs side by side; {MOST} are the most")
+        raise UsageError(f"cannot show {len(different)} runs side by side; the maximum is {MOST}")
     names = _names(different)
     return [
         _folder(path, name) if path.is_dir() else _model(path, name)
@@ -114,56 +117,56 @@ def find_runs(paths: Sequence[Path]) -> list[Run]:
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """Return a name for each run: its last part, with those before it as far as they differ."""
+    """Return a name for each run: the last part of its path, with as many before as needed."""
     parts = []
     for path in paths:
         shipped, real = name_of(path), Path(os.path.realpath(path))
         real = real if path.is_dir() or real.stem not in KINDS else real.parent
         parts.append([shipped] if shipped else [*real.parts[1:-1], real.stem or "run"])
-    found = []
+    names = []
     for own in parts:
         same = [other for other in parts if other[-1] == own[-1]]
         count = next(
             (n for n in range(1, len(own)) if sum(o[-n:] == own[-n:] for o in same) == 1), 1
         )
-        found.append(plain("/".join(own[-count:])))
+        names.append(printable("/".join(own[-count:])))
     return [
-        name if found.count(name) == 1 else f"{name} ({found[: number + 1].count(name)})"
-        for number, name in enumerate(found)
+        name if names.count(name) == 1 else f"{name} ({names[: number + 1].count(name)})"
+        for number, name in enumerate(names)
     ]
 
 
 def _folder(folder: Path, name: str) -> Run:
     paths = {kind: folder / f"{kind}.safetensors" for kind in KINDS}
-    looked_for = [*paths.values(), folder / EVALUATION]
-    if not any(os.path.lexists(path) for path in (*looked_for, *map(run_folder, paths.values()))):
-        named = ", ".join(path.name for path in looked_for)
+    files = [*paths.values(), folder / EVALUATION]
+    if not any(os.path.lexists(path) for path in (*files, *map(run_folder, paths.values()))):
+        names = ", ".join(path.name for path in files)
         raise ArtifactError(
-            f"{folder} is no run: it has none of {named}",
-            hint="Name a folder of npdraw run --out, a model, or a shipped model by its name.",
+            f"{folder} is not a run: it has none of {names}",
+            hint="Name the --out folder of npdraw run, a model file, or a shipped model.",
         )
     pieces = {kind: _piece(kind, path) for kind, path in paths.items()}
     return Run(name, pieces, *_evaluation(folder / EVALUATION))
 
 
 def _model(path: Path, name: str) -> Run:
-    """Read a model; what lies beside it belongs to the run if the digests say so."""
+    """Read a model; files next to it belong to the run if their digests match."""
     if not os.path.lexists(path):
-        named = ", ".join(f"{kind}.safetensors" for kind in KINDS)
+        names = ", ".join(f"{kind}.safetensors" for kind in KINDS)
         raise ArtifactError(
-            f"there is no run {path}: neither a folder with any of {named}, nor a model",
-            hint=f"Make one: npdraw run --out {shlex.quote(str(path))}",
+            f"no run at {path}: neither a folder with any of {names}, nor a model",
+            hint=f"Make one with: npdraw run --out {shlex.quote(str(path))}",
         )
     header = read_header(path, kind="model", verify=True)
     pieces = {}
     for kind in KINDS[:-1]:
-        beside = _piece(kind, path.with_name(f"{kind}.safetensors"))
-        chained = beside.header and beside.header.digest == header.inputs.get(kind)
-        pieces[kind] = beside if chained else Piece(kind, beside.path, problem="not with the model")
+        piece = _piece(kind, path.with_name(f"{kind}.safetensors"))
+        matches = piece.header and piece.header.digest == header.inputs.get(kind)
+        pieces[kind] = piece if matches else Piece(kind, piece.path, problem=NOT_WITH_MODEL)
     pieces["model"] = _piece("model", path)
     evaluation, problem = _evaluation(path.with_name(EVALUATION))
     if evaluation and evaluated(evaluation) != header.digest:
-        evaluation, problem = {}, "not with the model"
+        evaluation, problem = {}, NOT_WITH_MODEL
     return Run(name, pieces, evaluation, problem)
 
 
@@ -180,12 +183,12 @@ def _piece(kind: str, path: Path) -> Piece:
         try:
             header = read_header(path, kind=kind, verify=True)
         except ArtifactError as error:
-            problem = told(error, path)
+            problem = problem_of(error, path)
     elif records or os.path.lexists(folder / CHECKPOINT):
         problem = "not finished yet"
     else:
         problem = "missing"
-    written = read_json(folder / "config.json")  # beside the sections it has a path
+    written = read_json(folder / "config.json")  # it also holds a path, which is left out
     settings = {
         name: flat(written[name]) for name in SECTIONS if isinstance(written.get(name), dict)
     }
@@ -194,13 +197,13 @@ def _piece(kind: str, path: Path) -> Piece:
     return Piece(kind, path, header, problem, records, unread, _sheets(folder), settings, seconds)
 
 
-def told(error: NpdrawError, path: Path) -> str:
-    """Return what is wrong with a file, in words that do not depend on where it lies."""
+def problem_of(error: NpdrawError, path: Path) -> str:
+    """Return what is wrong with a file, without the path of its folder."""
     return error.message.replace(str(path), path.name)
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value of JSON is a finite number that is not too large to compute with."""
+    """Return whether a JSON value is a finite number that fits a float."""
     try:
         return type(value) in (int, float) and math.isfinite(float(value))
     except OverflowError:
@@ -208,11 +211,12 @@ def is_number(value: Any) -> bool:
 
 
 def read_log(path: Path) -> tuple[list[dict[str, float]], int]:
-    """Return the records of `metrics.jsonl` by step, and how many lines are none.
+    """Return the records of `metrics.jsonl` by step, and the number of invalid lines.
 
-    Of two records of a step the later one counts. Values that are no finite numbers are left out.
+    If a step has several records, the last one counts. Values other than finite numbers are left
+    out.
     """
-    found: dict[int, dict[str, float]] = {}
+    records: dict[int, dict[str, float]] = {}
     unread = 0
     try:
         with path.open("rb") if path.is_file() else io.BytesIO() as file:
@@ -228,8 +232,8 @@ def read_log(path: Path) -> tuple[list[dict[str, float]], int]:
         if not (isinstance(record, dict) and type(step) is int and 0 <= step < 1 << 40):
             unread += 1
             continue
-        found[step] = {k: v for k, v in record.items() if is_number(v)}
-    return [found[step] for step in sorted(found)], unread
+        records[step] = {k: v for k, v in record.items() if is_number(v)}
+    return [records[step] for step in sorted(records)], unread
 
 
 def _sheets(folder: Path) -> dict[int, Path]:
@@ -242,7 +246,7 @@ def _sheets(folder: Path) -> dict[int, Path]:
 
 
 def read_sheet(path: Path, most: int = _LARGEST_SHEET) -> bytes | None:
-    """Return the bytes of a sample sheet; None if it is no picture, or has more than `most`."""
+    """Return the bytes of a sample sheet; None if it is not a PNG or has more than `most` bytes."""
     try:
         if not path.is_file() or path.stat().st_size > most:
             return None
@@ -261,15 +265,15 @@ def read_sheet(path: Path, most: int = _LARGEST_SHEET) -> bytes | None:
 def _evaluation(path: Path) -> tuple[dict[str, Any], str]:
     if not os.path.lexists(path):
         return {}, "not evaluated yet"
-    found = read_json(path)
-    settings = found.get("settings")
-    if not isinstance(settings, dict) or type(found.get("nll")) not in (int, float):
+    result = read_json(path)
+    settings = result.get("settings")
+    if not isinstance(settings, dict) or type(result.get("nll")) not in (int, float):
         return {}, f"{path.name} is damaged"
-    return flat(found) | {"settings": flat(settings)}, ""
+    return flat(result) | {"settings": flat(settings)}, ""
 
 
 def flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of a JSON object that are not objects themselves, nor lists of such."""
+    """Return a JSON object without nested objects and nested lists."""
     return {
         key: value
         for key, value in values.items()

@@ -1,4 +1,4 @@
-"""The report in a browser, from its file: no complaint, no request, and the stepper steps."""
+"""The report, opened as a file in a browser: no errors, no requests, and the stepper works."""
 
 import shutil
 from collections.abc import Iterator
@@ -92,14 +92,14 @@ def test_the_stepper_goes_by_keys_buttons_and_slider(opened: Any) -> None:
     whole = pictures(page)
     page.focus("#stepper")
     page.keyboard.press("Home")
-    assert count() == 0 and "the empty canvas" in page.inner_text("#told")
+    assert count() == 0 and "the empty canvas" in page.inner_text("#position")
     assert page.is_hidden("#mark")
     seen = [pictures(page)]
     for number, stroke in enumerate(strokes, 1):
         page.keyboard.press("ArrowRight")
         assert count() == number
         where = f"part {stroke['part']} at row {stroke['row']}, column {stroke['column']}"
-        assert page.inner_text("#told") == f"Stroke {number} of {len(strokes)}: {where}"
+        assert page.inner_text("#position") == f"Stroke {number} of {len(strokes)}: {where}"
         assert page.is_visible("#mark")
         seen.append(pictures(page))
         # The outline is around the part, as far as that is on the canvas.
@@ -205,5 +205,5 @@ def test_without_the_script_the_page_says_so(chromium: Any, written: dict[str, P
     context = chromium.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(written["one"].as_uri())
-    assert page.locator("noscript").inner_text() == "Stepping through needs JavaScript."
+    assert page.locator("noscript").inner_text() == "Stepping through drawings requires JavaScript."
     context.close()

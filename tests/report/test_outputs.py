@@ -1,0 +1,108 @@
+"""The pictures and drawings of the report are those of the model."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from npdraw.artifacts import read_artifact
+from npdraw.drawings.drawing_model import open_model
+from npdraw.drawings.frames import prefixes, rendered
+from npdraw.drawings.strokes import fingerprint, from_json
+from npdraw.report.limits import Limits
+from npdraw.report.outputs import IMAGES, USAGE_SAMPLES, outputs_of
+from npdraw.report.page import compose
+from npdraw.report.runs import find_runs
+from tests.report.pages import RUNTIME, Page, tile_of
+
+
+def test_the_stepper_has_the_drawings_and_their_frames(
+    run: Path, written: Callable[..., Page]
+) -> None:
+    page, model = written(run), open_model(run / "model.safetensors", RUNTIME)
+    z = model.sample(USAGE_SAMPLES)
+    labels = [entry["label"] for entry in page.drawings]
+    assert labels == [*(f"Sample {n}" for n in range(4)), "Test image 0", "Test image 1"]
+    for number, entry in enumerate(page.drawings[:4]):
+        found = from_json(entry["drawing"], model.bank, model.layout)
+        assert fingerprint(found) == fingerprint(z[number : number + 1])
+        canvases, images = rendered(model, prefixes(found)[0])
+        for name, frames in (("canvas", canvases), ("image", images)):
+            mosaic = entry[name]
+            assert len(mosaic["at"]) == 1 + len(entry["drawing"]["strokes"])
+            for frame, at in zip(frames, mosaic["at"], strict=True):
+                assert np.array_equal(tile_of(mosaic, at), frame[0].numpy())
+
+
+def test_pictures_are_those_of_the_model(stages: Any, run: Path) -> None:
+    (read,) = find_runs([run])
+    outputs = outputs_of(read, stages.npz.parent, RUNTIME)
+    model = open_model(run / "model.safetensors", RUNTIME)
+    z = model.sample(USAGE_SAMPLES)
+    canvases, images = rendered(model, z[:48])
+    assert torch.equal(torch.stack(list(outputs.samples))[:, :, :, :8], canvases)
+    assert torch.equal(torch.stack(list(outputs.samples))[:, :, :, 9:], images)
+    with np.load(stages.npz) as arrays:
+        x = model.preprocess(torch.tensor(arrays["test"][:1, None]))
+    first = outputs.reconstructions[0]
+    assert len(outputs.reconstructions) == IMAGES
+    assert torch.equal(first.pixels[:, :, :8], (x[0] * 255).to(torch.uint8))
+    own = model.encode(x)
+    assert torch.equal(first.pixels[:, :, 18:26], rendered(model, own)[0][0])
+    assert first.parts == int(own.whether.sum())
+    assert first.error == float((model.paint(own)[:, :1] - x).square().mean())
+    parse = read_artifact(run / "parse.safetensors", kind="parse")
+    assert outputs.usage is not None and torch.equal(outputs.usage, parse.tensors["usage"])
+    assert outputs.bank is not None
+    assert torch.equal(outputs.bank, (parse.tensors["bank"] * 255 + 0.5).to(torch.uint8))
+
+
+def test_the_bank_shows_the_most_used_parts_first(run: Path, written: Callable[..., Page]) -> None:
+    usage = read_artifact(run / "parse.safetensors", kind="parse").tensors["usage"].tolist()
+    text = written(run).content.decode()
+    found = re.findall(r'title="Part (\d+), painted ([\d,]+) times: ([\d.]+) %"', text)
+    order = sorted(range(8), key=lambda part: (-usage[part], part))
+    assert [int(part) for part, _, _ in found] == order
+    assert [int(count.replace(",", "")) for _, count, _ in found] == [usage[k] for k in order]
+    for (_, _, share), part in zip(found, order, strict=True):
+        assert float(share) == pytest.approx(100 * usage[part] / sum(usage), abs=0.006)
+
+
+def test_frames_beyond_the_size_limit_are_left_out_but_strokes_are_not(
+    stages: Any, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = find_runs([run])
+    outputs = [outputs_of(runs[0], stages.npz.parent, RUNTIME)]
+    page = Page(compose(runs, outputs, Limits(strip=1)))
+    for entry in page.drawings:
+        at = entry["image"]["at"]
+        assert len(at) == 1 + len(entry["drawing"]["strokes"])
+        assert at == sorted(at) and at[-1] <= 1
+
+
+def test_a_report_in_colour(stages: Any, tmp_path: Path, written: Callable[..., Page]) -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (84, 2, 2, 3), np.uint8).repeat(8, 1).repeat(8, 2)
+    settings = {"image_size": 16, "channels": 3, "binarize": False, "canvas_size": 8,
+                "jitter": 1, "compositing": "over"}  # fmt: skip
+    colour = stages.configured(parse=settings).from_images(
+        tmp_path / "colour.npz", images[:60], images[60:]
+    )
+    colour.run(tmp_path / "colour", samples=2, images=4)
+    page, model = (
+        written(tmp_path / "colour"),
+        open_model(tmp_path / "colour/model.safetensors", RUNTIME),
+    )
+    assert page.missing == ""
+    entry = page.drawings[0]
+    assert entry["drawing"]["canvas"] == [8, 8]
+    assert (entry["canvas"]["height"], entry["image"]["height"]) == (8, 16)
+    found = from_json(entry["drawing"], model.bank, model.layout)
+    painted = model.paint(found)[0, :3].permute(1, 2, 0)
+    shown = tile_of(entry["canvas"], entry["canvas"]["at"][-1])
+    assert np.abs(shown / 255 - painted.numpy()).max() <= 0.5 / 255 + 1e-6
+    assert "16 x 16 pixels, colour" in page.content.decode()
