@@ -343,7 +343,7 @@ def metrics() -> Callable[[Path], list[dict[str, float]]]:
 
 @pytest.fixture
 def slow_paint() -> Callable[..., NDArray[np.float64]]:
-    """Return a painter that follows section 1 and 4 of the model word by word, with "max"."""
+    """Return a painter that follows docs/model.md, sections 1 and 4, literally, with "max"."""
 
     def paint(
         whether: Any, where: Any, what: Any, bank: Any, config: ParseConfig

@@ -41,7 +41,7 @@ def collect_patches(images: Tensor, layout: Layout, threshold: float) -> Tensor:
 
     Images uint8 [N, C, H, W]. Pixels outside the image are 0. Painting a patch where it comes from
     lowers the squared error by its squared norm; where that is not more than `threshold` no step
-    would paint it (section 3), and a part like it would be dead.
+    would paint it (docs/model.md, section 3), and a part like it would be dead.
     """
     pixels = images.shape[1] * layout.part_size**2
     # Room for all; what is not written to takes no memory, and joining parts would take it twice.

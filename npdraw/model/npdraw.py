@@ -230,7 +230,7 @@ class NPDraw(nn.Module):
 
     @torch.no_grad()
     def importance_sample(self, images: Tensor, q: Factors, uniform: Tensor) -> ImportanceSample:
-        """Draw one hard sample z ~ q for each image and return its log densities (section 7).
+        """Draw one hard sample z ~ q for each image and return its log densities: equation (7.1).
 
         `q` is `encode(images)`, or rows of it; `uniform` [N, T, 3] in [0, 1).
         """

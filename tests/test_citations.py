@@ -1,0 +1,364 @@
+"""Nothing cites a document, section, rule, equation, log entry or file that does not exist.
+
+And docs/interface.md knows every command, setting, exit code and JSON key. `count_citations` says
+how many citations were checked: `python -m tests.test_citations`.
+"""
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import fields
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import typer
+
+from npdraw import errors
+from npdraw.cli import app, execute
+from npdraw.config import SECTIONS, Config
+from tests.prose import ROOT, passages, tracked
+from tests.tiny_pipeline import Made
+
+NOT_SCANNED = {"tests/test_citations.py", "tests/test_language.py"}  # they hold examples
+HISTORY = {"LOG.md", "CHANGELOG.md"}
+"""What they say of files was true at the time."""
+
+NUMBERS = r"((?:\d+(?:, | and | to ))*\d+)"
+EQUATIONS = r"equations? ((?:\(\d+\.\d+\)(?:, and |, | and | to ))*\(\d+\.\d+\))"
+DOCUMENT = r"(?<![\w.*{}<])((?:[\w.-]+/|\.\./)*[\w.-]+\.md)\b"
+FILE = (
+    r"(?<![\w./{}*<-])((?:npdraw|tests|benchmarks|docs|data)/[\w./-]+"
+    r"\.(?:py|md|js|css|html|svg|png|gif))\b"
+)
+PLACEHOLDER = re.compile(r"[A-Z]{4,}|tiny|elsewhere|^(?:\w/)?x\.|\bmine\b|hashlib")
+"""Names that stand for any file, or that a test makes."""
+
+
+class Citation(NamedTuple):
+    """What is cited where, and whether it exists."""
+
+    place: str
+    text: str
+    exists: bool
+
+
+@cache
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+@cache
+def sections(name: str) -> frozenset[str]:
+    """Return the numbers of a document's sections, as in "## 5. Prior"."""
+    return frozenset(re.findall(r"^##+ (\d+(?:\.\d+)*)\.? ", read(name), re.MULTILINE))
+
+
+@cache
+def rules(name: str) -> frozenset[str]:
+    """Return the numbers of the list below the heading "Rules"."""
+    _, _, below = read(name).partition("Rules\n")
+    return frozenset(re.findall(r"^(\d+)\. ", below.partition("\n## ")[0], re.MULTILINE))
+
+
+@cache
+def equations() -> frozenset[str]:
+    return frozenset(re.findall(r"\\tag\{(\d+\.\d+)\}", read("docs/model.md")))
+
+
+@cache
+def anchors(name: str) -> frozenset[str]:
+    """Return the anchors that GitHub gives a document's headings."""
+    headings = re.findall(r"^#+ (.+)$", read(name), re.MULTILINE)
+    return frozenset(
+        re.sub(r"[^\w -]", "", heading.lower()).strip().replace(" ", "-") for heading in headings
+    )
+
+
+@cache
+def definitions(name: str) -> frozenset[str]:
+    """Return functions, classes, methods and constants of a file, methods as `Class.method`."""
+    found = set()
+    for node in ast.parse(read(name)).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        if isinstance(node, ast.ClassDef):
+            found |= {f"{node.name}.{m.name}" for m in node.body if isinstance(m, ast.FunctionDef)}
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        if isinstance(node, ast.AnnAssign):
+            targets = [node.target]
+        found |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return frozenset(found)
+
+
+def find(path: str, source: str) -> str | None:
+    """Return the file that `path` means in the file `source`: from the root, or from beside it.
+
+    A bare name, as in the tree of README.md, may be that of a document or of a model's card.
+    """
+    folders = [ROOT, (ROOT / source).parent]
+    folders += [] if "/" in path else [ROOT / "docs", ROOT / "data/models"]
+    for place in (folder / path for folder in folders):
+        if place.exists() and place.resolve().is_relative_to(ROOT):
+            return str(place.resolve().relative_to(ROOT))
+    return None
+
+
+def numbers(text: str) -> list[str]:
+    """Return the numbers of "1, 2 and 5", and all of "1 to 3"."""
+    found = re.findall(r"\d+", text)
+    if " to " in text and len(found) == 2:
+        return [str(n) for n in range(int(found[0]), int(found[1]) + 1)]
+    return found
+
+
+def cited(source: str, text: str) -> Iterator[tuple[str, bool]]:
+    """Yield each citation in a passage of the file `source`, and whether it exists."""
+    for m in re.finditer(DOCUMENT, text):
+        if not PLACEHOLDER.search(Path(m[1]).stem if "/" not in m[1] else m[1]):
+            yield m[0], find(m[1], source) is not None
+    for m in re.finditer(FILE, text):
+        if source not in HISTORY and not PLACEHOLDER.search(m[1]) and not m[1].endswith(".md"):
+            yield m[0], find(m[1], source) is not None
+    for kind, known in (("section", sections), ("rule", rules)):
+        for m in re.finditer(rf"\b([\w/.-]+\.md), {kind}s? {NUMBERS}", text):
+            name = find(m[1], source)
+            for number in numbers(m[2]):
+                yield f"{m[1]}, {kind} {number}", name is not None and number in known(name)
+    for m in re.finditer(
+        r"\bLOG\.md\]?(?:\([^)]*\))?,? (\d{4}-\d\d-\d\d)(?:: \"([^\"]+)\")?", text
+    ):
+        entries = [e for e in read("LOG.md").split("\n## ")[1:] if m[1] in e.partition("\n")[0]]
+        title = (m[2] or "").lower()
+        yield m[0], any(title in " ".join(entry.lower().split()) for entry in entries)
+    for m in re.finditer(EQUATIONS, text):
+        for number in re.findall(r"\d+\.\d+", m[1]):
+            yield f"equation ({number})", number in equations()
+
+
+def cited_in_document(source: str, text: str) -> Iterator[tuple[str, bool]]:
+    """Yield what documents cite besides: links, functions in tables, their own sections."""
+    for m in re.finditer(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", m[1]):
+            continue
+        path, _, anchor = m[1].partition("#")
+        name = find(path, source) if path else source
+        beside = name if not path or (ROOT / source).parent.joinpath(path).exists() else None
+        yield m[0], beside is not None and (not anchor or anchor in anchors(beside))
+    for m in re.finditer(r"`([\w/]+\.py)`: ((?:`[\w.]+`(?:, | and )?)+)", text):
+        name = find(m[1], source)
+        for function in re.findall(r"`([\w.]+)`", m[2]):
+            yield f"{m[1]}: {function}", name is not None and function in definitions(name)
+    if source == "docs/model.md":
+        for number in re.findall(r"\((\d\.\d+)\)", text):
+            yield f"({number})", number in equations()
+    for m in re.finditer(rf"(.{{0,12}})\b[Ss]ections? {NUMBERS}(?!\.\d)", text):
+        if sections(source) and not re.search(r"(?:[Pp]aper|\d{4}|PixelCNN\+\+|\.md), $", m[1]):
+            for number in numbers(m[2]):
+                yield f"section {number}", number in sections(source)
+
+
+def citations() -> list[Citation]:
+    """Return every citation of the tracked files but LOG.md's and CHANGELOG.md's of files."""
+    found = []
+    for name in tracked():
+        if name in NOT_SCANNED:
+            continue
+        for line, text in passages(name, read(name)):
+            pairs = list(cited(name, text))
+            if name.endswith(".md"):
+                pairs += cited_in_document(name, text)
+            found += [Citation(f"{name}:{line}", what, exists) for what, exists in pairs]
+    return found
+
+
+def count_citations() -> int:
+    """Return how many citations are checked."""
+    return len(citations())
+
+
+def test_what_is_cited_exists() -> None:
+    found = citations()
+    missing = [f"{c.place} cites {c.text}" for c in found if not c.exists]
+    assert not missing, "\n".join(missing)
+    assert len(found) >= 300
+
+
+def test_code_says_which_document_a_section_rule_or_equation_is_of() -> None:
+    bare = []
+    for name in tracked():
+        if not name.endswith(".py") or name in NOT_SCANNED:
+            continue
+        for line, text in passages(name, read(name)):
+            for m in re.finditer(r"(.{0,24})\b(?:[Ss]ections?|[Rr]ules?) \d", text):
+                if not re.search(r"(?:docs/\w+\.md|[Pp]aper|\d{4}), $|sections?\b.*and $", m[1]):
+                    bare.append(f"{name}:{line}: {m[0]}")
+            bare += [
+                f"{name}:{line}: {m[0]}" for m in re.finditer(r"(?<!docs/)\bmodel\.md\b", text)
+            ]
+    assert not bare, "write docs/model.md, section N (or paper, section N):\n" + "\n".join(bare)
+
+
+@pytest.mark.parametrize(
+    ("text", "exists"),
+    [
+        ("docs/model.md, section 6", [True, True]),
+        ("docs/model.md, sections 1 to 3", [True, True, True, True]),
+        ("docs/model.md, section 99", [True, False]),
+        ("docs/interface.md, rule 7", [True, True]),
+        ("docs/interface.md, rule 70", [True, False]),
+        ("docs/missing.md", [False]),
+        ("LOG.md, 2026-11-22", [True, True]),
+        ("LOG.md, 1999-01-01", [True, False]),
+        ("equations (6.8) and (6.99)", [True, False]),
+        ("see npdraw/model/bank.py", [True]),
+        ("see npdraw/model/bank_of_england.py", [False]),
+        ("paper, section 3.1; Maddison et al. 2017, equations 10 and 16", []),
+    ],
+)
+def test_every_form_of_citation_is_read(text: str, exists: list[bool]) -> None:
+    assert [e for _, e in cited("npdraw/config.py", text)] == exists
+
+
+@pytest.mark.parametrize(
+    ("text", "exists"),
+    [
+        ("[model](model.md#5-prior)", True),
+        ("[model](model.md#5-posterior)", False),
+        ("[model](docs/model.md)", False),
+        ("`npdraw/model/bank.py`: `build_bank`", True),
+        ("`npdraw/model/prior.py`: `Prior.forward`", True),
+        ("`npdraw/model/bank.py`: `rob_bank`", False),
+        ("Section 5 says", True),
+        ("section 55", False),
+    ],
+)
+def test_documents_cite_links_functions_and_their_own_sections(text: str, exists: bool) -> None:
+    assert [e for _, e in cited_in_document("docs/interface.md", text)] == [exists]
+
+
+# docs/interface.md against the code
+
+
+def part(number: int) -> str:
+    """Return one section of docs/interface.md."""
+    _, _, below = read("docs/interface.md").partition(f"\n## {number}. ")
+    return below.partition("\n## ")[0]
+
+
+def test_every_setting_is_listed_with_default_and_range() -> None:
+    rows = []
+    for section in SECTIONS:
+        settings = getattr(Config(), section)
+        for declared in fields(settings):
+            default = declared.default
+            shown: Any = list(default) if isinstance(default, tuple) else default
+            shown = str(shown).lower() if isinstance(shown, bool) else shown
+            allowed = str(declared.metadata["allowed"]) or "true or false"
+            rows.append(f"| `{section}.{declared.name}` | `{shown}` | {allowed} |")
+    listed = [
+        row for row in re.findall(r"^\| `.*?` \| `.*?` \| .*? \|", part(9), re.MULTILINE) if row
+    ]
+    assert listed == rows
+
+
+def commands() -> list[str]:
+    top = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    return [
+        f"{name} {sub}".strip()
+        for name, command in top.items()
+        for sub in getattr(command, "commands", {"": None})
+    ]
+
+
+def test_every_command_is_listed() -> None:
+    assert sorted(re.findall(r"^\| `npdraw ([a-z -]+[a-z])", part(1), re.MULTILINE)) == sorted(
+        commands()
+    )
+
+
+def test_every_exit_code_is_listed() -> None:
+    kinds = [
+        kind
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, errors.NpdrawError)
+    ]
+    for kind in kinds:
+        if kind is errors.NpdrawError:
+            continue
+        number = "128 + n" if kind is errors.StoppedError else kind.exit_code
+        assert f"| {number} | `{kind.code}` |" in part(8)
+    assert {130, 143, 129} <= set(map(int, re.findall(r"\d+", part(8))))
+
+
+def keys_of(command: str) -> set[str]:
+    """Return the keys that section 7 lists for a command, those of nested objects included."""
+    for row in part(7).splitlines():
+        cells = row.split(" | ")
+        if row.startswith("|") and f"`{command}`" in cells[0]:
+            return set(re.findall(r"`(\w+)`", cells[1]))
+    raise AssertionError(command)
+
+
+def test_keys_of_the_pipeline_are_listed(made: Made) -> None:
+    for name, command in (
+        ("parse", "parse"),
+        ("prior", "train-prior"),
+        ("model", "train-decoder"),
+    ):
+        assert set(made.results[name]) | {"up_to_date"} == keys_of(command)
+
+
+DRAWING = ["seed:1"]
+CHEAP = {
+    "info": [],
+    "eval-nll": ["--samples", "2", "--images", "4", "--out", "eval.json"],
+    "sample": ["--seeds", "0", "--out", "samples"],
+    "animate": ["--seeds", "0", "--out", "x.gif"],
+    "interpolate": ["seed:0", "seed:1", "--out", "y.gif"],
+    "complete": ["--seeds", "0", "--out", "c.png"],
+    "edit": [*DRAWING, "--from", "seed:2", "--region", "0:8,0:8", "--out", "e.png"],
+    "decode": [*DRAWING, "--out", "d.png"],
+    "export": ["--out", "export.safetensors"],
+    "report": ["--out", "report.html"],
+}
+"""Arguments behind MODEL that make little work."""
+
+
+@pytest.mark.parametrize("command", CHEAP)
+def test_keys_of_a_command_are_listed(
+    command: str, made: Made, workdir: Path, capsys: pytest.CaptureFixture[str], stages: Any
+) -> None:
+    extra = ["--data", stages.source] if command == "eval-nll" else []
+    arguments = [command, str(made.model), *CHEAP[command], *extra, "--json"]
+    printed: set[str] = set()
+    for _ in range(2):  # the second time it is up to date
+        assert execute(arguments) == 0
+        printed |= set(json.loads(capsys.readouterr().out.splitlines()[-1]))
+    listed = keys_of(command)
+    assert printed - {"ok", "command"} <= listed
+    assert listed - printed <= keys_of_rows(command)
+
+
+def keys_of_rows(command: str) -> set[str]:
+    """Return the keys that stand in brackets, of nested objects, and those of formats not used."""
+    row = next(r for r in part(7).splitlines() if f"`{command}`" in r.split(" | ")[0])
+    nested = set(re.findall(r"`(\w+)`", " ".join(re.findall(r"\(([^)]*)\)", row))))
+    return nested | {"up_to_date"}
+
+
+@pytest.mark.parametrize("command", ["data ls", "data doctor"])
+def test_keys_of_data_commands_are_listed(
+    command: str, shipped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert shipped.is_dir()
+    assert execute([*command.split(), "--data-root", str(tmp_path), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    nested = {key for group in ("sets", "models") for row in result[group].values() for key in row}
+    assert (set(result) | nested) - {"ok", "command"} == keys_of(command)
+
+
+if __name__ == "__main__":
+    print(count_citations(), "citations")
