@@ -12,10 +12,10 @@ from __future__ import annotations
 from os import PathLike
 from typing import TYPE_CHECKING
 
+from npdraw.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from npdraw.drawings.drawing_model import DrawingModel
-
-__version__ = "0.1.0"
 
 
 def load(

@@ -1,4 +1,4 @@
-"""Everything that can go wrong for a reason a user can act on, with its exit code.
+"""Errors that a user can act on, with their exit codes.
 
 An exception that is not an `NpdrawError` is a bug of npdraw (exit code 1).
 """
@@ -9,16 +9,21 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Signals after which a command saves and ends: Ctrl-C, a system's end, a terminal's end."""
+"""Signals on which a command saves and ends: Ctrl-C, shutdown or `kill`, a closed terminal."""
 
 FAILING = frozenset(
-    {errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.EREMOTEIO}
+    getattr(errno, name)
+    for name in ("EIO", "ENOMEM", "EMFILE", "ENFILE", "ESTALE", "EREMOTEIO")
+    if hasattr(errno, name)  # only Linux has EREMOTEIO
 )
-"""What machines may answer to any call on a file: nobody's mistake."""
+"""Failures of the machine at any call on a file, which the user did not cause."""
+
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""The disk is full, the user's quota is used up, or the file is too large for the system."""
 
 
 class NpdrawError(Exception):
-    """An error with one clear line (`message`), what to do about it (`hint`) and an exit code."""
+    """An error: one clear line (`message`), what to do about it (`hint`), and an exit code."""
 
     code = "error"
     exit_code = 1
@@ -30,7 +35,7 @@ class NpdrawError(Exception):
 
 
 class UsageError(NpdrawError):
-    """Unknown names, impossible settings, output that exists with other settings."""
+    """An unknown name, impossible settings, or an output that exists with other settings."""
 
     code = "usage"
     exit_code = 2
@@ -51,28 +56,28 @@ class DataError(NpdrawError):
 
 
 class ResourceError(NpdrawError):
-    """Disk or memory ran out."""
+    """The disk or memory is full."""
 
     code = "resources"
     exit_code = 5
 
 
 class DivergedError(NpdrawError):
-    """The loss is no longer a finite number."""
+    """The loss is NaN or infinite."""
 
     code = "diverged"
     exit_code = 6
 
 
 class BusyError(NpdrawError):
-    """Another process is working on the same output."""
+    """Another process is writing the same output."""
 
     code = "busy"
     exit_code = 7
 
 
 class StoppedError(NpdrawError):
-    """Stopped by a signal, after saving; the exit code is 128 + the signal's number."""
+    """Stopped by a signal, after saving; the exit code is 128 plus the signal number."""
 
     code = "stopped"
     exit_code = 130
@@ -83,7 +88,7 @@ class StoppedError(NpdrawError):
 
 
 class Terminated(BaseException):
-    """TERM or HUP arrived while no stage was there to save; no `except Exception` swallows it."""
+    """TERM or HUP arrived outside a stage; no `except Exception` catches it."""
 
     def __init__(self, number: int = signal.SIGTERM) -> None:
         super().__init__(number)
@@ -91,7 +96,10 @@ class Terminated(BaseException):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out: Python's, or torch's on any device, which has no type on the CPU."""
+    """Return whether memory ran out: Python's, or torch's on any device.
+
+    On the CPU torch raises a plain `RuntimeError`, known only by its text.
+    """
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"

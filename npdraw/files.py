@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from npdraw.errors import FAILING, ResourceError, UsageError
+from npdraw.errors import DISK_FULL, FAILING, ResourceError, UsageError
 
 _PACKAGE = Path(__file__).parent
 SHIPPED = (_PACKAGE / "shipped", _PACKAGE.parent / "data" / "models")
@@ -18,7 +18,6 @@ SHIPPED = (_PACKAGE / "shipped", _PACKAGE.parent / "data" / "models")
 REINSTALL = "Install npdraw again; in a checkout: git checkout data/models"
 """What to do about a damaged one of them."""
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _CANNOT_SYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}
 
 
@@ -64,7 +63,7 @@ def write_atomic(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
 
 def disk_error(path: Path, error: OSError) -> ResourceError | None:
     """Return the error of a disk that is full or fails while `path` is written, None for others."""
-    if error.errno in _FULL:
+    if error.errno in DISK_FULL:
         return ResourceError(
             f"the disk is full: cannot write {path}: {error.strerror}",
             hint="Free some space and run the same command again",

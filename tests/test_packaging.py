@@ -87,6 +87,9 @@ def test_an_installation_ships_its_models(
     assert os.fspath(ROOT) not in others
     assert not any("editable" in line for line in others)
 
+    version = installed("-c", "from importlib import metadata; print(metadata.version('npdraw'))")
+    assert installed("-m", "npdraw", "--version") == f"npdraw {version}"
+
     listed = figures("data", "ls")["models"]
     assert listed["tiny"]["path"] == os.fspath(target / "npdraw/shipped/tiny.safetensors")
     assert (target / "npdraw/shipped/tiny.md").read_text() == "A card."

@@ -17,7 +17,6 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from npdraw import __version__
 from npdraw.cli import console, data, failures
 from npdraw.cli.animate import animate
 from npdraw.cli.complete import complete
@@ -38,6 +37,7 @@ from npdraw.cli.train_decoder import train_decoder
 from npdraw.cli.train_prior import train_prior
 from npdraw.errors import STOPPING, Terminated
 from npdraw.runtime.group import environment
+from npdraw.version import __version__
 
 
 def _help(described: object) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from npdraw import __version__
 from npdraw.report import gallery, tables
 from npdraw.report.curves import curves
 from npdraw.report.limits import Limits
@@ -15,6 +14,7 @@ from npdraw.report.provenance import provenance
 from npdraw.report.render import render
 from npdraw.report.runs import Run
 from npdraw.report.stepper import stepper
+from npdraw.version import __version__
 
 NAME = "npdraw-digest"
 """Name of the meta element that holds the SHA-256 of the page."""

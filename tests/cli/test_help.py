@@ -15,6 +15,7 @@ import typer
 from npdraw import cli
 from npdraw.cli import execute, options
 from npdraw.run_key import RunKey
+from npdraw.version import __version__
 
 MOST_OPTIONS = 25
 PANELS = {"Input", "Model", "Run", "Output"}
@@ -201,7 +202,7 @@ def test_version_and_python_m(folder: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "npdraw", "--version"], capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"npdraw {cli.__version__}\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"npdraw {__version__}\n", "")
 
 
 def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
