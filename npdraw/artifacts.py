@@ -1,7 +1,8 @@
-"""Artifacts: safetensors files that say what they are; nothing else here reads or writes tensors.
+"""Artifacts: self-describing safetensors files; no other module reads or writes tensors.
 
-The bytes are those of `safetensors.torch.save`, put together here so that equal content gives
-equal bytes under any version of that library, and so that what is hashed is what is written.
+`safetensors.torch` converts between tensors and bytes. npdraw adds the checks: the header
+(`npdraw.header`), a digest over every byte, finite values only, and files that are written
+completely or not at all.
 """
 
 import math
@@ -14,21 +15,18 @@ from npdraw.errors import ArtifactError
 from npdraw.files import write_atomic
 from npdraw.header import (
     COMMANDS,
-    DTYPES,
     SCHEMAS,
-    Entry,
     Header,
     canonical,
     check_digest,
     damaged_error,
     digest_of,
-    layout,
     opened,
     parse_metadata,
     read_head,
-    render,
 )
 from npdraw.run_key import RunKey
+from npdraw.tensor_layout import DTYPES, Entry, layout, render, size_of
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Artifact:
-    """An artifact in memory; the tensors do not depend on the file any more."""
+    """An artifact in memory; the tensors no longer depend on the file."""
 
     path: Path
     header: Header
@@ -52,29 +50,22 @@ def write_artifact(
 ) -> str:
     """Write an artifact atomically and return its digest; equal content gives equal bytes.
 
-    `run_key` and `metrics` (finite numbers) become the header.
+    `run_key` and `metrics` (finite numbers) become the header. While the file is written, memory
+    holds up to two more copies of the tensors.
 
     Raises:
-        ArtifactError: a tensor or a metric is not finite; names it.
+        ArtifactError: a tensor or a metric is not finite; the message names it.
         ResourceError, UsageError: the file cannot be written (see `write_atomic`).
         KeyError, TypeError, ValueError: a bug of the caller, such as an unknown kind or dtype.
     """
-    import torch  # noqa: PLC0415
+    import safetensors.torch  # noqa: PLC0415
 
     for name, value in metrics.items():
         if not math.isfinite(value):
             raise _not_finite(path, f"metric {name} is {value}")
-    names = {getattr(torch, torch_name): dtype for dtype, (torch_name, _) in DTYPES.items()}
-    views: dict[str, memoryview] = {}
-    specs: list[tuple[str, str, Sequence[int]]] = []
-    for name, tensor in tensors.items():
-        if tensor.dtype not in names:
-            raise ValueError(f"tensor {name} has dtype {tensor.dtype}, not one of {list(names)}")
-        if not torch.isfinite(tensor).all():
-            raise _not_finite(path, f"tensor {name} is not finite")
-        specs.append((name, names[tensor.dtype], tuple(tensor.shape)))
-        views[name] = _view(tensor.detach().cpu().contiguous())
-    entries = layout(specs)
+    prepared, entries = _prepare(path, tensors)
+
+    # Compute the digest.
     unsigned = {
         "kind": kind,
         "schema": SCHEMAS[kind],
@@ -84,53 +75,80 @@ def write_artifact(
         "seed": run_key.seed,
         "metrics": dict(metrics),
     }
-
-    def read(entry: Entry) -> list[memoryview]:
-        return [views[entry.name]]
-
-    digest = digest_of(unsigned, entries, read)
+    digest = digest_of(unsigned, entries, lambda entry: [_view(prepared[entry.name])])
     values = unsigned | {"digest": digest}
     parse_metadata(values)
-    write_atomic(path, [render(canonical(values), entries), *(views[e.name] for e in entries)])
+
+    # Write, unless this release of safetensors uses a layout that the reader would refuse.
+    text = canonical(values)
+    content = safetensors.torch.save(prepared, {"npdraw": text})
+    if not content.startswith(render(text, entries)):
+        raise ValueError(f"safetensors {safetensors.__version__} lays out files differently")
+    write_atomic(path, [content])
     return digest
+
+
+def _prepare(
+    path: Path, tensors: "Mapping[str, torch.Tensor]"
+) -> "tuple[dict[str, torch.Tensor], list[Entry]]":
+    """Check the tensors; return them contiguous and without shared memory, and their layout."""
+    import torch  # noqa: PLC0415
+
+    dtypes = {getattr(torch, torch_name): dtype for dtype, (torch_name, _) in DTYPES.items()}
+    prepared: dict[str, torch.Tensor] = {}
+    specs: list[tuple[str, str, Sequence[int]]] = []
+    storages: set[int] = set()
+    for name, tensor in tensors.items():
+        if tensor.dtype not in dtypes:
+            raise ValueError(f"tensor {name} has dtype {tensor.dtype}, not one of {list(dtypes)}")
+        if not torch.isfinite(tensor).all():
+            raise _not_finite(path, f"tensor {name} is not finite")
+        specs.append((name, dtypes[tensor.dtype], tuple(tensor.shape)))
+        values = tensor.detach().cpu().contiguous()
+        storage = values.untyped_storage().data_ptr()
+        prepared[name] = values.clone() if storage in storages else values
+        storages.add(storage)
+    return prepared, layout(specs)
 
 
 def read_artifact(path: Path, *, kind: str) -> Artifact:
     """Read and check an artifact.
 
-    The file is read once, into memory of our own: what was checked is what is returned, and a
-    later overwrite of the file changes nothing.
+    The file is read once and never mapped: what was checked is what is returned, and a later
+    overwrite of the file does not change the tensors.
 
     Raises:
-        ArtifactError: as `read_header(..., verify=True)`; or a tensor is not finite.
+        ArtifactError: as for `read_header(..., verify=True)`, or a tensor is not finite.
     """
+    import safetensors.torch  # noqa: PLC0415
     import torch  # noqa: PLC0415
 
-    tensors: dict[str, torch.Tensor] = {}
-    views: dict[str, memoryview] = {}
     with opened(path, kind) as file:
-        header, entries, begin = read_head(file, path, kind)
-        file.seek(begin)
-        for entry in entries:
-            dtype = getattr(torch, DTYPES[entry.dtype][0])
-            tensors[entry.name] = torch.empty(entry.shape, dtype=dtype, device="cpu")
-            views[entry.name] = _view(tensors[entry.name])
-            file.readinto(views[entry.name])
-    check_digest(path, header, entries, lambda entry: [views[entry.name]])
-    for name, tensor in tensors.items():
-        # torch gives no meaning to a bool that is neither 0 nor 1.
+        header, entries, head = read_head(file, path, kind)
+        file.seek(0)
+        content = file.read(len(head) + size_of(entries))
+    if not content.startswith(head):
+        raise damaged_error(path, kind, "it changed while it was being read")
+    with memoryview(content)[len(head) :] as body:
+        check_digest(path, header, entries, lambda entry: [body[entry.start : entry.end]])
+    tensors = safetensors.torch.load(content)
+    del content
+    for name, tensor in list(tensors.items()):
+        # The behaviour of torch is undefined for a bool that is neither 0 nor 1.
         if tensor.dtype == torch.bool and (tensor.view(torch.uint8) > 1).any():
-            raise damaged_error(path, kind, f"its tensor {name} is not 0 or 1 everywhere")
+            raise damaged_error(path, kind, f"its tensor {name} has values other than 0 and 1")
         if not torch.isfinite(tensor).all():
             raise damaged_error(path, kind, f"its tensor {name} is not finite")
+        # Copy into memory aligned by torch: the alignment may decide how a kernel rounds.
+        tensors[name] = tensor.clone()
     return Artifact(path, header, tensors)
 
 
 def check_input(artifact: Artifact, name: str, other: Artifact) -> None:
-    """Check that `artifact` was made from `other`, its input called `name`.
+    """Check that `artifact` was made from `other`, which is its input `name`.
 
     Raises:
-        ArtifactError: it was made from another one; names both.
+        ArtifactError: it was made from another one; the message names both.
     """
     trained_on, given = artifact.header.inputs.get(name), other.header.digest
     if trained_on == given:
@@ -147,7 +165,7 @@ def check_input(artifact: Artifact, name: str, other: Artifact) -> None:
 
 
 def _check_agree(artifact: Artifact, other: Artifact) -> None:
-    """Raise `ArtifactError` unless bank and data set are those of `other`, as the digest says."""
+    """Raise `ArtifactError` unless bank and data set equal those of `other`, the signed input."""
     import torch  # noqa: PLC0415
 
     mine, its = artifact.tensors.get("bank"), other.tensors.get("bank")
@@ -170,29 +188,30 @@ def _parts(artifact: Artifact) -> str:
 def _not_finite(path: Path, problem: str) -> ArtifactError:
     return ArtifactError(
         f"cannot write {path}: its {problem}",
-        hint="Nothing was written. A lower learning rate may help",
+        hint="Nothing was written. A lower learning rate may help.",
     )
 
 
 def _view(tensor: "torch.Tensor") -> memoryview:
-    """Return the bytes of a contiguous tensor in memory, without a copy."""
+    """Return the bytes of a contiguous tensor on the CPU, without a copy."""
     import torch  # noqa: PLC0415
 
     return tensor.reshape(-1).view(torch.uint8).numpy().data
 
 
 class Expected(NamedTuple):
-    """What a tensor must be: its shape, and any of these types, as torch names them."""
+    """The shape that a tensor must have, and the dtypes it may have, as named by torch."""
 
     shape: Sequence[int]
     dtypes: Sequence[str] = ("float32",)
 
 
 def check_tensors(artifact: Artifact, expected: Mapping[str, Expected]) -> None:
-    """Check that an artifact holds the tensors of `expected`, and no others.
+    """Check that an artifact holds exactly the tensors of `expected`.
 
     Raises:
-        ArtifactError: names the first that is missing, unexpected or of another shape or type.
+        ArtifactError: names the first tensor that is missing, unexpected, or of another shape or
+            dtype.
     """
     tensors = artifact.tensors
     for name in sorted(tensors.keys() | expected.keys()):
@@ -203,7 +222,7 @@ def check_tensors(artifact: Artifact, expected: Mapping[str, Expected]) -> None:
             problem = f"it has a tensor {name} of shape {shape}, expected none"
         elif shape != list(expected[name].shape):
             problem = f"its tensor {name} has shape {shape}, expected {list(expected[name].shape)}"
-        elif (dtype := _named(tensors[name])) not in expected[name].dtypes:
+        elif (dtype := _dtype_name(tensors[name])) not in expected[name].dtypes:
             wanted = " or ".join(expected[name].dtypes)
             problem = f"its tensor {name} is {dtype}, expected {wanted}"
         else:
@@ -211,12 +230,12 @@ def check_tensors(artifact: Artifact, expected: Mapping[str, Expected]) -> None:
         raise unfit_error(artifact, problem)
 
 
-def _named(tensor: "torch.Tensor") -> str:
+def _dtype_name(tensor: "torch.Tensor") -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
 
 def check_values(artifact: Artifact, name: str, low: float, high: float) -> None:
-    """Raise `ArtifactError` unless all values of a tensor are in low..high."""
+    """Raise `ArtifactError` unless all values of the tensor `name` are in low..high."""
     tensor = artifact.tensors[name]
     least, most = (float(value) for value in tensor.aminmax()) if tensor.numel() else (low, high)
     if least < low or most > high:
@@ -225,19 +244,19 @@ def check_values(artifact: Artifact, name: str, low: float, high: float) -> None
 
 
 def check_count(artifact: Artifact, name: str, high: int) -> int:
-    """Return the metric `name`; `ArtifactError` unless it is an integer in 0..high."""
-    found = artifact.header.metrics.get(name)
-    if type(found) is not int or not 0 <= found <= high:
-        shown = "missing" if found is None else found
+    """Return the metric `name`; raise `ArtifactError` unless it is an integer in 0..high."""
+    value = artifact.header.metrics.get(name)
+    if type(value) is not int or not 0 <= value <= high:
+        shown = "missing" if value is None else value
         raise unfit_error(
             artifact, f"its metric {name} is {shown}, expected an integer in 0..{high}"
         )
-    return found
+    return value
 
 
 def unfit_error(artifact: Artifact, problem: str) -> ArtifactError:
-    """Return the error for content that is not what the artifact's kind and settings ask for."""
+    """Return the error for content that does not match the artifact's kind and settings."""
     return ArtifactError(
         f"{artifact.path} does not fit its settings: {problem}",
-        hint="It was written by another npdraw; make it again with --force",
+        hint="It was written by another version of npdraw; make it again with --force.",
     )

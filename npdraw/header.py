@@ -1,29 +1,29 @@
 """The header of an artifact: what the file says about itself, read without torch or numpy.
 
-An artifact is a safetensors file with one metadata key, `npdraw`, holding one JSON string.
-safetensors checks offsets, not values, so we check both: the header must be byte-equal to its
-canonical form (what safetensors writes for these tensors), and `digest` covers the metadata and
-every byte of every tensor.
+An artifact is a safetensors file with one metadata key, `npdraw`, whose value is a JSON text.
+safetensors checks offsets but not values, so two checks are added: the header must equal its
+canonical form (what safetensors writes for these tensors) byte for byte, and `digest` covers the
+metadata and every byte of every tensor.
 """
 
 import hashlib
 import json
-import math
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from npdraw.errors import FAILING, ArtifactError
 from npdraw.files import REINSTALL, SHIPPED
+from npdraw.tensor_layout import MAX_TEXT, Entry, OddHeaderError, layout, render, size_of
 
 SCHEMAS: Mapping[str, int] = {"parse": 1, "prior": 1, "model": 1, "drawings": 1, "checkpoint": 1}
-"""The schema of each kind that is written, and the only one that is read."""
+"""The schema of each kind: the one that is written, and the only one that is read."""
 
 COMMANDS: Mapping[str, str] = {
     "parse": "npdraw parse",
@@ -31,25 +31,12 @@ COMMANDS: Mapping[str, str] = {
     "model": "npdraw train-decoder",
     "drawings": "npdraw sample",
 }
-"""The command that makes each kind; a checkpoint is made by what goes on from it."""
+"""The command that makes each kind; a checkpoint is made by the command that resumes from it."""
 
-DTYPES: Mapping[str, tuple[str, int]] = {
-    "I64": ("int64", 8),
-    "F32": ("float32", 4),
-    "BF16": ("bfloat16", 2),
-    "I16": ("int16", 2),
-    "U8": ("uint8", 1),
-    "BOOL": ("bool", 1),
-}
-"""safetensors' name -> torch's name and bytes an element, in the order safetensors stores them."""
-
-# What a header may ask for before anything is known of it: some 150 MB and a second or two at most.
-_MAX_HEADER = 10 << 20  # bytes; ours have some thousand, the seeds of many samples 7 million
-_MAX_GROUPS = 1 << 16  # lists and objects, of which each tensor has three
-_MAX_ELEMENTS = 1 << 48  # counting sides of 0 as 1, so that torch's strides cannot overflow
-_MAX_AXES = 8
-_MAX_TEXT = 256  # characters of a name or value
-_MAX_DEPTH = 5  # of the metadata
+# Limits on an untrusted header: parsing it takes at most some 150 MB and a second or two.
+_MAX_HEADER = 10 << 20  # bytes; usually a few thousand, 7 million with a million seeds
+_MAX_GROUPS = 1 << 16  # lists and objects; each tensor has three
+_MAX_DEPTH = 5  # levels of nesting in the metadata
 _BLOCK = 1 << 20  # bytes hashed at a time
 
 
@@ -71,35 +58,21 @@ class Header:
     digest: str
 
 
-class OddHeaderError(ValueError):
-    """A header that no artifact has, and why: damage when read, a caller's bug when written."""
-
-
-class Entry(NamedTuple):
-    """Where a tensor lies: bytes `start` to `end` counted from the end of the header."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    start: int
-    end: int
-
-
 def read_header(path: Path, *, kind: str | None = None, verify: bool = False) -> Header:
-    """Read what an artifact says about itself; `kind` None accepts any kind.
+    """Read what an artifact says about itself; with `kind` None any kind is accepted.
 
-    Kind, schema, structure and sizes are always checked; with `verify` also the digest over all
-    bytes.
+    Kind, schema, structure and sizes are always checked, and with `verify` also the digest over
+    all bytes.
 
     Raises:
-        ArtifactError: no such file, not an artifact, another kind or schema, or damaged.
+        ArtifactError: the file is missing, not an artifact, of another kind or schema, or damaged.
     """
     with opened(path, kind) as file:
-        header, entries, begin = read_head(file, path, kind)
+        header, entries, head = read_head(file, path, kind)
         if verify:
 
             def blocks(entry: Entry) -> Iterator[bytes]:
-                file.seek(begin + entry.start)
+                file.seek(len(head) + entry.start)
                 for start in range(entry.start, entry.end, _BLOCK):
                     yield file.read(min(_BLOCK, entry.end - start))
 
@@ -109,16 +82,16 @@ def read_header(path: Path, *, kind: str | None = None, verify: bool = False) ->
 
 @contextmanager
 def opened(path: Path, kind: str | None) -> Iterator[BufferedReader]:
-    """Open a regular file for reading, with every reason it cannot be read as `ArtifactError`."""
+    """Open a regular file for reading; raise `ArtifactError` for whatever makes it unreadable."""
     try:
         # Without O_NONBLOCK, opening a named pipe would wait for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         with open(descriptor, "rb") as file:  # noqa: PTH123
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise ArtifactError(f"{path} is not a regular file", hint="Name an artifact's file")
+                raise ArtifactError(f"{path} is not a regular file", hint="Name an artifact file.")
             yield file
     except IsADirectoryError as error:
-        raise ArtifactError(f"{path} is a folder", hint="Name an artifact's file") from error
+        raise ArtifactError(f"{path} is a folder", hint="Name an artifact file.") from error
     except FileNotFoundError as error:
         make = f"Make it: {_command(kind)}"
         raise ArtifactError(f"there is no file {path}", hint=make) from error
@@ -126,14 +99,15 @@ def opened(path: Path, kind: str | None) -> Iterator[BufferedReader]:
         if error.errno in FAILING:
             raise
         raise ArtifactError(
-            f"cannot read {path}: {error.strerror or error}", hint="Check its path and permissions"
+            f"cannot read {path}: {error.strerror or error}", hint="Check its path and permissions."
         ) from error
 
 
 def read_head(
     file: BufferedReader, path: Path, kind: str | None
-) -> tuple[Header, list[Entry], int]:
-    """Return the header, where the tensors lie, and at which byte of the file they begin."""
+) -> tuple[Header, list[Entry], bytes]:
+    """Return the header, the layout of the tensors, and the bytes that precede them in the file."""
+    # Check sizes before any memory is taken.
     size = os.fstat(file.fileno()).st_size
     if size == 0:
         raise damaged_error(path, kind, "it is empty")
@@ -143,6 +117,8 @@ def read_head(
     if 8 + length > size:
         raise damaged_error(path, kind, f"it ends inside its header, after {size} bytes")
     raw = file.read(length)
+
+    # Parse.
     try:
         if raw.count(b"[") + raw.count(b"{") > _MAX_GROUPS:
             raise OddHeaderError("its header has too many entries")
@@ -152,38 +128,40 @@ def read_head(
         _check_kind(path, kind, values["kind"], values["schema"])
         header = parse_metadata(values)
         entries = layout((name, spec["dtype"], spec["shape"]) for name, spec in tensors.items())
-        # Equality settles what is not looked at above: offsets, order, padding, blanks.
-        if text != canonical(values) or raw != render(text, entries)[8:]:
+        # Equality covers everything not checked above: offsets, order, padding, whitespace.
+        head = render(text, entries)
+        if text != canonical(values) or raw != head[8:]:
             raise OddHeaderError("its header is not in canonical form")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         odd = isinstance(error, OddHeaderError)
         reason = str(error) if odd else "its header is not npdraw's"
         raise damaged_error(path, kind, reason) from error
-    expected = 8 + length + (entries[-1].end if entries else 0)
+
+    expected = len(head) + size_of(entries)
     if size != expected:
         raise damaged_error(path, kind, f"it has {size} bytes, expected {expected}")
-    return header, entries, 8 + length
+    return header, entries, head
 
 
-def _check_kind(path: Path, kind: str | None, found: Any, schema: Any) -> None:
-    if found not in SCHEMAS or type(schema) is not int or not 0 <= schema < 1 << 16:
-        raise OddHeaderError(f"its kind {found!r:.40} is unknown, or has no schema")
-    if kind is not None and found != kind:
+def _check_kind(path: Path, kind: str | None, actual: Any, schema: Any) -> None:
+    if actual not in SCHEMAS or type(schema) is not int or not 0 <= schema < 1 << 16:
+        raise OddHeaderError(f"its kind {actual!r:.40} is unknown, or has no schema")
+    if kind is not None and actual != kind:
         raise ArtifactError(
-            f"{path} is a {found}, expected a {kind}",
+            f"{path} is a {actual}, expected a {kind}",
             hint=f"Pass a {kind}, or make one: {_command(kind)}",
         )
-    if schema != SCHEMAS[found]:
-        age = "a newer" if schema > SCHEMAS[found] else "an older"
+    if schema != SCHEMAS[actual]:
+        age = "a newer" if schema > SCHEMAS[actual] else "an older"
         raise ArtifactError(
             f"{path} was written by {age} npdraw: "
-            f"its schema is {schema}, expected {SCHEMAS[found]}",
-            hint=f"Use that npdraw, or make it again: {_command(found)} --force",
+            f"its schema is {schema}, expected {SCHEMAS[actual]}",
+            hint=f"Use that version, or make it again: {_command(actual)} --force",
         )
 
 
 def parse_metadata(values: dict[str, Any]) -> Header:
-    """Return `values` as a `Header`; TypeError or OddHeaderError if it is none."""
+    """Return `values` as a `Header`; raise TypeError or OddHeaderError if they do not form one."""
     header = Header(**values)
     _check_plain(values, _MAX_DEPTH)
     if not (
@@ -201,7 +179,7 @@ def parse_metadata(values: dict[str, Any]) -> Header:
 
 
 def _check_plain(value: Any, depth: int) -> None:
-    """Raise OddHeaderError for what cannot be told in a line or does not fit a machine's number."""
+    """Raise OddHeaderError for deep nesting, long or unprintable text, and integers over 64 bit."""
     parts: Iterable[Any] = ()
     if isinstance(value, Mapping):
         parts = chain(value, value.values())
@@ -210,7 +188,7 @@ def _check_plain(value: Any, depth: int) -> None:
     if (
         depth == 0
         or (type(value) is int and not -(1 << 63) <= value < 1 << 63)
-        or (type(value) is str and not (len(value) <= _MAX_TEXT and value.isprintable()))
+        or (type(value) is str and not (len(value) <= MAX_TEXT and value.isprintable()))
     ):
         raise OddHeaderError("its header has a value that is too large, too long or too deep")
     for part in parts:
@@ -218,62 +196,19 @@ def _check_plain(value: Any, depth: int) -> None:
 
 
 def is_digest(value: Any) -> bool:
-    """Whether `value` is a SHA-256 as we write it."""
+    """Return whether `value` is a SHA-256 in lower-case hexadecimal digits."""
     return type(value) is str and len(value) == 64 and set(value) <= set("0123456789abcdef")
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) != len(pairs):
-        raise OddHeaderError("its header has a name twice")
+        raise OddHeaderError("its header has a duplicate name")
     return values
 
 
-def layout(specs: Iterable[tuple[str, str, Sequence[int]]]) -> list[Entry]:
-    """Lay tensors (name, dtype, shape) out as safetensors does: wide dtypes first, then by name.
-
-    Raises OddHeaderError for a name, dtype or shape that no artifact has.
-    """
-    entries: list[Entry] = []
-    start = 0
-    order = list(DTYPES)
-    for name, dtype, shape in sorted(specs, key=lambda spec: (order.index(spec[1]), spec[0])):
-        if (
-            not (name.isascii() and name.isprintable())
-            or len(name) > _MAX_TEXT
-            or name in ("", "__metadata__")
-        ):
-            raise OddHeaderError(f"a tensor has the name {name!r:.40}")
-        if (
-            len(shape) > _MAX_AXES
-            or any(type(side) is not int or not 0 <= side <= _MAX_ELEMENTS for side in shape)
-            or math.prod(max(side, 1) for side in shape) > _MAX_ELEMENTS
-        ):
-            raise OddHeaderError(f"tensor {name} has the shape {shape!r:.40}")
-        end = start + math.prod(shape) * DTYPES[dtype][1]
-        entries.append(Entry(name, dtype, tuple(shape), start, end))
-        start = end
-    return entries
-
-
-def render(text: str, entries: Iterable[Entry]) -> bytes:
-    """Return the file up to its first tensor's first byte, exactly as safetensors writes it."""
-    tensors = {
-        entry.name: {
-            "dtype": entry.dtype,
-            "shape": entry.shape,
-            "data_offsets": (entry.start, entry.end),
-        }
-        for entry in entries
-    }
-    head = {"__metadata__": {"npdraw": text}} | tensors
-    raw = json.dumps(head, separators=(",", ":")).encode("ascii")
-    raw += b" " * (-len(raw) % 8)
-    return len(raw).to_bytes(8, "little") + raw
-
-
 def canonical(values: Any) -> str:
-    """Return the one JSON text of `values`; ValueError if a number is not finite."""
+    """Return the canonical JSON text of `values`; raise ValueError for a non-finite number."""
     return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
@@ -284,7 +219,7 @@ def digest_of(
 ) -> str:
     """Return the SHA-256 over the metadata and each tensor's name, dtype, shape and bytes.
 
-    `unsigned` is the metadata without its digest; `read` gives the bytes of a tensor.
+    `unsigned` is the metadata without its digest; `read` returns the bytes of a tensor in blocks.
     """
     digest = hashlib.sha256(canonical(unsigned).encode("ascii"))
     for entry in sorted(entries):
@@ -300,16 +235,16 @@ def check_digest(
     entries: Iterable[Entry],
     read: Callable[[Entry], Iterable[bytes | memoryview]],
 ) -> None:
-    """Raise `ArtifactError` unless the digest in `header` is that of its fields and tensors."""
+    """Raise `ArtifactError` unless the digest in `header` matches its fields and the tensors."""
     unsigned = dict(vars(header))
     if unsigned.pop("digest") != digest_of(unsigned, entries, read):
         raise damaged_error(path, header.kind, "its bytes do not match its digest")
 
 
 def damaged_error(path: Path, kind: str | None, reason: str) -> ArtifactError:
-    """Return the error for a file that is not what a command of ours once wrote."""
-    ours = path.parent.resolve() in SHIPPED
-    again = REINSTALL if ours else f"Make it again: {_command(kind)} --force"
+    """Return the error for a file that is not as a command of npdraw wrote it."""
+    shipped = path.parent.resolve() in SHIPPED
+    again = REINSTALL if shipped else f"Make it again: {_command(kind)} --force"
     return ArtifactError(f"{path} is damaged: {reason}", hint=again)
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from npdraw.header import DTYPES, Entry, canonical, digest_of, render
+from npdraw.header import canonical, digest_of
+from npdraw.tensor_layout import DTYPES, Entry, render
 
 
 @dataclass
