@@ -1,8 +1,9 @@
-"""The studio: a page in the browser to draw with a model, served to this machine alone.
+"""The studio: a page in the browser to draw with a model, served on this machine only.
 
-`page/` is what the browser gets: HTML, CSS and JavaScript as they are written. `easel` answers what
-it asks about drawings, `guard` lets nobody else in, `app` joins the two, `server` is the stage.
-Light, so that a missing extra is told before torch is imported.
+`page/` holds the HTML, CSS and JavaScript of the page, without a build step. `easel` answers its
+requests about drawings, `guard` refuses requests from anyone else, `app` combines the two, and
+`server` runs until it is stopped. This file imports little, so that a missing extra is reported
+before torch is imported.
 """
 
 from importlib.util import find_spec
@@ -10,7 +11,7 @@ from importlib.util import find_spec
 from npdraw.errors import UsageError
 
 LIBRARIES = ("starlette", "uvicorn")
-"""What the extra `studio` installs."""
+"""The packages that the extra `studio` installs."""
 
 
 def require_extra() -> None:
@@ -18,6 +19,6 @@ def require_extra() -> None:
     missing = [name for name in LIBRARIES if find_spec(name) is None]
     if missing:
         raise UsageError(
-            f"npdraw studio needs {' and '.join(missing)}, not installed here",
-            hint="pip install 'npdraw[studio]'",
+            f"npdraw studio needs packages that are not installed: {', '.join(missing)}",
+            hint="Install the extra: pip install 'npdraw[studio]'",
         )

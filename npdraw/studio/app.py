@@ -1,4 +1,4 @@
-"""The studio's addresses: the page's files, the model's facts, and the questions to the easel."""
+"""The routes of the studio: the files of the page, the model's facts, and requests to the easel."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -29,7 +29,7 @@ _TYPES = {
 _JSON = "application/json"
 
 _OURS = ("resources", "diverged")
-"""Codes of errors that no other request would have avoided."""
+"""Codes of errors that are not the fault of the request."""
 
 A = TypeVar("A")
 
@@ -39,13 +39,13 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 def application(easel: Easel, worker: Executor, token: str, port: int) -> Guard:
     """Return the studio as an ASGI application below `/token/`.
 
-    `worker` has one thread: the model answers one question after another.
+    `worker` has one thread, so that the model handles one request at a time.
     """
     files = {path.name: (path.read_bytes(), _TYPES[path.suffix]) for path in PAGE.iterdir()}
 
     async def file(request: Request) -> Response:
         name = request.path_params.get("name", "index.html")
-        if name not in files:  # names are looked up, not opened: no path leads elsewhere
+        if name not in files:  # a lookup, not a file access: no path leads outside the folder
             raise HTTPException(404)
         content, kind = files[name]
         return Response(content, media_type=kind)
@@ -59,43 +59,43 @@ def application(easel: Easel, worker: Executor, token: str, port: int) -> Guard:
     async def upload(request: Request) -> Response:
         return await _answer(worker, partial(easel.upload, await request.body()))
 
-    def question(name: str) -> Endpoint:
-        async def asked(request: Request) -> Response:
+    def endpoint(name: str) -> Endpoint:
+        async def answer(request: Request) -> Response:
             kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
             if kind != _JSON:
-                return refused(415, f"the body is {kind or 'of no type'}, expected {_JSON}")
+                return refused(415, f"expected a body of type {_JSON}, got {kind or 'none'}")
             body = await request.body()
             return await _answer(worker, lambda: ANSWERS[name](easel, read_json(body)))
 
-        return asked
+        return answer
 
     routes = [
         Route("/", file),
         Route("/api/model", facts),
         Route("/api/bank.png", bank),
         Route("/api/upload", upload, methods=["POST"]),
-        *(Route(f"/api/{name}", question(name), methods=["POST"]) for name in ANSWERS),
+        *(Route(f"/api/{name}", endpoint(name), methods=["POST"]) for name in ANSWERS),
         Route("/{name}", file),
     ]
-    # Only the address without its last slash leads on to the page.
+    # Only the URL without its final slash redirects, to the page.
     below = Mount(f"/{token}", app=Router(routes, redirect_slashes=False))
     app = Starlette(routes=[below], exception_handlers={HTTPException: _unroutable})
     return Guard(app, token, port)
 
 
 async def _unroutable(request: Request, error: Exception) -> Response:
-    """Answer a path or a method that there is not."""
+    """Refuse a path or a method that does not exist."""
     assert isinstance(error, HTTPException)
     allowed = (error.headers or {}).get("Allow", "")
     if error.status_code == 405:
-        message = f"{request.method} is not for this address"
+        message = f"{request.method} is not allowed at this URL"
     else:
-        message = "there is nothing at this address"
+        message = "there is nothing at this URL"
     return refused(error.status_code, message, allow=[allowed] if allowed else [])
 
 
 async def _answer(worker: Executor, work: Callable[[], dict[str, Any]]) -> Response:
-    """Let the worker answer; whatever goes wrong is told, and the studio goes on."""
+    """Let the worker answer; any error becomes a response, and the studio keeps running."""
     try:
         return JSONResponse(await asyncio.get_running_loop().run_in_executor(worker, work))
     except Exception as raised:
@@ -105,5 +105,5 @@ async def _answer(worker: Executor, work: Callable[[], dict[str, Any]]) -> Respo
     if isinstance(error, NpdrawError):
         status = 500 if error.code in _OURS else 400
         return refused(status, error.message, code=error.code, hint=error.hint)
-    message = f"this is a bug of npdraw: {type(error).__name__}: {error}"
+    message = f"this is a bug in npdraw: {type(error).__name__}: {error}"
     return refused(500, message, code="bug", hint="Please report it.")

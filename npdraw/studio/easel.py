@@ -1,7 +1,7 @@
-"""What the page of the studio asks of a model: pure answers, as values that JSON can hold.
+"""Answers the requests of the studio's page about a model, as JSON values.
 
-A drawing goes both ways as the JSON of `npdraw.drawings.strokes`. Nothing is kept between
-questions: the page holds its drawings, and sends the one that it asks about.
+Drawings are sent both ways as the JSON of `npdraw.drawings.strokes`. The easel is stateless: the
+page keeps its drawings and sends those that a request is about.
 """
 
 import base64
@@ -26,21 +26,21 @@ from npdraw.pictures.files import png
 from npdraw.pictures.sheet import to_uint8
 
 LARGEST_SEED = 2**53 - 1
-"""Whole numbers up to it are exact in the page's language."""
+"""The largest integer up to which all integers are exact in JavaScript."""
 
-_SENT = "what was sent"
+_SENT = "the request"
 
 
 @dataclass(frozen=True)
 class Easel:
-    """A model, and below `root` the data sets whose test images may be loaded."""
+    """A model, and the folder `root` of the data sets whose test images can be loaded."""
 
     model: DrawingModel
     root: Path
 
     @cached_property
     def facts(self) -> dict[str, Any]:
-        """What the page has to know of the model before it can show anything."""
+        """What the page needs to know about the model before it can show anything."""
         model, layout = self.model, self.model.layout
         scale = model.network.upscale
         return {
@@ -62,44 +62,44 @@ class Easel:
 
     @cached_property
     def bank(self) -> bytes:
-        """The parts below one another, in the order of the bank, as PNG of K * P rows."""
+        """All parts, stacked vertically in the order of the bank, as a PNG of K * P rows."""
         parts = to_uint8(self.model.bank)  # [K, C, P, P]
         return png(parts.transpose(0, 1).flatten(1, 2))
 
-    def render(self, asked: Any) -> dict[str, Any]:
-        """Return the pictures of `drawing`."""
-        (drawing,) = _entries(asked, "drawing")
+    def render(self, request: Any) -> dict[str, Any]:
+        """Return `drawing` with its pictures."""
+        (drawing,) = _entries(request, "drawing")
         return self._shown(self._drawing(drawing))
 
-    def load(self, asked: Any) -> dict[str, Any]:
-        """Return the drawing that `word` names, seed:N or test:N: no files of this machine."""
-        (word,) = _entries(asked, "word")
+    def load(self, request: Any) -> dict[str, Any]:
+        """Return the drawing that `word` names: seed:N or test:N, but no file of this machine."""
+        (word,) = _entries(request, "word")
         if not isinstance(word, str) or not word.startswith((SAMPLE, TEST)):
             raise UsageError(
                 f"{word!r:.40} is neither {SAMPLE}N nor {TEST}N",
-                hint=f"Write for instance {SAMPLE}3, or open a file.",
+                hint=f"For example: {SAMPLE}3. You can also open a file.",
             )
-        found = named_drawing(word, self.model, self.root)
-        return self._shown(found.drawing, found.image)
+        named = named_drawing(word, self.model, self.root)
+        return self._shown(named.drawing, named.image)
 
     def upload(self, content: bytes) -> dict[str, Any]:
-        """Return the drawing that a file holds, or the one of the picture that it is."""
+        """Return the drawing in a file, or the encoder's drawing of a picture file."""
         if content.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{":
             return self._shown(self._drawing(read_json(content), "the file"))
-        found = drawing_of_picture(content, self.model)
-        return self._shown(found.drawing, found.image)
+        named = drawing_of_picture(content, self.model)
+        return self._shown(named.drawing, named.image)
 
-    def compose(self, asked: Any) -> dict[str, Any]:
-        """Return `drawing` with the `cells`, a list of steps, of the drawing `other`."""
-        drawing, other, cells = _entries(asked, "drawing", "other", "cells")
+    def compose(self, request: Any) -> dict[str, Any]:
+        """Return `drawing` with `cells`, a list of steps, taken from the drawing `other`."""
+        drawing, other, cells = _entries(request, "drawing", "other", "cells")
         chosen = self._cells("cells", cells)
         return self._shown(composed(self._drawing(drawing), self._drawing(other), chosen))
 
-    def resample(self, asked: Any) -> dict[str, Any]:
-        """Return `drawing` with the cells `fixed`, a list of steps, and all others drawn anew."""
-        drawing, fixed, seed = _entries(asked, "drawing", "fixed", "seed")
+    def resample(self, request: Any) -> dict[str, Any]:
+        """Return `drawing` with all cells resampled except `fixed`, a list of steps."""
+        drawing, fixed, seed = _entries(request, "drawing", "fixed", "seed")
         if type(seed) is not int or not 0 <= seed <= LARGEST_SEED:
-            raise UsageError(f"seed {seed!r:.40} is no whole number in 0..{LARGEST_SEED}")
+            raise UsageError(f"seed {seed!r:.40} is not an integer in 0..{LARGEST_SEED}")
         kept = self._cells("fixed", fixed)
         return self._shown(self.model.complete(self._drawing(drawing), kept, 1, seed))
 
@@ -107,19 +107,19 @@ class Easel:
         return from_json(values, self.model.bank, self.model.layout, source)
 
     def _cells(self, name: str, values: Any) -> Tensor:
-        """Return which steps a list names, bool [T]."""
+        """Return a mask of the listed steps, bool [T]."""
         steps = self.model.layout.steps
         chosen = torch.zeros(steps, dtype=torch.bool)
         if not isinstance(values, list):
-            raise UsageError(f"{name} is no list of steps")
+            raise UsageError(f"{name} is not a list of steps")
         for step in values:
             if type(step) is not int or not 0 <= step < steps:
-                raise UsageError(f"{name}: {step!r:.40} is no step in 0..{steps - 1}")
+                raise UsageError(f"{name}: {step!r:.40} is not a step in 0..{steps - 1}")
             chosen[step] = True
         return chosen
 
     def _shown(self, z: Latents, image: Tensor | None = None) -> dict[str, Any]:
-        """Return a drawing with its canvas, its decoded image and the `image` that it is of."""
+        """Return a drawing with its canvas, its decoded image, and the `image` it was made from."""
         canvas = self.model.paint(z)
         return {
             "drawing": as_json(z, self.model.bank, self.model.layout),
@@ -135,32 +135,32 @@ ANSWERS: Mapping[str, Callable[[Easel, Any], dict[str, Any]]] = {
     "compose": Easel.compose,
     "resample": Easel.resample,
 }
-"""What answers the question of each name."""
+"""The method that answers each request."""
 
 
 def read_json(content: bytes) -> Any:
-    """Return the values of a JSON text.
+    """Parse a JSON text.
 
     Raises:
-        UsageError: it is none, holds NaN or an infinity, or is nested too deep to be read.
+        UsageError: it is not JSON, contains NaN or infinity, or is nested too deeply.
     """
     try:
-        return json.loads(content, parse_constant=_no_number)
+        return json.loads(content, parse_constant=_refuse_constant)
     except RecursionError as error:
-        raise UsageError(f"{_SENT} is nested too deep") from error
+        raise UsageError(f"{_SENT} is nested too deeply") from error
     except ValueError as error:
         raise UsageError(f"{_SENT} is not JSON: {error}") from error
 
 
-def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number of JSON")
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not valid in JSON")
 
 
-def _entries(asked: Any, *names: str) -> list[Any]:
-    """Return the entries of an object that has just these."""
-    if not isinstance(asked, Mapping) or asked.keys() != set(names):
-        raise UsageError(f"{_SENT} is no object with {', '.join(names)}, and nothing else")
-    return [asked[name] for name in names]
+def _entries(request: Any, *names: str) -> list[Any]:
+    """Return the entries of an object that has exactly these."""
+    if not isinstance(request, Mapping) or request.keys() != set(names):
+        raise UsageError(f"{_SENT} is not an object with exactly {', '.join(names)}")
+    return [request[name] for name in names]
 
 
 def _url(images: Tensor) -> str:

@@ -1,9 +1,9 @@
-"""Who may speak with the studio: its own page alone.
+"""Protects the studio: only its own page may send requests.
 
-Other pages in the same browser can send requests to 127.0.0.1 too, and a name of theirs can be made
-to lead there (DNS rebinding). So Host and Origin must be the studio's own, and every path begins
-with a random token that only the URL on the terminal tells. Bodies are small, and read before
-anything is made of them.
+Other pages in the same browser can also send requests to 127.0.0.1, and can point a domain of their
+own to it (DNS rebinding). So Host and Origin must be the studio's own, and every path starts with a
+random token that is only in the URL printed on the terminal. Bodies are limited in size, and read
+completely before they are parsed.
 """
 
 import hmac
@@ -17,10 +17,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 HOST = "127.0.0.1"
 
 MOST_BYTES = 1 << 20
-"""Of the body of a request."""
+"""The largest body of a request."""
 
 _MOST_DRAINED = 16 << 20
-"""Bytes read of a body that is refused: who still sends would not hear why."""
+"""Bytes that are read of a refused body: a client still sending would not read the response."""
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -32,11 +32,11 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
-"""Of every response: the page loads nothing from elsewhere, and nobody else shows it."""
+"""Headers of every response: the page loads nothing from elsewhere and cannot be embedded."""
 
 
 class RefusalError(Exception):
-    """A request that is not answered, with its status."""
+    """A refused request, with the status of the response."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -44,14 +44,14 @@ class RefusalError(Exception):
 
 
 class Guard:
-    """Passes on to `app` the requests to /TOKEN/... at 127.0.0.1:`port`, with the whole body."""
+    """Forwards requests to /TOKEN/... at 127.0.0.1:`port` to `app`, with the complete body."""
 
     def __init__(self, app: ASGIApp, token: str, port: int) -> None:
         self.app, self.token, self.host = app, token, f"{HOST}:{port}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, by a refusal or as `app` does."""
-        assert scope["type"] == "http"  # the server is told to speak nothing else
+        """Refuse one request, or let `app` answer it."""
+        assert scope["type"] == "http"  # the server is configured for nothing else
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -75,22 +75,22 @@ class Guard:
 
     def _check(self, headers: Headers, path: str) -> None:
         if headers.get("host") != self.host:
-            raise RefusalError(403, f"the studio is at {self.host} only")
-        origin = headers.get("origin")  # not sent with what a person opens, nor by other programs
+            raise RefusalError(403, f"the studio is only at {self.host}")
+        origin = headers.get("origin")  # absent if the user opened the URL, or from other programs
         if origin is not None and origin != f"http://{self.host}":
             raise RefusalError(403, "the request comes from another page")
         given = path.split("/")[1] if path.startswith("/") else ""
         if not hmac.compare_digest(given.encode(), self.token.encode()):
-            raise RefusalError(403, "the address lacks the studio's token")
+            raise RefusalError(403, "the URL lacks the studio's token")
 
 
 def refused(
     status: int, message: str, *, code: str = "refused", hint: str = "", allow: Sequence[str] = ()
 ) -> Response:
-    """Return the response of an error, as JSON like that of the command line."""
-    told = {"ok": False, "error": {"code": code, "message": message, "hint": hint}}
+    """Return an error response, with the same JSON as on the command line."""
+    content = {"ok": False, "error": {"code": code, "message": message, "hint": hint}}
     more = {"Allow": ", ".join(allow)} if allow else None
-    return Response(json.dumps(told), status, headers=more, media_type="application/json")
+    return Response(json.dumps(content), status, headers=more, media_type="application/json")
 
 
 async def _read(headers: Headers, receive: Receive) -> bytes:
@@ -109,7 +109,7 @@ async def _read(headers: Headers, receive: Receive) -> bytes:
 
 
 async def _drain(headers: Headers, receive: Receive) -> None:
-    """Read what is still to come of a body, if it is not very much."""
+    """Read the rest of a body, unless it is very large."""
     left = _MOST_DRAINED if _length(headers) <= _MOST_DRAINED else 0
     while left > 0:
         message = await receive()
@@ -119,7 +119,7 @@ async def _drain(headers: Headers, receive: Receive) -> None:
 
 
 def _length(headers: Headers) -> int:
-    """Return the announced length of the body; 0 for none, of which the server has judged."""
+    """Return the announced length of the body; 0 if absent, or invalid (the server checks that)."""
     text = headers.get("content-length", "")
     return int(text) if text.isdecimal() and len(text) <= 20 else 0
 

@@ -1,4 +1,4 @@
-"""The stage of `npdraw studio`: serve the page until Ctrl-C, then leave nothing behind."""
+"""Runs the studio: serves the page until Ctrl-C and leaves nothing behind."""
 
 import errno
 import os
@@ -23,10 +23,10 @@ from npdraw.studio.easel import Easel
 from npdraw.studio.guard import HOST, Guard
 
 _GRACE = 2
-"""Seconds that requests under way have when the studio is stopped."""
+"""Seconds that open requests have to finish when the studio is stopped."""
 
 _MOST_AT_ONCE = 64
-"""Requests under way; a page sends a few."""
+"""Simultaneous requests; a page sends only a few."""
 
 
 def studio(
@@ -40,17 +40,17 @@ def studio(
 ) -> None:
     """Serve the page of a model on 127.0.0.1 until a signal stops it.
 
-    `port` 0 is a free one. `ready` is told the `url`, with a new random token, when the page can
-    be opened; with `browser` it is opened, where there is a screen.
+    Port 0 stands for any free port. When the page can be opened, `ready` is called with its `url`,
+    which contains a new random token. With `browser`, it is opened if there is a screen.
 
     Raises:
-        UsageError: the port is taken or forbidden.
-        ArtifactError: as `read_model`.
+        UsageError: the port is in use or not permitted.
+        ArtifactError: see `read_model`.
     """
     with _listening(port) as listening:
         model = open_model(model_path, runtime)
         easel, token = Easel(model, root), secrets.token_urlsafe(24)
-        easel.render({"drawing": easel.facts["blank"]})  # the first time takes longer
+        easel.render({"drawing": easel.facts["blank"]})  # warm up: the first call takes longer
         number = listening.getsockname()[1]
         url = f"http://{HOST}:{number}/{token}/"
         with ThreadPoolExecutor(1, "easel") as worker:
@@ -58,13 +58,13 @@ def studio(
             ready({"url": url, "port": number, "model": model.header.digest})
             if browser and _has_screen():
                 threading.Thread(target=webbrowser.open, args=[url], daemon=True).start()
-            # A signal is how it ends; uvicorn closes what is open, then passes the signal on.
+            # A signal ends the studio: uvicorn closes its connections, then re-raises the signal.
             with suppress(KeyboardInterrupt, Terminated):
                 server.run(sockets=[listening])
 
 
 def server_of(app: Guard) -> uvicorn.Server:
-    """Return the server of an application: plain HTTP, silent."""
+    """Return a server for an application: plain HTTP, without logs."""
     return uvicorn.Server(
         uvicorn.Config(
             app,
@@ -85,23 +85,25 @@ def server_of(app: Guard) -> uvicorn.Server:
 
 @contextmanager
 def _listening(port: int) -> Iterator[socket.socket]:
-    """Hold a socket that listens on a port of this machine's own address."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as found:
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one that was just left
+    """Open a listening socket on 127.0.0.1 until the block ends."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listening:
+        listening.setsockopt(
+            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+        )  # the port may just have been closed
         try:
-            found.bind((HOST, port))
-            found.listen()
+            listening.bind((HOST, port))
+            listening.listen()
         except OSError as error:
             if error.errno not in (errno.EADDRINUSE, errno.EACCES, errno.EPERM):
                 raise
-            reason = "is taken" if error.errno == errno.EADDRINUSE else "is forbidden"
+            reason = "is in use" if error.errno == errno.EADDRINUSE else "is not permitted"
             raise UsageError(
-                f"port {port} of {HOST} {reason}", hint="--port 0 takes a free one."
+                f"port {port} of {HOST} {reason}", hint="Use --port 0 for any free port."
             ) from error
-        yield found
+        yield listening
 
 
 def _has_screen() -> bool:
-    """Whether a browser can open a window: one in the terminal would take it over."""
-    named = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
-    return named or sys.platform in ("darwin", "win32")
+    """Return whether a browser can open a window; a browser in the terminal would take it over."""
+    display = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+    return display or sys.platform in ("darwin", "win32")

@@ -162,14 +162,14 @@ def test_a_report_is_of_a_folder_a_file_or_a_name(
     assert result_of(capsys, "report", "omniglot")["up_to_date"] is True
     (folder / "mnist").mkdir()  # a folder wins: it may be a run
     error = result_of(capsys, "report", "mnist", code=3)["error"]
-    assert error["message"].startswith("mnist is no run: it has none of parse.safetensors")
+    assert error["message"].startswith("mnist is not a run: it has none of parse.safetensors")
     (folder / "mnist/model.safetensors").write_bytes((shipped / "glyphs.safetensors").read_bytes())
     assert result_of(capsys, "report", "mnist", "glyphs")["out"] == "mnist/report.html"
     beside = result_of(capsys, "report", "mnist/model.safetensors", "--force")
     assert (beside["runs"], beside["out"]) == (["mnist"], "mnist/report.html")
     for words, path in ([], "runs/glyphs"), (["nothing/there"], "nothing/there"):
         error = result_of(capsys, "report", *words, code=3)["error"]
-        assert error["message"].startswith(f"there is no run {path}: ")
+        assert error["message"].startswith(f"no run at {path}: ")
     assert result_of(capsys, "report", "omniglto", code=3)["error"]["hint"].startswith("Did you")
     assert result_of(capsys, "report", "mnist", "--preset", "glyphs", code=2)
     assert len(list(shipped.iterdir())) == 6  # nothing was written there

@@ -66,11 +66,11 @@ def test_without_the_extra_a_hint_says_how_to_get_it(
         monkeypatch.setattr(extra, "find_spec", lambda name, gone=missing: name not in gone or None)
         assert execute(["studio", "omniglot"]) == 2
         out, err = capsys.readouterr()
-        named = " and ".join(missing)
+        named = ", ".join(missing)
         assert out == ""
         assert err.splitlines() == [
-            f"Error: npdraw studio needs {named}, not installed here",
-            "Hint: pip install 'npdraw[studio]'",
+            f"Error: npdraw studio needs packages that are not installed: {named}",
+            "Hint: Install the extra: pip install 'npdraw[studio]'",
         ]
     assert asked == []
 

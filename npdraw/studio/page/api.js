@@ -1,9 +1,9 @@
-// Requests to the server that this page came from. Addresses are relative: the token is in them.
+// Requests to the server of this page. URLs are relative, so that they keep the token.
 
-const LARGEST_BODY = 900_000; // bytes; the server takes 1 MiB
-const LARGEST_SIDE = 1024; // pixels of a picture that is made smaller to be sent
+const LARGEST_BODY = 900_000; // bytes; the server accepts 1 MiB
+const LARGEST_SIDE = 1024; // pixels per side, to which a large picture is shrunk before it is sent
 
-/** An error to be shown as it is. */
+/** An error whose message is shown to the user. */
 export class StudioError extends Error {}
 
 async function answer(path, options) {
@@ -11,14 +11,14 @@ async function answer(path, options) {
   try {
     response = await fetch(path, options);
   } catch {
-    throw new StudioError("The studio does not answer. Start it again: npdraw studio");
+    throw new StudioError("The studio does not respond. Restart it with: npdraw studio");
   }
-  const told = await response.json().catch(() => null);
-  if (!response.ok || told === null) {
-    const { message = `The studio answered ${response.status}`, hint = "" } = told?.error ?? {};
+  const reply = await response.json().catch(() => null);
+  if (!response.ok || reply === null) {
+    const { message = `The studio responded with status ${response.status}`, hint = "" } = reply?.error ?? {};
     throw new StudioError([message, hint].filter(Boolean).map(sentence).join(" "));
   }
-  return told;
+  return reply;
 }
 
 function sentence(text) {
@@ -40,21 +40,21 @@ export const load = (word) => ask("load", { word });
 export const compose = (drawing, other, cells) => ask("compose", { drawing, other, cells });
 export const resample = (drawing, fixed, seed) => ask("resample", { drawing, fixed, seed });
 
-/** Send a picture or a drawing; a picture that is too large is made smaller first. */
+/** Send a picture or a drawing; a picture that is too large is shrunk first. */
 export async function upload(file) {
   return answer("api/upload", {
     method: "POST",
     headers: { "Content-Type": "application/octet-stream" },
-    body: file.size > LARGEST_BODY ? await smaller(file) : file,
+    body: file.size > LARGEST_BODY ? await shrunk(file) : file,
   });
 }
 
-async function smaller(file) {
+async function shrunk(file) {
   let bitmap;
   try {
     bitmap = await createImageBitmap(file);
   } catch {
-    throw new StudioError(`${file.name} is too large to be sent, and no picture to make smaller.`);
+    throw new StudioError(`${file.name} is too large to send, and not a picture that can be shrunk.`);
   }
   const factor = Math.min(1, LARGEST_SIDE / Math.max(bitmap.width, bitmap.height));
   const canvas = document.createElement("canvas");

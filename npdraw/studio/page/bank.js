@@ -1,10 +1,10 @@
-// The part bank: parts to drag, and to take in hand with a click or the keyboard.
+// The part bank: parts to drag, or to pick up with a click or the keyboard.
 
 import { draggable } from "./drag.js";
 
-/** A list of all parts in `element`; one of them may be in hand. */
+/** A list of all parts in `element`; one of them may be picked up (in hand). */
 export class Bank {
-  /** `drag(part, event)` returns what is told of a drag, `onTake(part)` hears what is in hand. */
+  /** `drag(part, event)` returns the handlers of a drag; `onTake(part)` is called on a pick-up. */
   constructor(element, facts, { drag, onTake }) {
     this.element = element;
     this.parts = facts.parts;
@@ -34,14 +34,14 @@ export class Bank {
     this.element.append(option);
   }
 
-  /** Make an element look like a part: its square of the sheet of all parts. */
+  /** Make an element show a part: its square in the picture of all parts. */
   dress = (element, part) => {
     element.style.backgroundImage = 'url("api/bank.png")';
     element.style.backgroundSize = `100% ${100 * this.parts}%`;
     element.style.backgroundPosition = `0 ${this.parts > 1 ? (100 * part) / (this.parts - 1) : 0}%`;
   };
 
-  /** Take a part in hand, or with null nothing. */
+  /** Pick up a part, or with null put it down. */
   take(part) {
     if (this.inHand !== null) this.options[this.inHand].ariaSelected = "false";
     this.inHand = part;
@@ -80,7 +80,7 @@ export class Bank {
     }
   }
 
-  /** Parts between one and the one below it; in the strip of a narrow page rows are few. */
+  /** Parts per row of the list; on a narrow page, the list is a strip of a few long rows. */
   #columns() {
     const [first] = this.options;
     const below = this.options.findIndex(

@@ -1,16 +1,16 @@
-// Dragging with mouse, pen or finger, by pointer events.
+// Dragging with mouse, pen or finger, based on pointer events.
 
-const STILL = 4; // pixels that a click may move
+const STILL = 4; // pixels that the pointer may move during a click
 
 /**
- * Call `begin(event)` where a pointer goes down on `element`; what it returns, if anything, is told
- * of the rest: `start`, `move` and `drop` of a drag, `click` where it did not move, `cancel`.
+ * Call `begin(event)` when a pointer goes down on `element`. The handlers that it returns, if any,
+ * are called for what follows: `start`, `move` and `drop` of a drag, `click` without one, `cancel`.
  */
 export function draggable(element, begin) {
   element.addEventListener("pointerdown", (down) => {
     if (down.button !== 0 || !down.isPrimary) return;
-    const told = begin(down);
-    if (!told) return;
+    const handlers = begin(down);
+    if (!handlers) return;
     let dragging = false;
     const stop = new AbortController();
     const { signal } = stop;
@@ -18,7 +18,7 @@ export function draggable(element, begin) {
     const end = (name, event) => {
       stop.abort();
       if (element.hasPointerCapture(down.pointerId)) element.releasePointerCapture(down.pointerId);
-      told[name]?.(event);
+      handlers[name]?.(event);
     };
     const move = (event) => {
       if (event.pointerId !== down.pointerId) return;
@@ -27,9 +27,9 @@ export function draggable(element, begin) {
       if (!dragging) {
         dragging = true;
         element.setPointerCapture(down.pointerId);
-        told.start?.(event);
+        handlers.start?.(event);
       }
-      told.move?.(event);
+      handlers.move?.(event);
     };
     const up = (event) => {
       if (event.pointerId === down.pointerId) end(dragging ? "drop" : "click", event);

@@ -1,23 +1,23 @@
-// Drawings and where their strokes may be. A drawing never changes: an edit makes another one.
+// Drawings, and where their strokes can be. Drawings are immutable: an edit returns a new one.
 
-/** Strokes by their step, and the steps that a resampling keeps. */
+/** Strokes by step, and the locked steps, which resampling keeps. */
 export class Drawing {
   constructor(strokes = new Map(), locked = new Set()) {
     this.strokes = strokes;
     this.locked = locked;
   }
 
-  /** Of the JSON that npdraw writes; locks are the page's own. */
+  /** Read the JSON that npdraw writes; it does not contain locks. */
   static of(json, locked = new Set()) {
     return new Drawing(new Map(json.strokes.map((stroke) => [stroke.step, stroke])), locked);
   }
 
-  /** In the order in which strokes are painted. */
+  /** The strokes in the order in which they are painted. */
   get ordered() {
     return [...this.strokes.values()].sort((a, b) => a.step - b.step);
   }
 
-  /** As JSON for npdraw: its first `count` strokes, or all; `blank` is a drawing without any. */
+  /** Return JSON for npdraw with the first `count` strokes; `blank` is the JSON of no strokes. */
   json(blank, count = Infinity) {
     return { ...blank, strokes: this.ordered.slice(0, count) };
   }
@@ -26,7 +26,7 @@ export class Drawing {
     return new Drawing(new Map(this.strokes).set(stroke.step, stroke), this.locked);
   }
 
-  /** Without the stroke and the lock of a step. */
+  /** Return the drawing without the stroke and the lock of a step. */
   remove(step) {
     const strokes = new Map(this.strokes);
     const locked = new Set(this.locked);
@@ -35,7 +35,7 @@ export class Drawing {
     return new Drawing(strokes, locked);
   }
 
-  /** With the stroke of a step at another place, its lock with it. */
+  /** Return the drawing with the stroke of a step, and its lock, moved to another place. */
   move(step, place) {
     const { part } = this.strokes.get(step);
     const moved = this.remove(step).put({ ...place, part });
@@ -52,7 +52,7 @@ export class Drawing {
   }
 }
 
-/** The places of a model's parts; lengths are pixels of the canvas. */
+/** Where parts can be placed; lengths are in pixels of the canvas. */
 export class Layout {
   constructor(facts) {
     this.facts = facts;
@@ -63,7 +63,7 @@ export class Layout {
     this.part = facts.part_size;
   }
 
-  /** The square of a step's cell: the middle of what its placements reach. */
+  /** The square of a step's cell: the centre of the area that its placements cover. */
   cell(step) {
     const { stride, window, positions } = this.facts;
     const [top, left] = positions[step][0];
@@ -71,7 +71,7 @@ export class Layout {
     return { top: top + margin, left: left + margin, side: stride };
   }
 
-  /** The step whose cell holds a point, or the nearest one. */
+  /** The step whose cell contains a point, or the nearest one. */
   at(row, column) {
     const { top, left, side } = this.cell(0);
     const nearest = (value, count) => Math.max(0, Math.min(count - 1, Math.floor(value)));
@@ -79,7 +79,7 @@ export class Layout {
     return y * this.columns + nearest((column - left) / side, this.columns);
   }
 
-  /** The place, of a step or of all, that puts a part's middle nearest to a point. */
+  /** The place, of one step or of any, where a part is centred nearest to a point. */
   place(row, column, step = null) {
     let best = null;
     const steps = step === null ? this.facts.positions.keys() : [step];
@@ -96,7 +96,7 @@ export class Layout {
     return { step: best.step, row: best.row, column: best.column };
   }
 
-  /** The stroke, the last one painted, that covers a point; undefined if none does. */
+  /** The last painted stroke that covers a point; undefined if none does. */
   stroke(strokes, row, column) {
     return strokes.findLast(
       (s) => row >= s.row && row < s.row + this.part && column >= s.column && column < s.column + this.part,
@@ -107,18 +107,18 @@ export class Layout {
   between(one, other) {
     const [top, bottom] = this.#sorted(one, other, (step) => Math.floor(step / this.columns));
     const [left, right] = this.#sorted(one, other, (step) => step % this.columns);
-    const found = [];
+    const steps = [];
     for (let row = top; row <= bottom; row += 1) {
-      for (let column = left; column <= right; column += 1) found.push(row * this.columns + column);
+      for (let column = left; column <= right; column += 1) steps.push(row * this.columns + column);
     }
-    return found;
+    return steps;
   }
 
   #sorted(one, other, coordinate) {
     return [coordinate(one), coordinate(other)].sort((a, b) => a - b);
   }
 
-  /** The step one cell on in a direction of the keyboard; the same at an edge. */
+  /** The neighbouring step in the direction of a key; the step itself at an edge. */
   neighbour(step, key) {
     const row = Math.floor(step / this.columns);
     const column = step % this.columns;
@@ -134,13 +134,13 @@ export class Layout {
     return clamp(y, this.rows) * this.columns + clamp(x, this.columns);
   }
 
-  /** How people are told of a cell, counted from 1. */
+  /** The name of a cell on the page, counted from 1. */
   name(step) {
     return `row ${Math.floor(step / this.columns) + 1}, column ${(step % this.columns) + 1}`;
   }
 }
 
-/** What was before, to go back to, and what was after it. */
+/** Earlier drawings to undo to, and undone ones to redo. */
 export class History {
   #before = [];
   #after = [];
@@ -153,22 +153,22 @@ export class History {
     return this.#after.length > 0;
   }
 
-  /** Note a drawing that is about to be replaced, and what replaces it. */
+  /** Record a drawing that is about to be replaced, and the edit that replaces it. */
   note(drawing, what) {
     this.#before.push({ drawing, what });
     this.#after = [];
   }
 
-  /** Return the drawing of before, and what is undone; `drawing` is the present one. */
+  /** Return the previous drawing and the edit that is undone; `drawing` is the present one. */
   undo(drawing) {
-    const { drawing: found, what } = this.#before.pop();
+    const { drawing: other, what } = this.#before.pop();
     this.#after.push({ drawing, what });
-    return { drawing: found, what };
+    return { drawing: other, what };
   }
 
   redo(drawing) {
-    const { drawing: found, what } = this.#after.pop();
+    const { drawing: other, what } = this.#after.pop();
     this.#before.push({ drawing, what });
-    return { drawing: found, what };
+    return { drawing: other, what };
   }
 }

@@ -1,4 +1,4 @@
-// Drawing A: every way to change it, its history, its time, and the pictures that follow.
+// Drawing A: all edits, their history, the strokes shown, and the pictures of the result.
 
 import * as api from "./api.js";
 import { draggable } from "./drag.js";
@@ -6,7 +6,7 @@ import { Drawing, History } from "./drawing.js";
 
 const PLAYED_MS = 220; // from one stroke to the next
 
-/** The drawing that is edited. `onChange` hears of everything that controls depend on. */
+/** The drawing being edited. `onChange` is called when anything that controls show changes. */
 export class Editor {
   constructor({ layout, grid, bank, ghost, pictures, status, blank }) {
     Object.assign(this, { layout, grid, bank, ghost, pictures, status, blank });
@@ -17,7 +17,7 @@ export class Editor {
     this.busy = false;
     this.onChange = () => {};
     this.seed = 0;
-    this.version = 0; // of what is to be seen: a late answer shows nothing
+    this.version = 0; // of what to show: an answer for an older one is ignored
     this.waiting = false;
     draggable(grid.element, (event) => this.#pressed(event));
     grid.element.addEventListener("keydown", (event) => this.#key(event));
@@ -38,10 +38,10 @@ export class Editor {
 
   // --- Editing -------------------------------------------------------------------------------
 
-  /** Replace the drawing by an edited one; the pictures follow. */
+  /** Replace the drawing by an edited one, and update the pictures. */
   edit(drawing, what) {
     if (this.busy) {
-      this.status.say("One moment: the model is drawing.");
+      this.status.say("Please wait: the model is still drawing.");
       return;
     }
     const began = performance.now();
@@ -54,7 +54,7 @@ export class Editor {
     const same = old?.part === part && old.row === place.row && old.column === place.column;
     this.grid.setCursor(place.step);
     if (same) {
-      this.status.say(`Part ${part} is at ${this.#name(place.step)} already.`);
+      this.status.say(`Part ${part} is already at ${this.#name(place.step)}.`);
       return;
     }
     this.edit(this.drawing.put({ ...place, part }), `Part ${part} placed at ${this.#name(place.step)}`);
@@ -75,10 +75,10 @@ export class Editor {
   }
 
   clear() {
-    this.edit(new Drawing(), "Everything removed");
+    this.edit(new Drawing(), "All strokes removed");
   }
 
-  /** Lock a cell, or unlock it; the pictures stay. */
+  /** Lock or unlock a cell; the pictures do not change. */
   toggleLock(step) {
     const on = !this.drawing.locked.has(step);
     this.#lock([step], on, `${on ? "Locked" : "Unlocked"} ${this.#name(step)}`);
@@ -91,7 +91,7 @@ export class Editor {
   toggleAllLocks() {
     const on = !this.allLocked;
     const steps = on ? [...this.drawing.strokes.keys()] : [...this.drawing.locked];
-    this.#lock(steps, on, on ? "All strokes locked" : "Nothing is locked");
+    this.#lock(steps, on, on ? "All strokes locked" : "All cells unlocked");
   }
 
   #lock(steps, on, what) {
@@ -108,7 +108,7 @@ export class Editor {
   }
 
   redo() {
-    if (this.history.canRedo) this.#return(this.history.redo(this.drawing), "Done again");
+    if (this.history.canRedo) this.#return(this.history.redo(this.drawing), "Redone");
   }
 
   #return({ drawing, what }, how) {
@@ -130,9 +130,9 @@ export class Editor {
     return this.layout.name(step);
   }
 
-  // --- What the model does -------------------------------------------------------------------
+  // --- Requests to the model -----------------------------------------------------------------
 
-  /** Take the drawing that the server answers with; `locked` stays locked. */
+  /** Replace the drawing by the one that the server returns, with the cells `locked` locked. */
   async take(asked, what, doing, locked = new Set()) {
     if (this.busy) return;
     const version = this.#begin(doing);
@@ -148,7 +148,7 @@ export class Editor {
     }
   }
 
-  /** Wait for an answer; until it is there nothing is edited. */
+  /** Wait for an answer, and allow no edits until it arrives. */
   async hold(asked, doing) {
     this.#begin(doing);
     try {
@@ -158,7 +158,7 @@ export class Editor {
     }
   }
 
-  /** Show the first drawing: there is nothing to undo. */
+  /** Show the first drawing, which cannot be undone. */
   start(reply) {
     this.drawing = Drawing.of(reply.drawing);
     this.#changed();
@@ -172,10 +172,10 @@ export class Editor {
     const kept = locked.size === 1 ? "1 cell" : `${locked.size || "no"} cells`;
     const asked = this.busy ? null : api.resample(this.json(), [...locked], seed);
     if (asked) this.seed += 1;
-    return this.take(asked, `Resampled with seed ${seed}, ${kept} kept`, "Drawing anew …", locked);
+    return this.take(asked, `Resampled with seed ${seed}, ${kept} kept`, "Resampling …", locked);
   }
 
-  /** Paint cells of another drawing, JSON, onto this one. */
+  /** Paint cells of another drawing (JSON) onto this one. */
   compose(other, cells) {
     const asked = this.busy ? null : api.compose(this.json(), other, cells);
     const what = `${cells.length} ${cells.length === 1 ? "cell" : "cells"} of B painted onto A`;
@@ -195,7 +195,7 @@ export class Editor {
     this.onChange();
   }
 
-  // --- Time ----------------------------------------------------------------------------------
+  // --- Strokes shown -------------------------------------------------------------------------
 
   /** Show the first `count` strokes. */
   goTo(count) {
@@ -231,10 +231,10 @@ export class Editor {
     return this.drawing.json(this.blank, count);
   }
 
-  /** Let the pictures follow the drawing: one question at a time, the latest of those waiting. */
+  /** Update the pictures: one request at a time, always for the latest drawing. */
   async #follow(what, began = performance.now()) {
     this.version += 1;
-    this.told = what ? { what, began } : null;
+    this.announcement = what ? { what, began } : null;
     if (this.waiting) return;
     this.waiting = true;
     this.pictures.expect(true);
@@ -242,9 +242,9 @@ export class Editor {
       let version;
       do {
         version = this.version;
-        const told = this.told;
+        const { announcement } = this;
         await this.#show(await api.render(this.json(this.shown)), version);
-        if (told && version === this.version) this.#measured(told);
+        if (announcement && version === this.version) this.#announce(announcement);
       } while (version !== this.version && !this.busy);
     } catch (error) {
       this.status.fail(error);
@@ -258,8 +258,8 @@ export class Editor {
     if (version === this.version) await this.pictures.show(reply, this.shown);
   }
 
-  /** Tell what was done, and how long it took from then until the picture could be shown. */
-  #measured({ what, began }) {
+  /** Say what was done, and how long it took until the picture was shown. */
+  #announce({ what, began }) {
     const { duration } = performance.measure("drop-to-picture", { start: began });
     this.status.say(`${what}. Decoded in ${Math.round(duration)} ms.`);
   }
@@ -276,7 +276,7 @@ export class Editor {
 
   // --- Pointer and keyboard ------------------------------------------------------------------
 
-  /** What is told of a drag of `part` over the drawing: from the bank, or of the stroke `step`. */
+  /** Return handlers for a drag of `part` over the drawing, from the bank or from stroke `step`. */
   dragOf(part, step = null) {
     const end = () => {
       this.ghost.hide();
@@ -308,7 +308,7 @@ export class Editor {
   }
 
   #pressed(event) {
-    event.preventDefault(); // no text is selected; the cell takes the focus
+    event.preventDefault(); // select no text; the cell takes the focus instead
     const { row, column } = this.grid.point(event);
     const stroke = this.layout.stroke(this.strokes.slice(0, this.shown), row, column);
     const step = stroke?.step ?? this.layout.at(row, column);
@@ -317,11 +317,11 @@ export class Editor {
     if (inHand !== null) {
       return { click: () => this.put(inHand, this.layout.place(row, column)) };
     }
-    if (!stroke || this.busy) return { click: () => this.#tell(step) };
-    return { ...this.dragOf(stroke.part, step), click: () => this.#tell(step) };
+    if (!stroke || this.busy) return { click: () => this.#describe(step) };
+    return { ...this.dragOf(stroke.part, step), click: () => this.#describe(step) };
   }
 
-  #tell(step) {
+  #describe(step) {
     this.status.say(`${this.grid.cells[step].ariaLabel}.`);
   }
 
@@ -345,7 +345,7 @@ export class Editor {
     action();
   }
 
-  /** Place what is in hand at a cell; with nothing in hand pick its stroke up. */
+  /** Place the picked-up part or stroke at a cell, or else pick up the stroke there. */
   #act(step) {
     const { inHand } = this.bank;
     if (inHand !== null) {
@@ -363,9 +363,9 @@ export class Editor {
     } else if (this.drawing.strokes.has(step)) {
       this.held = step;
       this.grid.mark("held", [step]);
-      this.status.say("Stroke in hand: arrows choose its cell, Enter puts it there.");
+      this.status.say("Stroke picked up: choose a cell with the arrow keys, then press Enter.");
     } else {
-      this.status.say("This cell is blank: take a part first, then press Enter here.");
+      this.status.say("This cell is blank: pick up a part first, then press Enter here.");
     }
   }
 

@@ -1,15 +1,15 @@
-// The cells over a canvas: shown, found under the pointer, and gone through with the keyboard.
+// The cells over a canvas: their marks, the cell under the pointer, and keyboard navigation.
 
 const DIRECTIONS = ["ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight", "Home", "End"];
 
-/** A grid of cells over the picture of `stage`; one cell is its cursor, which Tab leads to. */
+/** A grid of cells over the picture of `stage`; Tab leads to one cell, the cursor. */
 export class Grid {
   constructor(stage, layout, { label, help }) {
     this.stage = stage;
     this.layout = layout;
     this.cursor = 0;
     this.cells = [];
-    /** Called with the cell that the keyboard went to, and whether Shift was down. */
+    /** Called with the cell that a key moved to, and whether Shift was down. */
     this.onMove = () => {};
     this.element = document.createElement("div");
     this.element.className = "grid";
@@ -70,7 +70,7 @@ export class Grid {
     this.onMove(this.cursor, event.shiftKey);
   }
 
-  /** Show which cells are painted and locked, and which one was painted last. */
+  /** Show which cells are painted or locked, and which one was painted last. */
   show(drawing, latest = null) {
     for (const [step, cell] of this.cells.entries()) {
       const stroke = drawing.strokes.get(step);
@@ -83,7 +83,7 @@ export class Grid {
     }
   }
 
-  /** Mark cells with a class and no others. */
+  /** Mark these cells, and no others, with a class. */
   mark(name, steps) {
     const marked = new Set(steps);
     for (const [step, cell] of this.cells.entries()) {
@@ -92,17 +92,17 @@ export class Grid {
     }
   }
 
-  /** Pixels of the page that a pixel of the canvas takes. */
+  /** Page pixels per canvas pixel. */
   get scale() {
     return this.element.getBoundingClientRect().width / this.layout.width;
   }
 
-  /** Row and column, in pixels of the canvas, of a pointer, and whether it is over it. */
+  /** Row and column of the pointer, in canvas pixels, and whether it is over the canvas. */
   point(event) {
     const box = this.element.getBoundingClientRect();
     const row = (event.clientY - box.top) / this.scale;
     const column = (event.clientX - box.left) / this.scale;
-    const slack = this.layout.part / 2; // a part half over the edge is still meant to be on it
+    const slack = this.layout.part / 2; // a part half beyond the edge still counts as on the canvas
     const within = (value, size) => value >= -slack && value < size + slack;
     const over = within(row, this.layout.height) && within(column, this.layout.width);
     return { row, column, over };

@@ -1,4 +1,4 @@
-// The page: its parts put together, its buttons and keys.
+// The page: sets up its components, buttons and shortcuts.
 
 import * as api from "./api.js";
 import { Bank } from "./bank.js";
@@ -18,7 +18,7 @@ const status = {
     this.element.classList.remove("failed");
   },
   fail(error) {
-    this.say(error instanceof api.StudioError ? error.message : `A bug of the page: ${error}`);
+    this.say(error instanceof api.StudioError ? error.message : `Error in the page: ${error}`);
     this.element.classList.add("failed");
     if (!(error instanceof api.StudioError)) console.error(error);
   },
@@ -27,18 +27,18 @@ const status = {
 const pictures = {
   canvas: find("canvas"),
   image: find("image"),
-  /** Say whether other pictures are on their way. */
+  /** Mark whether newer pictures are being computed. */
   expect(coming) {
     this.image.ariaBusy = String(coming);
   },
-  /** Show the pictures of an answer, and return when they can be seen. */
+  /** Show the pictures of an answer, and return when they are visible. */
   async show(reply, strokes) {
     this.canvas.alt = `Canvas of drawing A, ${strokes} strokes`;
     this.image.alt = `Image decoded from ${strokes} strokes of drawing A`;
     this.canvas.src = reply.canvas;
     this.image.src = reply.image;
     const decoded = [this.canvas, this.image].map((picture) => picture.decode());
-    await Promise.allSettled(decoded); // one that a later picture replaced is no failure
+    await Promise.allSettled(decoded); // a picture replaced by a later one is not a failure
   },
 };
 
@@ -73,10 +73,10 @@ async function start() {
   buttons(editor, facts);
   keys(editor);
   loader(find("a-load"), find("a"), "A", (asked, what) =>
-    editor.take(asked, `${what} is drawing A`, "Loading drawing A …"),
+    editor.take(asked, `${what} loaded as drawing A`, "Loading drawing A …"),
   );
   loader(find("b-load"), find("b"), "B", (asked, what) => region.take(asked, what));
-  // What many strokes make takes seconds: until then there is an empty canvas, and nothing to edit.
+  // Sampling many strokes takes seconds: show an empty canvas until then, and allow no edits.
   await pictures.show(await api.render(facts.blank), 0);
   await editor.start(await editor.hold(api.load("seed:0"), "The model is drawing A …"));
   await region.show(await editor.hold(api.load("seed:1"), "The model is drawing B …"));
@@ -84,20 +84,20 @@ async function start() {
   document.documentElement.dataset.ready = "";
 }
 
-/** Tell what is in hand; taken with the keyboard, it goes to the drawing. */
+/** Report a picked-up part; if it was picked up by keyboard, move the focus to the drawing. */
 function taken(part, grid) {
   find("a").classList.toggle("placing", part !== null);
   if (part === null) {
-    status.say("Nothing is in hand.");
+    status.say("Part put down.");
     return;
   }
-  status.say(`Part ${part} in hand: choose a cell of the drawing for it, Esc puts it down.`);
+  status.say(`Part ${part} picked up: choose a cell for it, or press Esc to put it down.`);
   if (document.activeElement?.matches("#bank .part:focus-visible")) {
     grid.setCursor(grid.cursor, true);
   }
 }
 
-/** Let controls show what can be done now. */
+/** Update the controls: what they show, and which are enabled. */
 function controls(editor) {
   const { busy, count, shown, drawing, grid } = editor;
   const cursor = grid.cursor;
@@ -107,7 +107,7 @@ function controls(editor) {
   find("redo").disabled = busy || !editor.history.canRedo;
   find("remove").disabled = busy || !drawing.strokes.has(cursor);
   find("clear").disabled = busy || count === 0;
-  const [content] = (grid.cells[cursor].ariaLabel ?? "").split(", locked"); // is marked there
+  const [content] = (grid.cells[cursor].ariaLabel ?? "").split(", locked"); // a lock is visible anyway
   find("cell").textContent = content;
   find("lock").disabled = busy;
   find("lock").textContent = drawing.locked.has(cursor) ? "Unlock" : "Lock";
@@ -154,7 +154,7 @@ function buttons(editor, facts) {
     link.download = `${stem}-${name}`;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
-    status.say(`${link.download} saved.`);
+    status.say(`Saved ${link.download}.`);
   }
 }
 
@@ -163,7 +163,7 @@ function bytes(url) {
   return Uint8Array.from(atob(url.split(",")[1]), (letter) => letter.charCodeAt(0));
 }
 
-/** Keys that count everywhere but in a text. */
+/** Shortcuts that work everywhere except in the text fields. */
 function keys(editor) {
   document.addEventListener("keydown", (event) => {
     if (event.target.matches("input[type=text]") || find("help").open) return;

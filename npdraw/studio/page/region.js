@@ -1,16 +1,16 @@
-// Drawing B: cells of it, chosen with pointer or keyboard, are painted onto A.
+// Drawing B: cells selected with pointer or keyboard are painted onto A.
 
 import * as api from "./api.js";
 import { draggable } from "./drag.js";
 import { Drawing } from "./drawing.js";
 
-/** A drawing to take cells from; `paint(drawing, cells)` puts them onto the other. */
+/** A drawing to copy cells from; `paint(drawing, cells)` paints them onto the other one. */
 export class Region {
   constructor({ layout, grid, other, picture, status, paint }) {
     Object.assign(this, { layout, grid, other, picture, status });
     this.paint = paint;
     this.drawing = null; // JSON
-    this.anchor = null; // where the choice began
+    this.anchor = null; // the cell where the selection started
     grid.element.ariaMultiSelectable = "true";
     grid.onMove = (step, shift) => this.#extend(step, shift);
     draggable(grid.element, (event) => this.#pressed(event));
@@ -18,13 +18,13 @@ export class Region {
     grid.element.addEventListener("focusout", () => this.#choose([]));
   }
 
-  /** Show the drawing that the server answers with. */
+  /** Show the drawing that the server returns. */
   async take(asked, what) {
     this.status.say("Loading drawing B …");
     try {
       const reply = await asked;
       await this.show(reply);
-      this.status.say(`${what} is drawing B.`);
+      this.status.say(`${what} loaded as drawing B.`);
     } catch (error) {
       this.status.fail(error);
     }
@@ -36,7 +36,7 @@ export class Region {
     this.picture.src = reply.canvas;
     this.picture.alt = `Canvas of drawing B, ${strokes} strokes`;
     this.grid.show(Drawing.of(reply.drawing));
-    await this.picture.decode().catch(() => {}); // a later picture has taken its place
+    await this.picture.decode().catch(() => {}); // replaced by a later picture
   }
 
   #choose(steps) {
@@ -69,7 +69,7 @@ export class Region {
     if (!shift) this.anchor = step;
     this.anchor ??= step;
     this.#choose(this.layout.between(this.anchor, step));
-    if (shift) this.status.say(`${this.chosen.length} cells chosen; Enter paints them onto A.`);
+    if (shift) this.status.say(`${this.chosen.length} cells selected. Press Enter to paint them onto A.`);
   }
 
   #key(event) {

@@ -1,4 +1,4 @@
-// Where a drawing comes from: a sample, a test image, a picture, a drawing's file.
+// Where a drawing comes from: a sample, a test image, a picture or a drawing file.
 
 import * as api from "./api.js";
 
@@ -6,7 +6,7 @@ const SEEDS = 1_000_000;
 
 /**
  * Fill the form with the controls that load drawing `name`. `load(asked, what)` is called with the
- * promise of the server's answer; files may also be dropped on `stage`.
+ * promise of the server's answer. Files can also be dropped on `stage`.
  */
 export function loader(form, stage, name, load) {
   form.append(document.getElementById("load-controls").content.cloneNode(true));
@@ -16,13 +16,13 @@ export function loader(form, stage, name, load) {
   const sample = form.querySelector(".sample");
   const open = form.querySelector(".open");
   sample.ariaLabel = `New sample as drawing ${name}`;
-  open.ariaLabel = `Open a picture or a drawing as ${name}`;
+  open.ariaLabel = `Open a picture or drawing as ${name}`;
   file.ariaLabel = open.ariaLabel;
   word.ariaLabel = `Sample or test image to load as ${name}: seed:N or test:N`;
 
   const loading = async (asked, what) => {
     load(asked, what);
-    const reply = await asked.catch(() => null); // `load` tells of it
+    const reply = await asked.catch(() => null); // `load` reports it
     if (!reply) return;
     source.hidden = reply.source === null;
     source.alt = reply.source === null ? "" : `${what}, as the model sees it`;
@@ -39,7 +39,7 @@ export function loader(form, stage, name, load) {
   open.addEventListener("click", () => file.click());
   file.addEventListener("change", () => {
     send(file.files[0]);
-    file.value = ""; // the same file may be opened again
+    file.value = ""; // so that the same file can be opened again
   });
   form.addEventListener("submit", (event) => {
     event.preventDefault();
