@@ -1,7 +1,7 @@
-"""Files and archives from elsewhere, whole or not at all; only `published` uses it.
+"""Download files and unpack archives of drawings, completely or not at all.
 
-A name stands for a whole file or folder at every moment: what is under way has another name, which
-ends in `.tmp`, and the next download removes what a killed one left.
+A file or folder is complete whenever it has its name: until then it has a temporary one, which ends
+in `.tmp`. What a killed download leaves is removed by the next one.
 """
 
 import hashlib
@@ -20,24 +20,24 @@ from urllib.request import Request, urlopen
 from npdraw.errors import BusyError, DataError, NpdrawError, UsageError
 from npdraw.files import disk_error, exclusive, sweep_temporaries, write_atomic
 
-SILENCE = 30.0
-"""Seconds without a byte after which a server is given up."""
+TIMEOUT = 30.0
+"""Seconds without a byte from the server after which a download fails."""
 
-MOST = 256 << 20
-"""Bytes; no published file has more, packed or unpacked: the largest archive has 170 MB."""
+MAX_BYTES = 256 << 20
+"""Limit on the bytes of a file, packed or unpacked: the largest published archive has 170 MB."""
 
 LOCK = ".npdraw.lock"
 
-_CHUNK = 1 << 16
+_BLOCK = 1 << 16  # bytes per read
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Be the only download into `folder`, which is made; nothing waits for another one.
+def download_lock(folder: Path) -> Iterator[None]:
+    """Create `folder` and lock it, so that no other process downloads into it meanwhile.
 
     Raises:
-        BusyError: another process downloads into it.
-        DataError, ResourceError: it cannot be written.
+        BusyError: another process downloads into it; this one does not wait.
+        DataError, ResourceError: the folder cannot be written.
     """
     with ExitStack() as stack:
         try:
@@ -45,7 +45,7 @@ def alone(folder: Path) -> Iterator[None]:
             stack.enter_context(exclusive(folder / LOCK))
         except BlockingIOError as error:
             raise BusyError(
-                f"another npdraw downloads to {folder}", hint="Wait for it to end."
+                f"another npdraw is downloading to {folder}", hint="Wait for it to finish."
             ) from error
         except OSError as error:
             raise _cannot_write(folder, error) from error
@@ -53,83 +53,84 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def sweep(path: Path) -> None:
-    """Remove what killed downloads of `path` left; only the one that is `alone` may."""
+    """Remove temporary files that killed downloads of `path` left; needs the `download_lock`."""
     sweep_temporaries(path)
-    for temporary in _beside(path.with_suffix("")):
+    for temporary in _temporary_names(path.with_suffix("")):
         _remove(temporary)
 
 
 def fetch(url: str, path: Path, algorithm: str, checksum: str) -> None:
-    """Write what lies at `url` to `path` if it has this checksum; otherwise leave all as it is.
+    """Download `url` to `path` if the content has this checksum; otherwise change nothing.
+
+    `algorithm` is a name that `hashlib` knows; `checksum` is in hexadecimal digits.
 
     Raises:
-        DataError: the server cannot be reached, refuses, falls silent or sends something else.
+        DataError: the server cannot be reached, refuses, times out or sends other content.
         ResourceError: the disk is full.
     """
 
     def failed(reason: object) -> DataError:
         return DataError(
             f"cannot download {url} to {path}: {reason}",
-            hint=f"check the network, or copy the file to {path} yourself",
+            hint=f"Check the network, or copy the file to {path} yourself.",
         )
 
-    def arriving() -> Iterator[bytes]:
-        found, size = hashlib.new(algorithm, usedforsecurity=False), 0
+    def received() -> Iterator[bytes]:
+        digest, size = hashlib.new(algorithm, usedforsecurity=False), 0
         try:
             request = Request(url, headers={"User-Agent": "npdraw"})
-            with urlopen(request, timeout=SILENCE) as response:
+            with urlopen(request, timeout=TIMEOUT) as response:
                 stated = response.headers["Content-Length"]
-                while chunk := response.read(_CHUNK):
-                    size += len(chunk)
-                    if size > MOST:
-                        raise failed(f"it has more than {MOST:,} bytes")
-                    found.update(chunk)
-                    yield chunk
-        except (OSError, HTTPException, ValueError) as error:  # values: where it is redirected to
+                while block := response.read(_BLOCK):
+                    size += len(block)
+                    if size > MAX_BYTES:
+                        raise failed(f"it has more than {MAX_BYTES:,} bytes")
+                    digest.update(block)
+                    yield block
+        except (OSError, HTTPException, ValueError) as error:  # ValueError: bad redirects
             raise failed(error) from error
-        if found.hexdigest() != checksum:
+        if digest.hexdigest() != checksum:
             of = f" of {stated}" if stated else ""
-            raise failed(f"{size}{of} bytes came, and their {algorithm} is not {checksum}")
+            raise failed(f"received {size}{of} bytes, and their {algorithm} is not {checksum}")
 
     try:
-        write_atomic(path, arriving())
-    except UsageError as error:  # its hint speaks of --out
+        write_atomic(path, received())
+    except UsageError as error:  # its hint is about --out
         raise failed(error.message) from error
 
 
 def unpacked(archive: Path, folder: Path) -> bool:
-    """Return whether `folder` holds every drawing of its archive, byte for byte."""
+    """Return whether `folder` holds every drawing of its archive, with the right CRC-32."""
     try:
         with zipfile.ZipFile(archive) as opened:
             return all(
-                (folder / below).is_file()
-                and zlib.crc32((folder / below).read_bytes()) == member.CRC
-                for below, member in _drawings(opened, folder.name).items()
+                (folder / name).is_file() and zlib.crc32((folder / name).read_bytes()) == member.CRC
+                for name, member in _drawings(opened, folder.name).items()
             )
     except (OSError, zipfile.BadZipFile):
         return False
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Put the drawings of an archive in place of `folder`; only the one that is `alone` may.
+    """Replace `folder` by the drawings of an archive; needs the `download_lock`.
 
-    The members lie below the name of the folder, as FOLDER/ALPHABET/CHARACTER/DRAWING.png. Until
-    all are there, what was there stays; for a moment neither is.
+    The members are FOLDER/ALPHABET/CHARACTER/DRAWING.png. The old folder stays until all of them
+    are unpacked; while the two are exchanged, neither exists for a moment.
 
     Raises:
-        DataError: the archive is damaged, or holds anything else or too much.
+        DataError: the archive is damaged, too large, or has other members.
         ResourceError: the disk is full.
     """
     target = Path(os.path.realpath(folder))  # a link stays a link
-    new, old = _beside(folder)
+    new, old = _temporary_names(folder)
     try:
         with zipfile.ZipFile(archive) as opened:
             drawings = _drawings(opened, folder.name)
             new.mkdir()
-            for below, member in drawings.items():
-                (new / below).parent.mkdir(parents=True, exist_ok=True)
-                (new / below).write_bytes(opened.read(member))
-        os.sync()  # or after a power cut the folder could be there and its files empty
+            for name, member in drawings.items():
+                (new / name).parent.mkdir(parents=True, exist_ok=True)
+                (new / name).write_bytes(opened.read(member))
+        os.sync()  # otherwise a power cut could leave the folder with empty files
         if os.path.lexists(target):
             target.rename(old)
         new.rename(target)
@@ -145,41 +146,41 @@ def unpack(archive: Path, folder: Path) -> None:
 
 
 def _drawings(archive: zipfile.ZipFile, name: str) -> dict[str, zipfile.ZipInfo]:
-    """Return the members by their path below `name`, after a look at all of them.
+    """Return the drawings by their path below `name`; BadZipFile if there are other members.
 
-    Folders and what the Finder leaves in archives are passed over.
+    Folders and what the macOS Finder adds to archives are ignored.
     """
-    word = r"[^/\\.]+"  # so that none is `..`
-    drawing = re.compile(rf"{re.escape(name)}/({word}/{word}/{word}\.png)")
-    other = re.compile(rf"{re.escape(name)}/({word}/){{0,2}}|__MACOSX/.*|(.*/)?\.DS_Store")
-    found: dict[str, zipfile.ZipInfo] = {}
+    part = r"[^/\\.]+"  # excludes `..`
+    drawing = re.compile(rf"{re.escape(name)}/({part}/{part}/{part}\.png)")
+    ignored = re.compile(rf"{re.escape(name)}/({part}/){{0,2}}|__MACOSX/.*|(.*/)?\.DS_Store")
+    drawings: dict[str, zipfile.ZipInfo] = {}
     for member in archive.infolist():
         match = drawing.fullmatch(member.filename)
-        if match and not stat.S_ISLNK(member.external_attr >> 16) and match[1] not in found:
-            found[match[1]] = member
-        elif match or not other.fullmatch(member.filename):
-            raise zipfile.BadZipFile(f"{member.filename!r} is no drawing, or comes twice")
-    if sum(member.file_size for member in found.values()) > MOST:
-        raise zipfile.BadZipFile(f"it unpacks to more than {MOST:,} bytes")
-    return found
+        if match and not stat.S_ISLNK(member.external_attr >> 16) and match[1] not in drawings:
+            drawings[match[1]] = member
+        elif match or not ignored.fullmatch(member.filename):
+            raise zipfile.BadZipFile(f"{member.filename!r} is not a drawing, or appears twice")
+    if sum(member.file_size for member in drawings.values()) > MAX_BYTES:
+        raise zipfile.BadZipFile(f"it unpacks to more than {MAX_BYTES:,} bytes")
+    return drawings
 
 
-def _beside(folder: Path) -> tuple[Path, Path]:
-    """Return the names that the next and the last `folder` have for a while."""
+def _temporary_names(folder: Path) -> tuple[Path, Path]:
+    """Return the names of the new and the old `folder` while they are exchanged."""
     target = Path(os.path.realpath(folder))
     return target.with_name(f".{target.name}.new.tmp"), target.with_name(f".{target.name}.old.tmp")
 
 
 def _unusable(archive: Path, problem: Exception) -> DataError:
     return DataError(
-        f"cannot unpack {archive}: {problem}", hint=f"delete {archive} and download it again"
+        f"cannot unpack {archive}: {problem}", hint=f"Delete {archive} and download it again."
     )
 
 
 def _cannot_write(path: Path, error: OSError) -> NpdrawError:
     return disk_error(path, error) or DataError(
         f"cannot write {path}: {error.strerror or error}",
-        hint="choose another folder with --data-root",
+        hint="Choose another folder with --data-root.",
     )
 
 

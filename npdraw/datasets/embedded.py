@@ -1,12 +1,12 @@
-"""The embedded data set: handwritten-looking characters drawn from a seed, without any file.
+"""The embedded data set `glyphs`: handwriting-like characters drawn from a seed, without files.
 
 A character is a few pen strokes: smooth curves through control points. A writer has a style (slant,
-width, pen and own shapes of the characters), and each drawing varies around it. The writers of the
-test split are others than those of the training split.
+width, pen and own shapes of the characters), and each drawing varies around it. Training and test
+split have different writers.
 
-The images are the same for ever and everywhere: the randomness is read from the raw bits of Philox,
-whose stream NumPy never changes, and all that follows the rounding of the pen's path to sixteenths
-of a pixel is exact arithmetic.
+The images are the same on every machine and with every version: the randomness comes from the raw
+bits of Philox, whose stream NumPy never changes. The pen's path is rounded to sixteenths of a
+pixel, and all arithmetic after that is exact.
 """
 
 import math
@@ -23,10 +23,10 @@ SIDE = 28
 SEEDS = {"train": 1, "test": 2}
 WRITERS = {"train": 200, "test": 20}
 REPEATS = 5
-"""Times that a writer draws each character."""
+"""Drawings by each writer of each character."""
 
-# Control points in a unit box, x to the right, y downwards. A curve runs smoothly through the
-# points of a stroke; a corner is where one stroke ends and another starts at the same point.
+# Control points, in percent of a unit box: x to the right, y down. A smooth curve runs through the
+# points of a stroke; at a corner one stroke ends and another starts at the same point.
 STROKES: dict[str, Sequence[str]] = {
     "0": ("50,0 14,28 14,72 50,100 86,72 86,28 50,0",),
     "1": ("28,22 55,0", "55,0 50,100"),
@@ -51,9 +51,9 @@ STROKES: dict[str, Sequence[str]] = {
 }
 CHARACTERS = "".join(STROKES)
 
-# Sixteenths of a pixel, so that squared distances fit into 16 bits as far as a pen can reach.
-_GRID = 16
-_FAR = 16_000
+_GRID = 16  # steps per pixel of the pen's path
+_FAR = 16_000  # cap on squared steps per axis: beyond a pen's reach, and two of them fit 16 bits
+_AT_ONCE = 256  # images drawn at once: the arrays stay in the processor's cache
 
 Floats = NDArray[np.float64]
 
@@ -61,14 +61,14 @@ Floats = NDArray[np.float64]
 def glyphs(split: str) -> NDArray[np.uint8]:
     """Return the images of a split, "train" (20,000) or "test" (2,000): uint8 [N, 1, 28, 28].
 
-    Ink is 255, ground 0. Characters and writers are shuffled, so that the first n images are a fair
-    subset. Drawn once in a process; each call returns its own copy.
+    Ink is 255, background 0. Characters and writers are shuffled, so the first n images are a
+    representative subset. They are drawn once per process; each call returns its own copy.
     """
     return _split(split)[0].copy()
 
 
 def labels(split: str) -> NDArray[np.int64]:
-    """Return for each image of `glyphs(split)` the index into `CHARACTERS`: int64 [N]."""
+    """Return the index into `CHARACTERS` of each image of `glyphs(split)`: int64 [N]."""
     return _split(split)[1].copy()
 
 
@@ -95,14 +95,14 @@ def _split(split: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 
 
 def _uniform(bits: np.random.Philox, *shape: int) -> Floats:
-    """Return numbers in [0, 1) from the raw bits (distributions of NumPy may change)."""
+    """Return numbers in [0, 1) from the raw bits: NumPy may change its distributions."""
     raw = np.asarray(bits.random_raw(math.prod(shape)))
     numbers: Floats = (raw >> np.uint64(11)).astype(np.float64) * 2.0**-53
     return numbers.reshape(shape)
 
 
 def _bell(bits: np.random.Philox, *shape: int) -> Floats:
-    """Return numbers with mean 0 and deviation 1, none beyond 3, like a normal distribution."""
+    """Return nearly normal numbers: mean 0, standard deviation 1, at most 3 in magnitude."""
     first, second, third = _uniform(bits, 3, *shape)
     total: Floats = first + second + third
     return 2 * total - 3
@@ -111,9 +111,9 @@ def _bell(bits: np.random.Philox, *shape: int) -> Floats:
 def _spline(strokes: Sequence[str]) -> tuple[Floats, Floats]:
     """Return control points [n, 2] of a character and the matrix [samples, n] to the pen's path.
 
-    Points that strokes share are one point, so strokes stay joined however it moves. A straight
-    stroke gets a point in the middle, so that it can bend. The path is a Catmull-Rom spline,
-    sampled about every 0.03 of the box, which is half a pixel.
+    A point that strokes share is one control point, so they stay connected wherever it moves. A
+    straight stroke gets a point in the middle, so that it can bend. The path is a Catmull-Rom
+    spline, sampled about every 0.03 of the box, which is half a pixel.
     """
     points: list[tuple[float, float]] = []
     rows: list[tuple[list[int], list[Floats]]] = []
@@ -147,7 +147,7 @@ def _spline(strokes: Sequence[str]) -> tuple[Floats, Floats]:
 def _placed(
     path: Floats, bits: np.random.Philox, slant: Floats, width: Floats, pen: Floats
 ) -> Floats:
-    """Slant, widen, turn, scale and centre paths [writers, repeats, samples, 2]; pixels."""
+    """Slant, widen, rotate, scale and centre paths [writers, repeats, samples, 2], in pixels."""
     shape = path.shape[:2]
     lean = slant[:, None] + 0.04 * _bell(bits, *shape)
     wide = width[:, None] + 0.04 * _bell(bits, *shape)
@@ -164,24 +164,24 @@ def _placed(
     return placed
 
 
-def _inked(path: Floats, radius: Floats, chunk: int = 256) -> NDArray[np.uint8]:
-    """Draw paths [N, samples, 2] with pens of `radius` [N]; pixels; returns [N, 28, 28].
+def _inked(path: Floats, radius: Floats) -> NDArray[np.uint8]:
+    """Draw paths [N, samples, 2] with pens of `radius` [N], in pixels: uint8 [N, 28, 28].
 
-    Ink fades over one pixel at the edge of the pen. Images are the last axis while drawing, which
-    makes every pass over memory a long one.
+    Ink fades over one pixel at the edge of the pen. While drawing, images are the last axis, so
+    that every operation runs over contiguous memory.
     """
     images = np.empty((len(path), SIDE, SIDE), np.uint8)
     pixels = _GRID * np.arange(SIDE, dtype=np.int32)[:, None]
-    for start in range(0, len(path), chunk):
-        spots = np.rint(_GRID * path[start : start + chunk]).astype(np.int32).transpose(1, 2, 0)
+    for start in range(0, len(path), _AT_ONCE):
+        spots = np.rint(_GRID * path[start : start + _AT_ONCE]).astype(np.int32).transpose(1, 2, 0)
         apart = np.minimum((pixels - spots[:, :, None]) ** 2, _FAR).astype(np.int16)
         nearest = np.full((SIDE, SIDE, apart.shape[-1]), 2 * _FAR, np.int16)
         squared = np.empty_like(nearest)
-        for column, row in apart:  # [28, n] each, one spot of the pen
+        for column, row in apart:  # [28, n] each, at one sample of the path
             np.add(row[:, None], column[None], out=squared)
             np.minimum(nearest, squared, out=nearest)
         distance = np.sqrt(nearest.astype(np.float32)) / np.float32(_GRID)
-        reach = np.rint(_GRID * (radius[start : start + chunk] + 0.5)).astype(np.float32) / _GRID
+        reach = np.rint(_GRID * (radius[start : start + _AT_ONCE] + 0.5)).astype(np.float32) / _GRID
         ink = np.rint(np.clip(reach - distance, 0, 1) * np.float32(255))
-        images[start : start + chunk] = ink.astype(np.uint8).transpose(2, 0, 1)
+        images[start : start + _AT_ONCE] = ink.astype(np.uint8).transpose(2, 0, 1)
     return images

@@ -1,12 +1,17 @@
-"""Which images of a data set are kept, validated and evaluated, and as which values."""
+"""Subsets and values of a data set: shuffling, --limit, validation split, binarisation."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from npdraw.datasets import SETS, Pixels, Source
+from npdraw.datasets import Pixels, Source
+from npdraw.datasets.facts import SETS
 from npdraw.errors import UsageError
 
 MNIST_VALIDATION = 5_000
+"""Validation images when all of MNIST is used, as is customary."""
+
+SORTED = ("omniglot", "folder")
+"""Kinds of data sets whose training images are sorted by class."""
 
 
 def parse_limit(text: str) -> int | float:
@@ -22,15 +27,11 @@ def parse_limit(text: str) -> int | float:
     return limit
 
 
-SORTED = ("omniglot", "folder")
-"""Kinds whose training images stand class by class."""
-
-
 def shuffled_if_sorted(source: Source, images: Pixels) -> Pixels:
-    """Return training images in the order in which they are kept and validated.
+    """Return training images in the order in which they are kept and split.
 
-    Those that stand class by class in a fixed random one, so that the first and the last of them
-    are like all; the others as they are.
+    Images that are sorted by class come in a fixed random order, so that the first and the last of
+    them represent all; others stay in their order.
     """
     if source.name not in SORTED:
         return images
@@ -38,7 +39,7 @@ def shuffled_if_sorted(source: Source, images: Pixels) -> Pixels:
 
 
 def keep(images: Pixels, limit: int | float | None) -> Pixels:
-    """Return the first images: all (None), a count (int) or a fraction (float, at least one).
+    """Return the first images: all (None), a count (int) or a fraction (float, at least one image).
 
     Raises:
         UsageError: the count is not in 1..N or the fraction not in (0, 1].
@@ -50,7 +51,7 @@ def keep(images: Pixels, limit: int | float | None) -> Pixels:
     if count > len(images):
         raise UsageError(
             f"--limit {count}, but there are {len(images)} images",
-            hint="leave --limit away for all",
+            hint="Leave out --limit to use all of them.",
         )
     return images[:count]
 
@@ -63,29 +64,35 @@ def _check_limit(limit: int | float) -> None:
 def _bad_limit(limit: object) -> UsageError:
     return UsageError(
         f"--limit {limit} is neither a count nor a fraction",
-        hint="a whole number of at least 1, or a fraction above 0.0 and up to 1.0",
+        hint="Use a whole number of at least 1, or a fraction above 0.0 and up to 1.0.",
     )
 
 
 def validation_size(source: Source, kept: int, total: int) -> int:
-    """Return how many of the last kept training images are the validation split.
+    """Return how many of the kept training images, the last ones, form the validation split.
 
-    That is 1 %, but at least 20 and at most half; of the whole of MNIST the customary 5,000.
+    That is 1 %, but at least 20 and at most half; 5,000 if all of MNIST is kept.
 
     Raises:
         UsageError: fewer than 4 images are kept.
     """
     if kept < 4:
-        raise UsageError(f"{kept} training images", hint="use a --limit of at least 4")
+        raise UsageError(f"only {kept} training images", hint="Use a --limit of at least 4.")
     if source.name == "mnist" and kept == total == SETS["mnist"].train:
         return MNIST_VALIDATION
     return min(max(-(-kept // 100), 20), kept // 2)
 
 
 def evenly_spaced(total: int, n: int) -> NDArray[np.int64]:
-    """Return n evenly spaced indices, int64 [n], of 0..total-1; `UsageError` if there are fewer."""
+    """Return n evenly spaced indices in 0..total-1, int64 [n].
+
+    Raises:
+        UsageError: n is not in 1..total.
+    """
     if not 1 <= n <= total:
-        raise UsageError(f"--images {n}, but there are {total}", hint=f"a number in 1..{total}")
+        raise UsageError(
+            f"--images {n}, but there are {total}", hint=f"Use a number from 1 to {total}."
+        )
     return np.arange(n, dtype=np.int64) * total // n
 
 

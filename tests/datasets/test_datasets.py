@@ -1,6 +1,9 @@
+"""Data sets by name: sources, loading, downloads, status, and the table of facts."""
+
 import gzip
 import hashlib
-import math
+import pkgutil
+import types
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,25 +13,17 @@ from PIL import Image
 
 from npdraw import datasets
 from npdraw.datasets import (
-    SETS,
     Source,
     default_root,
     digest,
     download,
     load,
+    mnist,
     parse_source,
-    published,
     status,
 )
 from npdraw.datasets.embedded import glyphs
-from npdraw.datasets.splits import (
-    binarize,
-    evenly_spaced,
-    keep,
-    parse_limit,
-    shuffled_if_sorted,
-    validation_size,
-)
+from npdraw.datasets.facts import SETS
 from npdraw.errors import DataError, UsageError
 
 GLYPHS, MNIST = Source("glyphs"), Source("mnist")
@@ -93,7 +88,7 @@ def test_a_named_set_is_read_from_its_npz_first(tmp_path):
     images = write_npz(tmp_path / "mnist.npz")
     loaded = load(MNIST, "test", root=tmp_path, image_size=28)
     assert np.array_equal(loaded.images[:, 0], images[8:])
-    assert loaded.notes == (f"mnist in {tmp_path}: its test images are not the usual ones",)
+    assert loaded.notes == (f"mnist in {tmp_path}: its test images are not the expected ones",)
 
 
 def test_images_known_by_their_digest_need_no_note(tmp_path, monkeypatch):
@@ -104,7 +99,7 @@ def test_images_known_by_their_digest_need_no_note(tmp_path, monkeypatch):
     assert "not the published split" in note
 
 
-def test_another_image_size_is_made(tmp_path):
+def test_images_are_resized(tmp_path):
     images = write_npz(tmp_path / "x.npz", side=30)
     source = Source("npz", tmp_path / "x.npz")
     same = load(source, "train", root=tmp_path, image_size=30).images
@@ -149,29 +144,29 @@ def states(root, **options):
     return {entry.name: entry.state for entry in status(root, **options)}
 
 
-def test_status_tells_missing_from_ready_from_damaged(tmp_path, monkeypatch):
+def test_status_distinguishes_missing_ready_and_damaged(tmp_path, monkeypatch):
     missing = {"glyphs": "ready"} | dict.fromkeys(list(SETS)[1:], "missing")
     assert states(tmp_path) == states(tmp_path, check=True) == missing
     images = write_npz(tmp_path / "mnist.npz")
     assert states(tmp_path)["mnist"] == "ready"
     other = status(tmp_path, check=True)[1]
-    assert other.state == "damaged" and "mnist.npz are not the usual ones" in other.problem
+    assert other.state == "damaged" and "mnist.npz are not the expected ones" in other.problem
     parts = {"train": images[:8], "test": images[8:]}
     digests = {split: digest(part[:, None]) for split, part in parts.items()}
     monkeypatch.setattr(datasets, "SETS", {"mnist": replace(SETS["mnist"], digests=digests)})
     assert states(tmp_path, check=True) == {"mnist": "ready"}
     (tmp_path / "mnist.npz").write_bytes(b"half")
-    assert states(tmp_path) == {"mnist": "ready"}  # a look at the file's name only
+    assert states(tmp_path) == {"mnist": "ready"}  # only the name of the file is checked
     (broken,) = status(tmp_path, check=True)
     assert broken.state == "damaged" and "mnist.npz is damaged" in broken.problem
 
 
 def test_a_check_finds_damaged_labels_that_loading_does_not_need(tmp_path, monkeypatch):
     packed = gzip.compress(bytes(16 + 28 * 28))
-    known = replace(published.MNIST["train"], checksum=hashlib.sha256(packed).hexdigest())
-    labels = published.MNIST["test labels"]
+    known = replace(mnist.FILES["train"], checksum=hashlib.sha256(packed).hexdigest())
+    labels = mnist.FILES["test labels"]
     files = {"train": known, "test": known, "test labels": labels}
-    monkeypatch.setattr(published, "MNIST", files)
+    monkeypatch.setattr(mnist, "FILES", files)
     monkeypatch.setattr(datasets, "SETS", {"mnist": replace(SETS["mnist"], digests={})})
     (tmp_path / known.path).parent.mkdir(parents=True)
     (tmp_path / known.path).write_bytes(packed)
@@ -180,108 +175,6 @@ def test_a_check_finds_damaged_labels_that_loading_does_not_need(tmp_path, monke
     assert len(load(MNIST, "train", root=tmp_path, image_size=28).images) == 1
     (broken,) = status(tmp_path, check=True)
     assert broken.state == "damaged" and "t10k-labels-idx1-ubyte.gz" in broken.problem
-
-
-@pytest.mark.parametrize(
-    ("text", "limit"),
-    [("600", 600), ("1", 1), ("0.01", 0.01), ("1.0", 1.0), ("1e-2", 0.01)],
-)
-def test_a_limit_is_a_count_or_a_fraction(text, limit):
-    parsed = parse_limit(text)
-    assert parsed == limit and type(parsed) is type(limit)
-
-
-@pytest.mark.parametrize("text", ["0", "-3", "0.0", "1.5", "nan", "inf", "-0.5", "all", ""])
-def test_other_limits_are_refused(text):
-    with pytest.raises(UsageError, match="neither a count nor a fraction"):
-        parse_limit(text)
-
-
-def test_keep_takes_the_first_images():
-    images = np.arange(100, dtype=np.uint8).reshape(100, 1, 1, 1)
-    cases = [(None, 100), (7, 7), (100, 100), (1.0, 100), (0.29, 29), (0.001, 1), (1, 1)]
-    for limit, count in cases:
-        assert keep(images, limit).ravel().tolist() == list(range(count))
-
-
-def test_images_that_stand_class_by_class_are_mixed_before_some_are_kept():
-    images = np.arange(200, dtype=np.uint8).reshape(-1, 1, 1, 1)
-    for name in ("mnist", "glyphs", "npz"):
-        assert np.array_equal(shuffled_if_sorted(Source(name), images), images)
-    for name in ("omniglot", "folder"):
-        found = shuffled_if_sorted(Source(name), images).ravel()
-        assert np.array_equal(np.sort(found), images.ravel())
-        assert np.array_equal(shuffled_if_sorted(Source(name), images).ravel(), found)
-        for part in (found[:20], found[-20:]):  # a tenth, from everywhere
-            assert 60 < part.mean() < 140 and np.ptp(part) > 150
-        # Models were made from this order, and their digests know it: numpy may not change it.
-        assert found[:8].tolist() == [105, 6, 168, 90, 65, 159, 71, 165]
-
-
-@pytest.mark.parametrize("limit", [101, 0, -1, 0.0, 1.01, math.nan])
-def test_keep_refuses_more_than_there_is_and_nothing(limit):
-    with pytest.raises(UsageError):
-        keep(np.zeros((100, 1, 1, 1), np.uint8), limit)
-
-
-@pytest.mark.parametrize(
-    ("source", "kept", "total", "size"),
-    [
-        (MNIST, 60_000, 60_000, 5_000),
-        (MNIST, 59_999, 60_000, 600),
-        (MNIST, 600, 60_000, 20),
-        (MNIST, 1_000, 1_000, 20),
-        (GLYPHS, 60_000, 60_000, 600),
-        (GLYPHS, 20_000, 20_000, 200),
-        (GLYPHS, 2_001, 20_000, 21),
-        (GLYPHS, 30, 20_000, 15),
-        (GLYPHS, 5, 20_000, 2),
-        (GLYPHS, 4, 4, 2),
-    ],
-)
-def test_validation_is_a_hundredth_but_neither_tiny_nor_the_most(source, kept, total, size):
-    assert validation_size(source, kept, total) == size
-
-
-def test_validation_needs_four_images():
-    with pytest.raises(UsageError, match="3 training images"):
-        validation_size(GLYPHS, 3, 20_000)
-
-
-def test_evenly_spaced_covers_the_split():
-    assert evenly_spaced(10, 10).tolist() == list(range(10))
-    assert evenly_spaced(10, 4).tolist() == [0, 2, 5, 7]
-    gaps = np.diff(evenly_spaced(10_000, 384))
-    assert gaps.min() == 26 and gaps.max() == 27
-    for n in (0, 11):
-        with pytest.raises(UsageError, match=f"--images {n}, but there are 10"):
-            evenly_spaced(10, n)
-
-
-def test_a_pixel_is_one_with_probability_value_over_255():
-    draws = 20_000
-    images = np.repeat(np.array([[0, 1, 100, 254, 255]], np.uint8), draws, axis=0)
-    means = binarize(images, 3).mean(0)
-    assert means[0] == 0 and means[4] == 1
-    for mean, value in zip(means, images[0], strict=True):
-        p = value / 255
-        assert abs(mean - p) <= 4 * math.sqrt(p * (1 - p) / draws)
-
-
-def test_255_is_always_one_and_254_is_one_in_254_of_255_cases():
-    """Comparing with 256 levels would be wrong by 1/256, which this many draws reveal."""
-    ones = binarize(np.full(1_000_000, 254, np.uint8), 0).mean()
-    assert abs(ones - 254 / 255) < 4 * math.sqrt(1 / 255 / 1_000_000)
-
-
-def test_binarization_depends_on_the_seed_and_not_on_what_follows():
-    images = glyphs("test")
-    binary = binarize(images, 1)
-    assert binary.dtype == np.uint8 and set(np.unique(binary)) == {0, 1}
-    assert np.array_equal(binary, binarize(images, 1))
-    assert not np.array_equal(binary, binarize(images, 2))
-    for n in (1, 7, 33):
-        assert np.array_equal(binary[:n], binarize(images[:n], 1))
 
 
 def test_a_digest_sees_pixels_shape_and_type():
@@ -302,3 +195,18 @@ def test_the_real_data_have_the_pinned_digests(npdraw_data, name):
         loaded = load(Source(name), split, root=npdraw_data, image_size=28)
         assert len(loaded.images) == getattr(SETS[name], split)
         assert digest(loaded.images) == SETS[name].digests[split]
+
+
+def test_no_function_hides_a_submodule():
+    for module in pkgutil.iter_modules(datasets.__path__):
+        assert isinstance(getattr(datasets, module.name, datasets), types.ModuleType), module.name
+
+
+def test_the_readme_has_the_facts():
+    text = (Path(__file__).parents[2] / "data" / "README.md").read_text(encoding="utf-8")
+    for name, facts in SETS.items():
+        colour = "colour" if facts.channels == 3 else "grey"
+        size = f"{facts.image_size}x{facts.image_size} {colour}"
+        assert f"| `{name}` | {facts.train:,} | {facts.test:,} | {size} |" in text
+        for split, value in facts.digests.items():
+            assert f"| {split} | `{value}` |" in text

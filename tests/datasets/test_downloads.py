@@ -31,7 +31,7 @@ def content(folder):
     }
 
 
-def test_drawings_take_the_place_of_what_was_there(tmp_path):
+def test_drawings_replace_the_folder(tmp_path):
     packed, folder = archive(tmp_path, (GOOD | FINDER).items()), tmp_path / "images"
     for before in ({}, {"Greek_(old)/character01/0001_01.png": b"half"}, {"other.png": b""}):
         for name, bytes_ in before.items():
@@ -56,7 +56,7 @@ def test_a_link_to_the_drawings_stays_a_link(tmp_path):
     assert downloads.unpacked(packed, tmp_path / "images")
 
 
-def test_a_pipe_in_place_of_a_drawing_is_not_waited_for(tmp_path):
+def test_a_pipe_in_place_of_a_drawing_is_not_opened(tmp_path):
     packed, folder = archive(tmp_path, GOOD.items()), tmp_path / "images"
     downloads.unpack(packed, folder)
     (name,) = content(folder)
@@ -92,9 +92,9 @@ def test_an_archive_with_other_members_is_refused(tmp_path, name):
     with pytest.raises(DataError) as error:
         downloads.unpack(packed, root / "images")
     assert error.value.message == (
-        f"cannot unpack {packed}: {name!r} is no drawing, or comes twice"
+        f"cannot unpack {packed}: {name!r} is not a drawing, or appears twice"
     )
-    assert "delete" in error.value.hint
+    assert "Delete" in error.value.hint
     assert list(content(tmp_path)) == ["a/b/c/images.zip"]
     assert not downloads.unpacked(packed, root / "images")
 
@@ -102,11 +102,11 @@ def test_an_archive_with_other_members_is_refused(tmp_path, name):
 def test_an_archive_with_a_link_is_refused(tmp_path):
     link = {"images/a/b/c.png": b"/etc/passwd"}
     packed = archive(tmp_path, link.items(), external_attr=0o120777 << 16)
-    with pytest.raises(DataError, match="is no drawing"):
+    with pytest.raises(DataError, match="is not a drawing"):
         downloads.unpack(packed, tmp_path / "images")
 
 
-def test_a_damaged_or_too_large_archive_leaves_what_was_there(tmp_path, monkeypatch):
+def test_a_damaged_or_too_large_archive_changes_nothing(tmp_path, monkeypatch):
     packed, folder = archive(tmp_path, GOOD.items()), tmp_path / "images"
     downloads.unpack(packed, folder)
     stored = io.BytesIO()
@@ -123,7 +123,7 @@ def test_a_damaged_or_too_large_archive_leaves_what_was_there(tmp_path, monkeypa
         with pytest.raises(DataError, match=rf"cannot unpack .*images\.zip: .*{words}"):
             downloads.unpack(packed, folder)
     packed.write_bytes(whole)
-    monkeypatch.setattr(downloads, "MOST", 6)
+    monkeypatch.setattr(downloads, "MAX_BYTES", 6)
     with pytest.raises(DataError, match="it unpacks to more than 6 bytes"):
         downloads.unpack(packed, folder)
     assert content(tmp_path).keys() == {"images.zip", "images/Greek_(old)/character01/0001_01.png"}
@@ -152,7 +152,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with (
         pytest.raises(DataError, match=r"cannot write .*file/raw") as error,
-        downloads.alone(tmp_path / "file/raw"),
+        downloads.download_lock(tmp_path / "file/raw"),
     ):
         pass
     assert "--data-root" in error.value.hint

@@ -92,12 +92,13 @@ def test_a_straight_stroke_is_straight_and_densely_sampled():
     assert np.linalg.norm(np.diff(path, axis=0), axis=1).max() < 0.05
 
 
-def test_ink_is_the_pen_with_an_edge_of_one_pixel():
+def test_ink_is_the_pen_with_an_edge_of_one_pixel(monkeypatch):
     """Against a slow, obvious loop, for paths on the grid of sixteenths."""
     generator = np.random.default_rng(0)
     path = generator.integers(4 * 16, 23 * 16, (3, 5, 2)) / 16
     radius = np.array([1.0, 1.25, 2.0])
-    images = module._inked(path, radius, chunk=2)
+    monkeypatch.setattr(module, "_AT_ONCE", 2)
+    images = module._inked(path, radius)
     for n in range(3):
         for row in range(28):
             for column in range(28):

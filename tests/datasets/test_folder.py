@@ -1,15 +1,12 @@
-import io
+"""Folders of pictures: what is read, in what order, and what is skipped or refused."""
+
 import os
-import struct
-import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from npdraw.datasets import folder as images
-from npdraw.datasets.folder import fit, read_folder, read_npz, read_picture
+from npdraw.datasets.folder import fit, read_folder, read_picture
 from npdraw.errors import DataError
 
 GREY = {"image_size": 8, "channels": 1, "strict": False}
@@ -46,9 +43,9 @@ def test_colour_becomes_grey_by_its_weights_and_grey_becomes_colour():
     assert np.array_equal(fit(grey, 8, 3), np.repeat(grey[:, None], 3, axis=1))
 
 
-def test_smaller_images_are_averages_of_the_middle():
+def test_smaller_images_are_averages_of_the_centre():
     image = np.zeros((1, 8, 16), np.uint8)
-    image[:, :, :4] = 255  # cut away: the middle is columns 4..11
+    image[:, :, :4] = 255  # cropped: the centre is columns 4..11
     image[:, :, 4:8] = 200
     small = fit(image, 2, 1)[0, 0]
     assert small.shape == (2, 2)
@@ -68,7 +65,7 @@ def test_a_folder_is_read_in_the_order_of_relative_paths_whatever_the_suffix_cas
     assert values(tmp_path, "test") == ([30], ())
 
 
-def test_every_10th_readable_picture_is_for_the_test(tmp_path):
+def test_every_10th_readable_picture_is_in_the_test_split(tmp_path):
     for value in range(21):
         save(tmp_path, f"{value:02}.png", value)
     (tmp_path / "05.png").write_bytes(b"broken")
@@ -87,7 +84,7 @@ def test_compressed_formats_are_read(tmp_path, name):
     assert abs(value - 200) <= 3
 
 
-def test_what_cannot_be_read_is_counted_and_named(tmp_path):
+def test_unreadable_files_are_counted_and_named(tmp_path):
     for value in range(4):
         save(tmp_path, f"{value}.png", value)
     whole = save(tmp_path, "whole.png", size=(64, 64)).read_bytes()
@@ -122,7 +119,7 @@ def test_a_webp_is_skipped_at_half_the_size_of_others(tmp_path, monkeypatch):
         values(tmp_path, strict=True)
 
 
-def test_a_jpeg_that_is_built_up_without_end_is_skipped(tmp_path):
+def test_a_jpeg_with_endless_scans_is_skipped(tmp_path):
     for value in range(4):
         save(tmp_path, f"{value}.png", value)
     content = save(tmp_path, "x.jpg", 4, progressive=True).read_bytes()
@@ -131,11 +128,11 @@ def test_a_jpeg_that_is_built_up_without_end_is_skipped(tmp_path):
     (tmp_path / "x.jpg").write_bytes(content + np.random.default_rng(0).bytes(20_000_000))
     assert values(tmp_path)[1] == ()
     (tmp_path / "x.jpg").write_bytes(endless)
-    with pytest.raises(DataError, match="more than 100 steps"):
+    with pytest.raises(DataError, match="more than 100 progressive scans"):
         values(tmp_path, strict=True)
 
 
-def test_what_is_no_file_is_skipped_and_named(tmp_path):
+def test_pipes_and_broken_links_are_skipped_and_named(tmp_path):
     for value in range(4):
         save(tmp_path, f"{value}.png", value)
     (tmp_path / "circle").symlink_to(tmp_path)
@@ -172,7 +169,7 @@ def test_a_picture_of_another_format_is_skipped_whatever_its_name(tmp_path):
     assert "'x.png'" in values(tmp_path)[1][0]
 
 
-def test_too_few_pictures_and_no_folder_are_named(tmp_path):
+def test_too_few_pictures_and_a_missing_folder_are_named(tmp_path):
     for value in range(3):
         save(tmp_path, f"{value}.png", value)
     (tmp_path / "z.png").write_bytes(b"broken")
@@ -183,7 +180,7 @@ def test_too_few_pictures_and_no_folder_are_named(tmp_path):
 
 
 def last(tmp_path, **changes):
-    """Read one picture as the test split, beside three others."""
+    """Read one picture as the test split of a folder with three others."""
     for other in "abc":
         save(tmp_path, f"{other}.png")
     images, notes = read_folder(tmp_path, "test", **(GREY | changes))
@@ -222,7 +219,7 @@ def test_every_depth_is_scaled_rounded_and_cut(tmp_path):
         assert np.array_equal(image, (deep.astype(int).clip(0) + 128) // 257)
 
 
-def test_floating_point_pixels_are_not_guessed_at(tmp_path):
+def test_floating_point_pixels_are_refused(tmp_path):
     for value in range(4):
         save(tmp_path, f"{value}.png", value)
     Image.new("F", (8, 8), 0.5).save(tmp_path / "x.tif")
@@ -243,178 +240,6 @@ def test_colour_is_kept_for_three_channels(tmp_path):
     assert last(tmp_path, channels=3)[:, 0, 0].tolist() == [10, 20, 30]
 
 
-@pytest.mark.parametrize("shape", [(6, 9, 9), (6, 9, 9, 3)])
-def test_an_npz_gives_back_its_arrays(tmp_path, shape):
-    train = ramp(*shape)
-    np.savez_compressed(tmp_path / "x.npz", train=train, test=train[:2] + 1)
-    assert np.array_equal(read_npz(tmp_path / "x.npz", "train"), train)
-    assert np.array_equal(read_npz(tmp_path / "x.npz", "test"), train[:2] + 1)
-
-
-@pytest.mark.parametrize(
-    ("train", "words"),
-    [
-        (np.zeros((3, 8, 8)), r"array 'train' in .* is float64 \[3, 8, 8\]"),
-        (np.zeros((3, 8), np.uint8), r"uint8 \[3, 8\]"),
-        (np.zeros((3, 1, 8, 8), np.uint8), r"uint8 \[3, 1, 8, 8\]"),
-        (np.zeros((0, 8, 8), np.uint8), r"uint8 \[0, 8, 8\]"),
-        (np.array([{}]), r"object \[1\]"),  # would need pickle
-    ],
-)
-def test_an_npz_with_other_arrays_is_refused(tmp_path, train, words):
-    np.savez(tmp_path / "x.npz", train=train, test=ramp(2, 8, 8))
-    with pytest.raises(DataError, match=words):
-        read_npz(tmp_path / "x.npz", "train")
-
-
-def test_an_npz_without_its_arrays_is_refused(tmp_path):
-    np.savez(tmp_path / "x.npz", train=ramp(2, 8, 8), images=ramp(2, 8, 8))
-    with pytest.raises(DataError, match=r"holds the arrays \['images', 'train'\]"):
-        read_npz(tmp_path / "x.npz", "train")
-
-
-def test_damaged_npz_files_are_refused_or_harmless(tmp_path):
-    train = ramp(6, 8, 8)
-    path = tmp_path / "x.npz"
-    np.savez_compressed(path, train=train, test=train)
-    whole = path.read_bytes()
-    generator = np.random.default_rng(0)
-    refused = 0
-    for n in range(300):
-        broken = bytearray(whole)
-        broken[generator.integers(len(whole))] ^= 1 << generator.integers(8)
-        path.write_bytes(broken if n % 2 else whole[: generator.integers(len(whole))])
-        try:
-            assert np.array_equal(read_npz(path, "train"), train)
-        except DataError:
-            refused += 1
-    assert refused > 200
-
-
-def test_a_missing_npz_and_another_kind_of_file_are_named(tmp_path):
-    with pytest.raises(DataError, match=r"there is no file .*x\.npz"):
-        read_npz(tmp_path / "x.npz", "train")
-    np.save(tmp_path / "x.npy", ramp(2, 8, 8))
-    with pytest.raises(DataError, match=r"no \.npz file") as error:
-        read_npz(tmp_path / "x.npy", "train")
-    assert "np.savez_compressed" in error.value.hint
-    for name, make in [("pipe.npz", os.mkfifo), ("folder.npz", Path.mkdir)]:
-        make(tmp_path / name)
-        with pytest.raises(DataError, match=rf"{name} is no regular file"):
-            read_npz(tmp_path / name, "train")
-
-
-def npy(array, shape=None, **header):
-    """Return an array as in a file, with another shape or other entries in its header."""
-    file = io.BytesIO()
-    stated = {"descr": "|u1", "fortran_order": False, "shape": shape or array.shape} | header
-    np.lib.format.write_array_header_1_0(file, stated)
-    return file.getvalue() + array.tobytes()
-
-
-def pack(path, *members, method=zipfile.ZIP_DEFLATED):
-    with zipfile.ZipFile(path, "w", method) as archive:
-        for name, content in members:
-            archive.writestr(name, content)
-    return path
-
-
-IMAGES = ramp(4, 8, 8)
-GOOD = npy(IMAGES)
-TEST = ("test.npy", GOOD)
-
-
-@pytest.mark.parametrize(
-    ("train", "words"),
-    [
-        (npy(IMAGES, (10**6, 1000, 1000)), "other than the 1,000,000,000,000 bytes it states"),
-        (npy(IMAGES, (10**30, 8, 8)), "bytes it states"),
-        (npy(IMAGES, (4, 8, 7)), "other than the 224 bytes"),
-        (npy(IMAGES, (-4, -8, 8)), "damaged"),
-        (npy(IMAGES, descr="|O"), "is object"),
-        (npy(IMAGES, descr="<f8"), "is float64"),
-        (b"\x93NUMPY\1\0" + struct.pack("<H", 9000) + b"-" * 9000, "the header of an array is"),
-        (b"\x93NUMPY\1\0" + struct.pack("<H", 60000) + b" " * 60000, "damaged"),
-        (b"\x93NUMPY\7\0" + GOOD[8:], "damaged"),
-        (b"", "damaged"),
-    ],
-)
-def test_an_npz_is_not_believed_what_its_header_states(tmp_path, train, words):
-    path = pack(tmp_path / "x.npz", ("train.npy", train), TEST)
-    with pytest.raises(DataError, match=words):
-        read_npz(path, "train")
-
-
-def test_an_npz_with_a_later_header_is_read(tmp_path):
-    file = io.BytesIO()
-    np.lib.format.write_array(file, np.asfortranarray(IMAGES), version=(2, 0))
-    path = pack(tmp_path / "x.npz", ("train.npy", file.getvalue()), TEST, ("more.npy", b""))
-    assert np.array_equal(read_npz(path, "train"), IMAGES)
-
-
-def test_an_npz_that_unpacks_to_far_more_than_it_is_is_not_read(tmp_path, monkeypatch):
-    zeros = np.zeros((200, 32, 32), np.uint8)
-    path = pack(tmp_path / "x.npz", ("train.npy", npy(zeros)), TEST)
-    assert np.array_equal(read_npz(path, "train"), zeros)  # small, however dense
-    monkeypatch.setattr(images, "_SMALL", 100_000)
-    with pytest.raises(DataError, match=r"would unpack [0-9,]+ bytes to 204,928") as error:
-        read_npz(path, "train")
-    assert "np.savez(" in error.value.hint
-    pack(path, ("train.npy", npy(zeros)), TEST, method=zipfile.ZIP_STORED)
-    assert np.array_equal(read_npz(path, "train"), zeros)
-    noise = np.random.default_rng(0).integers(0, 256, zeros.shape, dtype=np.uint8)
-    pack(path, ("train.npy", npy(noise)), TEST)
-    assert np.array_equal(read_npz(path, "train"), noise)
-
-
-def test_an_npz_may_lie_about_its_packed_size(tmp_path, monkeypatch):
-    monkeypatch.setattr(images, "_SMALL", 100_000)
-    zeros = npy(np.zeros((200, 32, 32), np.uint8))
-    path = pack(tmp_path / "x.npz", ("train.npy", zeros), TEST)
-    with zipfile.ZipFile(path) as archive:
-        size = archive.getinfo("train.npy").compress_size
-    content = path.read_bytes()
-    stated = struct.pack("<II", size, len(zeros))
-    assert content.count(stated) == 2
-    path.write_bytes(content.replace(stated, struct.pack("<II", 10**9, len(zeros))))
-    with pytest.raises(DataError, match="would unpack"):
-        read_npz(path, "train")
-
-
-@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_an_npz_packed_in_another_way_is_refused(tmp_path, method):
-    path = pack(tmp_path / "x.npz", ("train.npy", GOOD), TEST, method=method)
-    with pytest.raises(DataError, match="packed in another way"):
-        read_npz(path, "train")
-
-
-def test_an_encrypted_npz_is_refused(tmp_path):
-    path = pack(tmp_path / "x.npz", ("train.npy", GOOD), TEST)
-    content = bytearray(path.read_bytes())
-    for mark, flags in [(b"PK\1\2", 8), (b"PK\3\4", 6)]:
-        content[content.index(mark) + flags] |= 1
-    path.write_bytes(content)
-    with pytest.raises(DataError, match=r"'train\.npy' is encrypted"):
-        read_npz(path, "train")
-
-
-@pytest.mark.filterwarnings("ignore:Duplicate name")
-@pytest.mark.parametrize(
-    "names",
-    [["train.npy", "train.npy"], ["a/train.npy"], ["../train.npy"], ["/train.npy"], ["train"]],
-)
-def test_an_npz_with_other_names_than_its_arrays_is_refused(tmp_path, names):
-    path = pack(tmp_path / "x.npz", *[(name, GOOD) for name in names], TEST)
-    with pytest.raises(DataError, match=r"holds the arrays \[.*'test'.*\], not train and test"):
-        read_npz(path, "train")
-
-
-def test_many_arrays_are_not_all_named(tmp_path):
-    path = pack(tmp_path / "x.npz", *[(f"{n:03}.npy", GOOD) for n in range(200)])
-    with pytest.raises(DataError, match=r"'006', '007', '\.\.\.'\], not train"):
-        read_npz(path, "train")
-
-
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF"])
 def test_a_picture_is_read_from_its_file_or_its_bytes_alike(tmp_path, kind):
     pixels = np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)
@@ -428,6 +253,6 @@ def test_a_picture_is_read_from_its_file_or_its_bytes_alike(tmp_path, kind):
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"\x89PNG\r\n\x1a\n" + bytes(40)])
-def test_bytes_that_are_no_picture_are_refused(content):
+def test_bytes_that_are_not_a_picture_are_refused(content):
     with pytest.raises(DataError, match=r"cannot read the picture: [^<>]*$"):
         read_picture(content, 8, 1)

@@ -19,7 +19,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from npdraw.datasets import downloads, published
+from npdraw.datasets import downloads
+from npdraw.datasets import mnist as mnist_data
+from npdraw.datasets import omniglot as omniglot_data
 from tests.faults.cases import Cases, Ended, Fault, Running
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
@@ -118,16 +120,16 @@ class Get:
         assert ended.code == 0, ended.shown
         assert "ready" in ended.out and not ended.err
         assert not self.leftovers()
-        expected = {file.path: CONTENT for file in published.MNIST.values()}
+        expected = {file.path: CONTENT for file in mnist_data.FILES.values()}
         if self.name == "omniglot":
             expected = {f"omniglot-py/{path}": content for path, content in DRAWINGS.items()}
         for path, content in expected.items():
             assert (self.root / path).read_bytes() == content
 
 
-def use_site(url: str, table: str, checksums: dict[str, str]) -> None:
+def use_site(url: str, name: str, checksums: dict[str, str]) -> None:
     """Fetch from another place, where the files have other checksums."""
-    files = getattr(published, table)
+    files = {"mnist": mnist_data, "omniglot": omniglot_data}[name].FILES
     for key, file in files.items():
         path = f"{url}/{key.replace(' ', '-')}"
         files[key] = replace(file, url=path, checksum=checksums[key])
@@ -160,9 +162,9 @@ def killed_after(cls: type, method: str, calls: int) -> None:
 
 @pytest.fixture
 def mnist(cases: Cases, site: Site, tmp_path: Path) -> Get:
-    site.files = {f"/{key.replace(' ', '-')}": CONTENT for key in published.MNIST}
-    known = dict.fromkeys(published.MNIST, hashlib.sha256(CONTENT).hexdigest())
-    return Get(cases, tmp_path, "mnist", (use_site, (site.url, "MNIST", known)))
+    site.files = {f"/{key.replace(' ', '-')}": CONTENT for key in mnist_data.FILES}
+    known = dict.fromkeys(mnist_data.FILES, hashlib.sha256(CONTENT).hexdigest())
+    return Get(cases, tmp_path, "mnist", (use_site, (site.url, "mnist", known)))
 
 
 def packed(members: dict[str, bytes]) -> bytes:
@@ -176,13 +178,13 @@ def packed(members: dict[str, bytes]) -> bytes:
 def omniglot_with(cases: Cases, site: Site, root: Path, more: dict[str, bytes]) -> Get:
     """Offer the two archives, with more members in the first."""
     known = {}
-    for part in published.OMNIGLOT:
+    for part in omniglot_data.FILES:
         members = {k: v for k, v in DRAWINGS.items() if k.startswith(f"images_{part}/")}
         archive = packed({f"images_{part}/": b""} | members | more)
         site.files[f"/{part}"] = archive
         known[part] = hashlib.md5(archive).hexdigest()
         more = {}
-    return Get(cases, root, "omniglot", (use_site, (site.url, "OMNIGLOT", known)))
+    return Get(cases, root, "omniglot", (use_site, (site.url, "omniglot", known)))
 
 
 @pytest.fixture
@@ -230,8 +232,8 @@ def silent(request: BaseHTTPRequestHandler, _: bytes) -> None:
 
 
 FAILURES: dict[str, tuple[Answer, str]] = {
-    "wrong bytes": (other_bytes, "300000 of 300000 bytes came, and their sha256 is not"),
-    "short body": (too_short, "1000 of 300000 bytes came"),
+    "wrong bytes": (other_bytes, "received 300000 of 300000 bytes, and their sha256 is not"),
+    "short body": (too_short, "received 1000 of 300000 bytes"),
     "forbidden": (lambda request, _: request.send_error(403), "HTTP Error 403"),
     "not found": (lambda request, _: request.send_error(404), "HTTP Error 404"),
     "stall": (silent, "timed out"),
@@ -244,17 +246,17 @@ FAILURES: dict[str, tuple[Answer, str]] = {
 @pytest.mark.parametrize("failure", FAILURES)
 def test_what_a_server_does_wrong_leaves_nothing(failure: str, mnist: Get, site: Site) -> None:
     site.answer, words = FAILURES[failure]
-    ended = mnist.run((set_to, ("SILENCE", 1.0)), (set_to, ("MOST", 1_000_000)))
+    ended = mnist.run((set_to, ("TIMEOUT", 1.0)), (set_to, ("MAX_BYTES", 1_000_000)))
     refused(ended, 4, words)
-    path = published.MNIST["train"].path
+    path = mnist_data.FILES["train"].path
     assert f"cannot download {site.url}/train to {path}: " in ended.err
-    assert f"Hint: check the network, or copy the file to {path} yourself" in ended.err
+    assert f"Hint: Check the network, or copy the file to {path} yourself." in ended.err
     assert not (mnist.root / path).exists() and not mnist.leftovers()
     assert ended.seconds < 10
 
 
 def test_a_damaged_file_stays_until_the_right_one_is_there(mnist: Get, site: Site) -> None:
-    path = mnist.root / published.MNIST["train"].path
+    path = mnist.root / mnist_data.FILES["train"].path
     path.parent.mkdir(parents=True)
     path.write_bytes(b"half")
     usual, site.answer = site.answer, other_bytes
@@ -298,7 +300,7 @@ def test_of_two_at_once_one_works_and_the_other_says_so(mnist: Get, site: Site) 
     first = mnist.start()
     begun(mnist)
     second = mnist.run()
-    refused(second, 7, "another npdraw downloads to MNIST/raw")
+    refused(second, 7, "another npdraw is downloading to MNIST/raw")
     assert second.seconds < 3
     site.go.set()
     assert first.wait().code == 0

@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from npdraw.datasets import published
-from npdraw.datasets.folder import read_npz
+from npdraw.datasets import mnist, omniglot
+from npdraw.datasets.npz import read_npz
 from npdraw.errors import DataError
 from tests.faults.cases import Cases, Ended
 from tests.faults.conftest import Chain
@@ -236,15 +236,15 @@ def damaged_mnist(report: Path, count: int) -> None:
     images = generator.integers(0, 256, (5, 28, 28), dtype=np.uint8)
     header = np.array([0x803, *images.shape], ">i4").tobytes()
     whole = gzip.compress(header + images.tobytes())
-    file = published.MNIST["train"]
-    published.MNIST["train"] = replace(file, checksum=hashlib.sha256(whole).hexdigest())
+    file = mnist.FILES["train"]
+    mnist.FILES["train"] = replace(file, checksum=hashlib.sha256(whole).hexdigest())
     (root / file.path).parent.mkdir(parents=True)
 
     def mutants() -> Iterator[Callable[[], object]]:
         for _ in range(count):
             content = mutated(whole, generator)
             (root / file.path).write_bytes(content)
-            yield partial(published.read_mnist, root, "train")
+            yield partial(mnist.read, root, "train")
 
     each(report, mutants())
 
@@ -252,8 +252,8 @@ def damaged_mnist(report: Path, count: int) -> None:
 def damaged_omniglot(report: Path, count: int) -> None:
     """Read mutants of a drawing."""
     generator, root, file = np.random.default_rng(4), Path(), io.BytesIO()
-    published.OMNIGLOT_CHARACTERS = published.OMNIGLOT_DRAWERS = 1
-    published.OMNIGLOT_SPLIT = {"train": 1, "test": 0}
+    omniglot.CHARACTERS = omniglot.DRAWERS = 1
+    omniglot.SPLIT = {"train": 1, "test": 0}
     Image.fromarray(generator.integers(0, 2, (105, 105)) > 0).save(file, "PNG")
     folder = root / "omniglot-py/images_background/a/b"
     folder.mkdir(parents=True)
@@ -263,7 +263,7 @@ def damaged_omniglot(report: Path, count: int) -> None:
         for _ in range(count):
             content = mutated(file.getvalue(), generator)
             (folder / "0001_01.png").write_bytes(content)
-            yield partial(published.read_omniglot, root, "train")
+            yield partial(omniglot.read, root, "train")
 
     each(report, mutants())
 
@@ -390,6 +390,6 @@ def test_an_archive_that_unpacks_to_far_too_much_is_not_unpacked(
 
 def test_what_is_no_file_is_not_waited_for(chain: Chain, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.npz")
-    refused(parsed(chain, tmp_path, source="npz:x.npz"), "x.npz is no regular file")
+    refused(parsed(chain, tmp_path, source="npz:x.npz"), "x.npz is not a regular file")
     os.mkfifo(tmp_path / "pictures")
     refused(parsed(chain, tmp_path), "there is no folder pictures")
