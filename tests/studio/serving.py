@@ -1,4 +1,4 @@
-"""The studio of a model in this process, and requests to it as anybody could send them."""
+"""Serves the studio of a model from this process, and sends raw requests to it."""
 
 import base64
 import http.client
@@ -36,7 +36,7 @@ TOKEN = "a-token-of-tests"
 
 @dataclass(frozen=True)
 class Reply:
-    """What the studio answered."""
+    """A response of the studio."""
 
     status: int
     headers: Mapping[str, str]
@@ -48,13 +48,13 @@ class Reply:
 
     @property
     def message(self) -> str:
-        told: str = self.json["error"]["message"]
-        return told
+        message: str = self.json["error"]["message"]
+        return message
 
 
 @dataclass(frozen=True)
 class Served:
-    """A studio that answers on a port."""
+    """A studio that listens on a port."""
 
     model: DrawingModel
     port: int
@@ -70,17 +70,17 @@ class Served:
         body: bytes | Iterator[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Reply:
-        """Send a request to `path`, below the token if it does not begin with a slash."""
+        """Send a request to `path`, below the token unless it starts with a slash."""
         connection = http.client.HTTPConnection(HOST, self.port, timeout=60)
         target = path if path.startswith("/") else f"/{TOKEN}/{path}"
         connection.request(method, target, body, dict(headers or {}))
         response = connection.getresponse()
-        found = Reply(response.status, dict(response.getheaders()), response.read())
+        reply = Reply(response.status, dict(response.getheaders()), response.read())
         connection.close()
-        return found
+        return reply
 
     def ask(self, name: str, **asked: Any) -> Reply:
-        """Ask the easel one question."""
+        """Send one request to the easel."""
         return self.ask_text(name, json.dumps(asked).encode())
 
     def ask_text(self, name: str, body: bytes) -> Reply:
@@ -106,14 +106,14 @@ def served(model: DrawingModel, root: Path) -> Iterator[Served]:
 
 
 def pixels(url: str) -> NDArray[np.uint8]:
-    """Return a picture, a data: URL of a PNG, as uint8 [C, H, W]."""
+    """Decode a data: URL of a PNG to uint8 [C, H, W]."""
     kind, _, text = url.partition(",")
     assert kind == "data:image/png;base64"
     return unpacked(base64.b64decode(text))
 
 
 def unpacked(content: bytes) -> NDArray[np.uint8]:
-    """Return a PNG as uint8 [C, H, W]."""
+    """Decode a PNG to uint8 [C, H, W]."""
     array = np.asarray(Image.open(io.BytesIO(content), formats=["PNG"]))
     return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
 
@@ -146,7 +146,7 @@ def write_colour_model(path: Path) -> None:
     torch.manual_seed(0)
     bank = torch.rand(4, 3, 4, 4)
     model = new_model(config, bank)
-    with torch.no_grad():  # it starts as one that draws the same grey whatever the canvas is
+    with torch.no_grad():  # a new decoder draws the same grey for any canvas
         for weight in model.parameters():
             weight.add_(0.1 * torch.randn_like(weight))
     record = {

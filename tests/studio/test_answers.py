@@ -1,0 +1,177 @@
+"""The studio answers as the Python API does."""
+
+import io
+import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from npdraw.drawings.edit import composed
+from npdraw.drawings.named import named_drawing
+from npdraw.drawings.strokes import fingerprint, from_json
+from npdraw.model.latents import Latents
+from npdraw.studio.app import PAGE
+from tests.studio.serving import TOKEN, Reply, Served, expected_pictures, pixels, unpacked
+
+
+def drawing_of(studio: Served, reply: Reply) -> Latents:
+    assert reply.status == 200, reply.body
+    return from_json(reply.json["drawing"], studio.model.bank, studio.model.layout)
+
+
+def check_pictures(studio: Served, reply: Reply) -> None:
+    """Check that the pictures of a reply are exactly those of its drawing."""
+    for name, picture in expected_pictures(studio.model, drawing_of(studio, reply)).items():
+        assert np.array_equal(pixels(reply.json[name]), picture), name
+
+
+def as_png(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["studio", "coloured"])
+def test_the_page_gets_the_facts_of_the_model(kind: str, request: pytest.FixtureRequest) -> None:
+    studio: Served = request.getfixturevalue(kind)
+    model, facts = studio.model, studio.send("GET", "api/model").json
+    assert facts["positions"] == model.layout.positions.tolist()
+    assert facts["rows"] * facts["columns"] == model.layout.steps
+    assert facts["digest"] == model.header.digest
+    assert facts["image"] == list(model.decode(model.paint(model.sample())).shape[2:])
+    blank = from_json(facts["blank"], model.bank, model.layout)
+    assert not blank.whether.any()
+    sheet = unpacked(studio.send("GET", "api/bank.png").body)
+    parts = (model.bank * 255).round().to(torch.uint8)
+    side = facts["part_size"]
+    for number, part in enumerate(parts.numpy()):
+        assert np.array_equal(sheet[:, side * number : side * (number + 1)], part)
+
+
+@pytest.mark.parametrize("kind", ["studio", "coloured"])
+def test_pictures_are_those_of_the_model(kind: str, request: pytest.FixtureRequest) -> None:
+    studio: Served = request.getfixturevalue(kind)
+    seen = set()
+    for seed in range(12):
+        z = studio.model.sample(1, seed)
+        reply = studio.ask("render", drawing=studio.json_of(z))
+        assert fingerprint(drawing_of(studio, reply)) == fingerprint(z)
+        assert reply.json["source"] is None
+        check_pictures(studio, reply)
+        seen.add(reply.json["image"])
+    assert len(seen) > 1
+
+
+def test_samples_and_test_images_are_loaded_by_name(studio: Served, stages: Any) -> None:
+    reply = studio.ask("load", word="seed:7")
+    assert fingerprint(drawing_of(studio, reply)) == fingerprint(studio.model.sample(1, 7))
+    check_pictures(studio, reply)
+    reply = studio.ask("load", word="test:3")
+    found = named_drawing("test:3", studio.model, stages.npz.parent)
+    assert fingerprint(drawing_of(studio, reply)) == fingerprint(found.drawing)
+    assert found.image is not None
+    assert np.array_equal(pixels(reply.json["source"]), (found.image[0] * 255).byte().numpy())
+    check_pictures(studio, reply)
+
+
+def test_no_name_reads_a_file(studio: Served, trained: Any) -> None:
+    for word in (str(trained.model), "x.json", "../x.png", "", "seed:", "test:9999", 3, None):
+        reply = studio.ask("load", word=word)
+        assert reply.status == 400
+        assert reply.message
+
+
+@pytest.mark.parametrize("kind", ["studio", "coloured"])
+def test_pictures_and_drawings_are_uploaded(kind: str, request: pytest.FixtureRequest) -> None:
+    studio: Served = request.getfixturevalue(kind)
+    side, channels = studio.model.config.parse.image_size, studio.model.config.parse.channels
+    array = np.random.default_rng(0).integers(0, 256, (side, side, channels), dtype=np.uint8)
+    reply = studio.send("POST", "api/upload", as_png(array.squeeze()))
+    image = studio.model.preprocess(array.transpose(2, 0, 1)[None])
+    assert fingerprint(drawing_of(studio, reply)) == fingerprint(studio.model.encode(image))
+    assert np.array_equal(pixels(reply.json["source"]), (image[0] * 255).round().byte().numpy())
+    check_pictures(studio, reply)
+    z = studio.model.sample(1, 5)
+    content = json.dumps(studio.json_of(z)).encode()
+    for before in (b"", b"\n  ", b"\xef\xbb\xbf"):
+        reply = studio.send("POST", "api/upload", before + content)
+        assert fingerprint(drawing_of(studio, reply)) == fingerprint(z)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "the picture"),
+        (b"no picture", "it is not a PNG, JPEG"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(99), "cannot read the picture"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "it is not a PNG, JPEG"),
+        (b'{"npdraw": "drawing"}', "the file is no drawing for this model"),
+        (b"{" * 999, "is not JSON"),
+    ],
+)
+def test_files_that_are_neither_pictures_nor_drawings(
+    studio: Served, content: bytes, words: str
+) -> None:
+    reply = studio.send("POST", "api/upload", content)
+    assert reply.status == 400
+    assert words in reply.message
+    assert "0x" not in reply.message  # no address of an object
+
+
+def test_a_region_is_painted_onto_another_drawing(studio: Served) -> None:
+    for seed in range(6):
+        a, b = studio.model.sample(1, seed), studio.model.sample(1, seed + 50)
+        cells = [step for step in range(4) if (seed + 1) >> step & 1]
+        reply = studio.ask(
+            "compose", drawing=studio.json_of(a), other=studio.json_of(b), cells=cells
+        )
+        chosen = torch.tensor([step in cells for step in range(4)])
+        assert fingerprint(drawing_of(studio, reply)) == fingerprint(composed(a, b, chosen))
+        check_pictures(studio, reply)
+
+
+def test_locked_cells_are_kept_when_the_rest_is_resampled(studio: Served) -> None:
+    z, moved = studio.model.sample(1, 3), 0
+    for fixed in ([0], [1, 3], [2], [0, 1, 2, 3]):
+        kept = torch.tensor([step in fixed for step in range(4)])
+        for seed in range(5):
+            reply = studio.ask("resample", drawing=studio.json_of(z), fixed=fixed, seed=seed)
+            found = drawing_of(studio, reply)
+            assert fingerprint(found) == fingerprint(studio.model.complete(z, kept, 1, seed))
+            for one, other in ((z.whether, found.whether), (z.what, found.what)):
+                assert torch.equal(one[0, kept], other[0, kept])
+            check_pictures(studio, reply)
+            moved += fingerprint(found) != fingerprint(z)
+    assert moved > 5
+    free = studio.ask("resample", drawing=studio.json_of(z), fixed=[], seed=9)
+    assert fingerprint(drawing_of(studio, free)) == fingerprint(studio.model.sample(1, 9))
+
+
+def test_simultaneous_requests_get_their_own_answers(studio: Served) -> None:
+    drawings = [studio.model.sample(1, seed) for seed in range(24)]
+
+    def answered(number: int) -> bool:
+        reply = studio.ask("render", drawing=studio.json_of(drawings[number]))
+        return fingerprint(drawing_of(studio, reply)) == fingerprint(drawings[number])
+
+    with ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(answered, range(24)))
+
+
+def test_the_page_is_served_and_loads_nothing_from_elsewhere(studio: Served) -> None:
+    names = {path.name for path in PAGE.iterdir()}
+    assert {"index.html", "main.js", "studio.css", "icon.svg"} <= names
+    for name in names:
+        reply = studio.send("GET", name)
+        assert (reply.status, reply.body) == (200, (PAGE / name).read_bytes())
+        text = reply.body.decode().replace("http://www.w3.org/2000/svg", "")
+        assert "http:" not in text and "https:" not in text and '"//' not in text, name
+    assert studio.send("GET", "").body == (PAGE / "index.html").read_bytes()
+    assert studio.send("GET", "studio.css").headers["content-type"].startswith("text/css")
+    assert studio.send("GET", "main.js").headers["content-type"].startswith("text/javascript")
+    without_slash = studio.send("GET", f"/{TOKEN}")
+    assert (without_slash.status, without_slash.headers["location"]) == (307, studio.url)

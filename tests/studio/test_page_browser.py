@@ -1,0 +1,108 @@
+"""Files, errors, colour and window sizes, in a real browser."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import npdraw
+from npdraw.drawings.strokes import as_json
+from tests.browsing import missing
+from tests.studio.serving import Served, expected_pictures, served, unpacked, write_colour_model
+from tests.studio.visitor import NARROW, WIDE, Visitor, put
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(missing()), reason=missing() or "a browser is installed"),
+]
+
+
+def test_pictures_and_drawings_are_saved_and_opened(visitor: Visitor, tmp_path: Path) -> None:
+    z = visitor.model.sample(1, 0)
+    for name, picture in expected_pictures(visitor.model, z).items():
+        assert np.array_equal(unpacked(visitor.saved(name)), picture)
+    other = visitor.model.sample(1, 11)
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps(as_json(other, visitor.model.bank, visitor.model.layout)))
+    visitor.page.set_input_files("#a-load input[type=file]", path)
+    visitor.says("x.json loaded as drawing A")
+    visitor.check(other)
+    array = np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8)
+    Image.fromarray(array).save(tmp_path / "x.png")
+    visitor.page.set_input_files("#a-load input[type=file]", tmp_path / "x.png")
+    visitor.says("x.png loaded as drawing A")
+    image = visitor.model.preprocess(array[None])
+    visitor.check(visitor.model.encode(image))
+    noise = np.random.default_rng(0).integers(0, 256, (900, 900, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "large.png")  # 2.4 MB: the page shrinks it
+    visitor.page.set_input_files("#b-load input[type=file]", tmp_path / "large.png")
+    visitor.says("large.png loaded as drawing B")
+    visitor.page.fill("#a-load input[type=text]", "seed:4")
+    visitor.page.keyboard.press("Enter")
+    visitor.says("seed:4 loaded as drawing A")
+    visitor.check(visitor.model.sample(1, 4))
+
+
+def test_drawing_with_a_colour_model(browser: Any, tmp_path: Path) -> None:
+    write_colour_model(tmp_path / "model.safetensors")
+    with served(npdraw.load(tmp_path / "model.safetensors"), tmp_path) as studio:
+        visitor = Visitor(studio, browser, WIDE)
+        first = visitor.model.sample(1, 0)
+        visitor.check(first)
+        assert len(visitor.shown("image")) == 3
+        for step in range(4):
+            part = (int(first.what[0, step]) + 1) % 4
+            visitor.drag_part(part, step, 0)
+            visitor.says(f"Part {part} placed")
+            first = put(first, step, 0, part)
+            visitor.check(first)
+        visitor.drag_part(part, 3, 0)
+        visitor.says(f"Part {part} is already at row 2, column 2")
+        visitor.check(first)
+        visitor.leave()
+
+
+def test_errors_are_shown_on_the_page(studio: Served, browser: Any, tmp_path: Path) -> None:
+    visitor = Visitor(studio, browser, WIDE)
+    visitor.page.fill("#a-load input[type=text]", "seed:x")
+    visitor.page.keyboard.press("Enter")
+    visitor.says("'x' is no number")
+    (tmp_path / "x.png").write_text("no picture")
+    visitor.page.set_input_files("#b-load input[type=file]", tmp_path / "x.png")
+    visitor.says("Cannot read the picture: it is not a PNG")
+    visitor.check(visitor.model.sample(1, 0))
+    # The browser itself logs refused requests.
+    assert [text for text in visitor.problems if "status of 400" not in text] == []
+    visitor.problems.clear()
+    visitor.leave()
+
+
+@pytest.mark.parametrize("size", [WIDE, (900, 700), NARROW])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_fits_wide_and_narrow_windows(
+    studio: Served, browser: Any, size: tuple[int, int], scheme: str
+) -> None:
+    visitor = Visitor(studio, browser, size, color_scheme=scheme, has_touch=size == NARROW)
+    page = visitor.page
+    assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+    for control in page.locator("button, input:not([type=file]), .stage, #bank").all():
+        if page.is_visible("#help") or not control.is_visible():
+            continue
+        box = control.bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= size[0]
+    for name in ("#a", "#image", "#bank"):  # all three are visible at once
+        box = page.locator(name).bounding_box()
+        assert box["y"] + min(box["height"], 100) <= size[1]
+    unnamed = "element => !(element.ariaLabel || element.textContent.trim() || element.title)"
+    buttons = page.locator("button, input:not([type=file]), [role=gridcell], [role=option]")
+    assert not any(element.evaluate(unnamed) for element in buttons.all())
+    if size == NARROW:
+        page.tap("#bank [data-part='3']")
+        visitor.says("Part 3 picked up")
+        page.touchscreen.tap(*visitor.middle(2, 0))
+        visitor.says("Part 3 placed at row 2, column 1. Decoded in")
+        visitor.check(put(visitor.model.sample(1, 0), 2, 0, 3))
+    visitor.leave()
