@@ -40,7 +40,7 @@ def blocks(language: str) -> list[str]:
 def commands() -> list[list[str]]:
     lines = [line for block in blocks("sh") for line in block.splitlines()]
     found = [shlex.split(line, comments=True) for line in lines]
-    # The studio serves until Ctrl-C: tests/studio/test_studio.py starts and stops it.
+    # The studio serves until Ctrl-C: tests/studio/test_server.py starts and stops it.
     return [w[1:] for w in found if w and w[0] == "npdraw" and w[1] != "studio"]
 
 

@@ -18,7 +18,7 @@ ORDER = (
 
 
 ENDLESS = ("studio",)
-"""Commands that serve until Ctrl-C: tests/studio/test_studio.py starts and stops them."""
+"""Commands that serve until Ctrl-C: tests/studio/test_server.py starts and stops them."""
 
 
 def examples(page: str) -> list[str]:
