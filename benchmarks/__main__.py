@@ -1,12 +1,12 @@
-"""Speed of every stage on this machine, one JSON line each: `make bench`.
+"""Measure the speed of every stage on this machine, one JSON line each: `make bench`.
 
-Images are the embedded glyphs, sizes those of the presets `mnist` and `mnist-paper`.
+Images are the embedded glyphs; sizes are those of the presets `mnist` and `mnist-paper`.
 """
 
 from benchmarks.ceiling import ceilings
 from benchmarks.stages import run
 from npdraw.runtime.settings import Runtime
 
-found = ceilings(Runtime().start())
-run("mnist", "", found)
-run("mnist-paper", "mnist-paper/", found)
+measured = ceilings(Runtime().start())
+run("mnist", "", measured)
+run("mnist-paper", "mnist-paper/", measured)

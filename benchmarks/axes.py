@@ -1,4 +1,4 @@
-"""Along what costs are measured: the sizes of each axis, and the settings they stand for.
+"""The axes along which costs are measured: their sizes, and the settings of each size.
 
 Imports no torch: the process that starts the measurements must stay small (see `scaling`).
 """
@@ -11,7 +11,7 @@ from npdraw.presets import preset
 
 @dataclass(frozen=True)
 class Axis:
-    """One size that is varied around the preset `mnist`, the others as they are there."""
+    """One size to vary, with all other settings those of the preset `mnist`."""
 
     name: str
     meaning: str
@@ -65,17 +65,17 @@ PER = {
     "sample": "image",
     "eval_nll": "image and sample",
 }
-"""What the seconds and operations of a stage are for, unless `per` says otherwise."""
+"""Unit of work that the seconds and operations of a stage refer to, unless `per` overrides it."""
 
 WHAT = {
-    "bank": "20 Lloyd iterations, whatever the error; seeding before them",
-    "command": "`npdraw parse --data npz:FILE`, whole, the bank until it is good",
+    "bank": "seeding and 20 Lloyd iterations, whatever the error",
+    "command": "all of `npdraw parse --data npz:FILE`, with a bank that converges",
 }
-"""Stages whose names do not say enough."""
+"""What stages do whose names do not say enough."""
 
 
 def per(axis: str, stage: str) -> str:
-    """Return what seconds and operations are for: where the size is how much is done, all of it."""
+    """Return the unit of work of seconds and operations: everything, if the size is the amount."""
     if axis == "N":
         return "data set"
     if axis == "batch":
@@ -84,7 +84,7 @@ def per(axis: str, stage: str) -> str:
 
 
 def config_at(axis: str, size: int) -> Config:
-    """Return the preset `mnist` with the size in question."""
+    """Return the preset `mnist` with `size` on the axis."""
     config = preset("mnist")
     parse, prior, decoder = config.parse, config.prior, config.decoder
     if axis == "T":

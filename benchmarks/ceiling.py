@@ -1,4 +1,4 @@
-"""What the machine can do: the fastest of large matrix products and convolutions."""
+"""The ceiling of this machine: the fastest of some large matrix products and convolutions."""
 
 from functools import partial
 
@@ -9,7 +9,7 @@ from benchmarks.timing import Measured, seconds
 
 
 def ceiling(precision: torch.dtype, device: torch.device, least: float = 1.0) -> float:
-    """Return GFLOP/s of the best of some large products in `precision`, `least` seconds each."""
+    """Return the best GFLOP/s of some large products in `precision`, timed `least` seconds each."""
     best = 0.0
     with torch.no_grad():
         for side in (1024, 2048, 4096):
@@ -42,10 +42,10 @@ def _done(result: torch.Tensor) -> None:
 
 
 def ceilings(device: torch.device) -> dict[torch.dtype, float]:
-    """Measure and print both ceilings."""
-    found = {}
+    """Measure and print the ceilings of fp32 and bf16, GFLOP/s."""
+    measured = {}
     for name, precision in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
-        found[precision] = ceiling(precision, device)
-        value = round(found[precision], 1)
+        measured[precision] = ceiling(precision, device)
+        value = round(measured[precision], 1)
         Measured(f"ceiling/{name}", value, "GFLOP/s", None, None, None).show()
-    return found
+    return measured

@@ -1,4 +1,4 @@
-"""Growth of a cost with a size: a power law, or a constant and what grows beside it."""
+"""Growth of a cost with a size: a power law, or a constant plus a growing term."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,30 +25,32 @@ class Fit:
 
     @property
     def flat(self) -> bool:
-        """Whether it is a power so near 0 that it is no growth."""
+        """Return whether the exponent is so near 0 that the cost does not grow."""
         return not self.constant and abs(self.exponent) < 0.05
 
     def __str__(self) -> str:
         """Return the law as the tables show it."""
         if self.constant:
-            grown = "x" if self.exponent == 1 else f"x^{self.exponent:g}"
-            return f"{number(self.constant)} + {number(self.factor)} {grown}"
+            term = "x" if self.exponent == 1 else f"x^{self.exponent:g}"
+            return f"{number(self.constant)} + {number(self.factor)} {term}"
         return "none" if self.flat else f"{number(self.factor)} x^{self.exponent:.2f}"
 
 
 def number(value: float) -> str:
-    """Return three digits that count, without an exponent where that is short."""
+    """Format with three significant digits, or as an integer where that is short."""
     if 100 <= value < 1e6:
         return f"{value:,.0f}"
     return f"{value:.3g}"
 
 
 def fit(sizes: Sequence[float], costs: Sequence[float]) -> Fit:
-    """Return the law with the smallest largest residual, to a percent; costs are positive.
+    """Return the law whose largest relative residual, to a percent, is smallest.
 
-    A power law, or a constant and something in proportion to the size or to its square, both
-    positive; of laws as good as each other the first. What hardly grows is a power near 0. All have
-    two free numbers, so `ValueError` for fewer than three sizes.
+    The candidates are a power law, and a positive constant plus a term proportional to the size or
+    its square; the first wins a tie, and a power near 0 means no growth. Each has two parameters.
+
+    Raises:
+        ValueError: fewer than three sizes, or a size or cost that is not positive.
     """
     x, y = np.array(sizes, np.float64), np.array(costs, np.float64)
     if len(x) < 3 or len(x) != len(y) or min(x.min(), y.min()) <= 0:
@@ -62,20 +64,20 @@ def fit(sizes: Sequence[float], costs: Sequence[float]) -> Fit:
 
 
 def power_law(x: Floats, y: Floats) -> Fit:
-    """Least squares on logarithms."""
+    """Fit a power law by least squares on logarithms."""
     exponent, log_factor = np.polyfit(np.log(x), np.log(y), 1)
-    return _judged(x, y, 0.0, float(np.exp(log_factor)), float(exponent))
+    return _with_residual(x, y, 0.0, float(np.exp(log_factor)), float(exponent))
 
 
 def affine_law(x: Floats, y: Floats, exponent: int) -> Fit:
-    """Least squares of relative errors, so that the small sizes count as much as the large."""
+    """Fit by least squares of relative errors, so that small sizes count as much as large ones."""
     rows = np.stack([1 / y, x**exponent / y], 1)
     constant, factor = np.linalg.lstsq(rows, np.ones_like(y), rcond=None)[0]
-    return _judged(x, y, float(constant), float(factor), float(exponent))
+    return _with_residual(x, y, float(constant), float(factor), float(exponent))
 
 
-def _judged(x: Floats, y: Floats, constant: float, factor: float, exponent: float) -> Fit:
-    """A fitted cost of 0 or less fits nothing."""
+def _with_residual(x: Floats, y: Floats, constant: float, factor: float, exponent: float) -> Fit:
+    """Return the law with its residual: infinite if a fitted cost is not positive."""
     fitted = constant + factor * x**exponent
     off = float(np.abs(y / fitted - 1).max()) if fitted.min() > 0 else float("inf")
     return Fit(constant, factor, exponent, off)

@@ -1,6 +1,6 @@
-"""One measurement of `scaling` in a process of its own: `... FOLDER AXIS SIZE STAGE`.
+"""Make one measurement of `scaling`, in its own process: `... FOLDER AXIS SIZE STAGE`.
 
-Without AXIS it draws the images into FOLDER, with AXIS `machine` it measures the ceilings.
+Without AXIS it writes the images to FOLDER; with AXIS `machine` it measures the ceilings.
 """
 
 import json
@@ -38,23 +38,23 @@ from npdraw.runtime.settings import Runtime
 from npdraw.stages.parse import parse
 
 IMAGES = 1000
-"""Images a stage works on where their number is not the size in question."""
+"""Images that a stage works on, unless their number is the axis."""
 
 ITERATIONS = 20
-"""Lloyd iterations of every bank, so that only the size differs; real ones stop by themselves."""
+"""Lloyd iterations of every bank, so that only the size differs; real ones stop at convergence."""
 
 EVALUATED = 50
-"""Images that eval-nll takes at once here."""
+"""Images evaluated at once by eval-nll."""
 
 SAMPLES = 5
-"""S of eval-nll where it is not the size in question."""
+"""Importance samples (S) of eval-nll, unless S is the axis."""
 
 SECONDS = 0.6
-"""Least time over which a cost is taken; at least one call after the one to warm up."""
+"""Least time over which a cost is measured; at least one call after the warm-up call."""
 
 
 class Silent:
-    """Progress that nobody watches."""
+    """A `Progress` that shows nothing."""
 
     def start(
         self, title: str, total: int, *, unit: str = "images", scale: int = 1, done: int = 0
@@ -68,13 +68,13 @@ class Silent:
 
 
 def peak() -> float:
-    """Return the most memory this process has held, MB."""
+    """Return the peak memory of this process, MB."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 def prepare(folder: Path) -> None:
-    """Draw the glyphs, and write an .npz file for each size of the data set."""
+    """Write the glyphs, and an .npz file for each size of the data set."""
     images = glyphs("train")[:, 0]
     images.tofile(folder / "glyphs")
     for size in AXES[0].sizes:
@@ -83,13 +83,13 @@ def prepare(folder: Path) -> None:
 
 
 def read(folder: Path, images: int, side: int) -> Pixels:
-    """Return the first glyphs, from the start again when they are used up: uint8 [N, 1, H, W]."""
+    """Return the first glyphs, repeated when they run out: uint8 [N, 1, H, W]."""
     native = np.fromfile(folder / "glyphs", np.uint8, min(images, 20_000) * 28 * 28)
     return fit(np.resize(native.reshape(-1, 28, 28), (images, 28, 28)), side, 1)
 
 
 def command(folder: Path, size: int) -> Work:
-    """Return what `npdraw parse --data npz:FILE` does, whole."""
+    """Return all that `npdraw parse --data npz:FILE` does."""
     config = config_at("N", size)
     return lambda: parse(
         config,
@@ -104,14 +104,14 @@ def command(folder: Path, size: int) -> Work:
 
 
 def workload(folder: Path, axis: str, size: int, stage: str) -> tuple[Work, int]:
-    """Return what to measure, and by how many its cost is divided."""
+    """Return what to measure, and the number by which its cost is divided."""
     config = config_at(axis, size)
     of_data_set = axis == "N"
     images = read(folder, size if of_data_set else IMAGES, config.parse.image_size)
     divisor = 1 if of_data_set else IMAGES
     if stage == "bank":
         return bank_work(torch.from_numpy(images), config, ITERATIONS), divisor
-    if of_data_set:  # with no more copies of the images than the parser itself needs
+    if of_data_set:  # holding no more copies of the images than the parser itself needs
         bank = bank_work(torch.from_numpy(images[:IMAGES]), config, 2)()
         binary = torch.from_numpy((images > 127).view(np.uint8))
         return parse_work(binary, bank, config), divisor
@@ -139,7 +139,7 @@ def _painting(bench: Bench) -> Work:
 
 
 def measured(folder: Path, axis: str, size: int, stage: str) -> dict[str, object]:
-    """Measure: memory and time of the whole, for a `command`; else of repeated calls."""
+    """Measure memory and time: once for the stage `command`, else over repeated calls."""
     before = peak()
     if stage == "command":
         began = time.perf_counter()
@@ -162,7 +162,7 @@ def measured(folder: Path, axis: str, size: int, stage: str) -> dict[str, object
 
 
 def machine() -> dict[str, object]:
-    """Return what the machine is and can do."""
+    """Return the machine's processor, software and ceilings."""
     runtime = Runtime(device="cpu")
     device = runtime.start()
     model = next(
@@ -189,10 +189,10 @@ _TORCH = {"bf16": "bfloat16", "fp32": "float32"}
 
 
 if __name__ == "__main__":
-    where, wanted = Path(sys.argv[1]), sys.argv[2:]
-    if not wanted:
-        prepare(where)
-    elif wanted == ["machine"]:
+    folder, task = Path(sys.argv[1]), sys.argv[2:]
+    if not task:
+        prepare(folder)
+    elif task == ["machine"]:
         print(json.dumps(machine()))
     else:
-        print(json.dumps(measured(where, wanted[0], int(wanted[1]), wanted[2])))
+        print(json.dumps(measured(folder, task[0], int(task[1]), task[2])))

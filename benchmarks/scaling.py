@@ -1,9 +1,8 @@
 """How time and memory grow with N, T, K, P, S, width and batch: `make scaling`.
 
-Each measurement is a process of its own, so that its peak memory is its own: what the process
-holds at most, less what it holds after its imports. This one stays small: a child process starts
-with the peak of the one that made it. Prints one JSON line a measurement, then the tables of
-docs/scaling.md.
+Each measurement runs in its own process. Its memory is the peak of that process less what it holds
+after its imports; this process stays small because a child starts with the peak of its parent.
+Prints one JSON line per measurement, then the tables of docs/scaling.md.
 """
 
 import json
@@ -23,7 +22,7 @@ QUANTITIES = (
     ("memory_mb", "memory", 1e6),
     ("flops", "operations", 1.0),
 )
-"""Key of a JSON line, name in a table, and what turns it into seconds, bytes or operations."""
+"""Key of a JSON line, name in a table, and factor to seconds, bytes or operations."""
 
 UNITS = {
     "time": ((1.0, "s"), (1e-3, "ms"), (1e-6, "us")),
@@ -33,13 +32,13 @@ UNITS = {
 
 
 def child(*arguments: str, module: str = "measurement") -> str:
-    """Run a module of this package and return what it prints."""
+    """Run a module of this package and return its output."""
     command = [sys.executable, "-m", f"benchmarks.{module}", *arguments]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def measure(axes: tuple[Axis, ...]) -> list[Line]:
-    """Measure everything and print each line as it comes."""
+    """Measure everything, printing each line at once."""
     lines = []
     with tempfile.TemporaryDirectory() as folder:
         child(folder)
@@ -55,45 +54,41 @@ def measure(axes: tuple[Axis, ...]) -> list[Line]:
 
 
 def table(axis: Axis, lines: list[Line], machine: Line) -> str:
-    """Return the markdown table of an axis: a row for each stage and quantity."""
+    """Return the Markdown table of an axis: a row for each stage and quantity."""
     head = ["stage", "", *(f"{axis.name} = {size:,}" for size in axis.sizes), "growth", "off by"]
     rows = [head, ["---"] * len(head)]
     for stage in axis.stages:
-        found = [line for line in lines if (line["axis"], line["stage"]) == (axis.name, stage)]
+        chosen = [line for line in lines if (line["axis"], line["stage"]) == (axis.name, stage)]
         for key, name, factor in QUANTITIES:
-            values = [max(line[key] * factor, 1e-9) for line in found]
-            if not any(line[key] for line in found):
-                continue  # nothing is counted
+            values = [max(line[key] * factor, 1e-9) for line in chosen]
+            if not any(line[key] for line in chosen):
+                continue  # not counted
             unit, symbol = _unit(name, values)
             law = fit(axis.sizes, [value / unit for value in values])
-            what = f"{symbol}, peak" if name == "memory" else f"{symbol} {_one(found[0]['per'])}"
+            what = f"{symbol}, peak" if name == "memory" else f"{symbol} per {chosen[0]['per']}"
             shown = [number(value / unit) for value in values]
             rows.append([stage, what, *shown, str(law), f"{law.residual:.0%}"])
-        rows += _shares(stage, found, machine)
+        rows += _shares(stage, chosen, machine)
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _unit(quantity: str, values: list[float]) -> tuple[float, str]:
-    """Return the largest unit of which the middle value is at least one, or the smallest."""
+    """Return the largest unit in which the median is at least 1, else the smallest."""
     units, middle = UNITS[quantity], sorted(values)[len(values) // 2]
     return next((unit for unit in units if middle >= unit[0]), units[-1])
 
 
-def _one(thing: str) -> str:
-    return f"{'an' if thing[0] in 'aeiou' else 'a'} {thing}"
-
-
-def _shares(stage: str, found: list[Line], machine: Line) -> list[list[str]]:
-    """Return the row of the shares of the machine's ceiling, if operations are counted."""
-    if not any(line["flops"] for line in found):
+def _shares(stage: str, chosen: list[Line], machine: Line) -> list[list[str]]:
+    """Return a row with the shares of the machine's ceiling, if operations are counted."""
+    if not any(line["flops"] for line in chosen):
         return []
     ceiling = machine["fp32_gflops" if stage in ("bank", "parse") else "low_gflops"] * 1e9
-    shares = [f"{line['flops'] / line['seconds'] / ceiling:.2f}" for line in found]
+    shares = [f"{line['flops'] / line['seconds'] / ceiling:.2f}" for line in chosen]
     return [[stage, "share of ceiling", *shares, "", ""]]
 
 
 def report(lines: list[Line], axes: tuple[Axis, ...]) -> str:
-    """Return the part of docs/scaling.md that is measured."""
+    """Return the measured part of docs/scaling.md."""
     machine = lines[0]
     text = [
         f"{machine['cpu']}, {machine['threads']} threads, torch {machine['torch']}. Ceilings:\n"
@@ -107,7 +102,7 @@ def report(lines: list[Line], axes: tuple[Axis, ...]) -> str:
 
 
 def main() -> None:
-    """Measure the axes named on the command line, or all; then count a million images."""
+    """Measure the axes given on the command line; if none, all, then count a million images."""
     wanted = set(sys.argv[1:])
     if wanted - {axis.name for axis in AXES}:
         sys.exit(f"axes are {', '.join(axis.name for axis in AXES)}; got {sys.argv[1:]}")

@@ -1,7 +1,7 @@
-"""Speed of every stage at the sizes of a preset, each beside a plain way of doing the same.
+"""Speed of every stage at the sizes of a preset, compared with a simple reference.
 
-The plain ways are the obvious loops: parsing image by image, painting step by step, training in
-fp32, sampling with the whole prior at every step, evaluating with decoder and prior apart.
+The references are the obvious ways: parsing image by image, painting step by step, training in
+fp32, sampling without a cache, evaluating with separate decoder and prior passes.
 """
 
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from benchmarks.workloads import (
     prior_step,
     sample_work,
 )
+from npdraw.config import BATCH_SIZE, SAMPLES
 from npdraw.datasets import load, parse_source
 from npdraw.datasets.splits import binarize
 from npdraw.inputs.models import layout_of
@@ -34,19 +35,13 @@ from npdraw.presets import preset
 from npdraw.runtime.noise import uniform
 from npdraw.runtime.settings import Runtime
 
-SAMPLES = 50
-"""S of eval_nll."""
-
-BATCH = 100
-"""Drawings that eval_nll takes at once, as the command does."""
-
 
 @dataclass(frozen=True)
 class Preset(Bench):
-    """The sizes of a preset; images are the embedded glyphs."""
+    """A bench at the sizes of a preset; images are the embedded glyphs."""
 
     prefix: str
-    """Of the names of the lines."""
+    """Prefix of the names of the lines."""
     fp32: float
     """Ceiling of fp32, GFLOP/s."""
     low: float
@@ -82,22 +77,22 @@ def run(name: str, prefix: str, ceilings: dict[torch.dtype, float]) -> None:
 
 
 def parsing_and_painting(bench: Preset) -> Latents:
-    """Measure parse, against one image at a time, and paint, against one step at a time."""
+    """Measure parse and paint, compared with one image and one step at a time."""
     layout, threshold = layout_of(bench.config.parse), bench.config.parse.threshold
-    few = bench.binary[:BATCH]
+    few = bench.binary[:BATCH_SIZE]
 
     def one_by_one() -> None:
         for image in few.split(1):
             parse(image, bench.bank, layout, threshold=threshold)
 
-    alone = len(few) / seconds(one_by_one)
+    one_at_a_time = len(few) / seconds(one_by_one)
     chunk = bench.binary[:1000]
     measure(
         f"{bench.prefix}parse",
         len(chunk),
         parse_work(chunk, bench.bank, bench.config),
         ceiling=bench.fp32,
-        reference=("one image at a time", alone),
+        reference=("one image at a time", one_at_a_time),
     )
     z = bench.drawings(4096)
     model, drawings = bench.model(), z[:64]
@@ -118,25 +113,25 @@ def parsing_and_painting(bench: Preset) -> Latents:
 
 
 def training(bench: Preset, z: Latents) -> None:
-    """Measure a step of each training, against fp32."""
+    """Measure a step of each training, compared with fp32."""
     config, fp32 = bench.config, Runtime(precision="fp32")
     for name, images, step in (
         ("train_prior", config.prior.batch_size, prior_step(bench, z)),
         ("train_decoder", config.decoder.batch_size, decoder_step(bench)),
     ):
-        plain = images / seconds(partial(step, fp32))
+        baseline = images / seconds(partial(step, fp32))
         measure(
             f"{bench.prefix}{name}",
             images,
             partial(step, bench.runtime),
             ceiling=bench.low,
-            reference=("fp32", plain),
+            reference=("fp32", baseline),
         )
 
 
 @torch.no_grad()
 def sampling(bench: Preset) -> None:
-    """Measure samples, decoded and as uint8, against a prior that starts again at every step."""
+    """Measure sampling and decoding, compared with a prior without a cache."""
     model, images = bench.model().eval(), 2 * CHUNK
     first = list(range(CHUNK))
 
@@ -155,7 +150,7 @@ def sampling(bench: Preset) -> None:
 
 
 def sample_uncached(prior: Prior, noise: Tensor) -> Latents:
-    """Draw as `Prior.sample` does, with the whole prior at every step."""
+    """Draw as `Prior.sample` does, but run the whole prior at every step."""
     z = blank(len(noise), prior.layout.steps, noise.device)
     for t in range(prior.layout.steps):
         p = prior(z.one_hot(prior.layout.placements, len(prior.bank)))
@@ -166,9 +161,9 @@ def sample_uncached(prior: Prior, noise: Tensor) -> Latents:
 
 @torch.no_grad()
 def evaluation(bench: Preset, z: Latents) -> None:
-    """Measure eval-nll with S samples, against a decoder and a prior pass for each."""
+    """Measure eval-nll, compared with one decoder and one prior pass per sample."""
     model = bench.model().eval()
-    drawings = z[:BATCH]
+    drawings = z[:BATCH_SIZE]
     soft, canvas = drawings.one_hot(model.layout.placements, len(model.bank)), model.paint(drawings)
 
     def passes() -> None:
@@ -176,12 +171,12 @@ def evaluation(bench: Preset, z: Latents) -> None:
             model.decoder(canvas)
             model.prior(soft)
 
-    apart = BATCH / SAMPLES / seconds(passes)
-    side = samples_per_pass(SAMPLES, BATCH)
+    separate = BATCH_SIZE / SAMPLES / seconds(passes)
+    side = samples_per_pass(SAMPLES, BATCH_SIZE)
     measure(
         f"{bench.prefix}eval_nll",
-        BATCH // side,
-        evaluate_work(bench, BATCH // side, SAMPLES, side),
+        BATCH_SIZE // side,
+        evaluate_work(bench, BATCH_SIZE // side, SAMPLES, side),
         ceiling=bench.low,
-        reference=("decoder and prior passes apart", apart),
+        reference=("separate decoder and prior passes", separate),
     )

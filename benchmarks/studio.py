@@ -1,8 +1,8 @@
-"""From drop to picture in the studio: `python -m benchmarks.studio [MODEL]`.
+"""Measure the studio's latency from drop to picture: `python -m benchmarks.studio [MODEL]`.
 
-Starts `npdraw studio`, lets a browser drag parts onto the drawing, and prints one JSON line:
-milliseconds from the release of the pointer until the decoded picture can be shown, as the page
-itself measures them. Without a browser it says how to get one.
+Starts `npdraw studio`, drags parts onto the drawing in a browser, and prints one JSON line: the
+milliseconds from the release of the pointer until the decoded picture is ready, as the page itself
+measures them. If there is no browser it says how to install one.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from tests.browsing import chromium, missing
 
 DROPS = 60
 LIMIT_MS = 100
-"""What the median is to stay below on two cores."""
+"""Target on two cores: the median must stay below it."""
 
 
 @contextmanager
@@ -30,16 +30,16 @@ def studio(model: str, threads: int) -> Iterator[str]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            told = json.loads(process.stdout.readline())
-            if not told["ok"]:
-                sys.exit(told["error"]["message"])
-            yield told["url"]
+            started = json.loads(process.stdout.readline())
+            if not started["ok"]:
+                sys.exit(started["error"]["message"])
+            yield started["url"]
         finally:
             process.terminate()
 
 
 def drop(page: Any, rng: random.Random) -> None:
-    """Drag a part that is seen to a cell, and wait for the picture."""
+    """Drag a visible part to a cell, and wait for the picture."""
     parts = page.locator("#bank .part").count()
     part = page.locator("#bank .part").nth(rng.randrange(min(parts, 24))).bounding_box()
     cells = page.locator("#a [role=gridcell]")
@@ -52,7 +52,7 @@ def drop(page: Any, rng: random.Random) -> None:
 
 
 def measure(url: str) -> list[float]:
-    """Return the milliseconds of every drop."""
+    """Return the latency of every drop, milliseconds."""
     rng = random.Random(0)
     with chromium() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 800})
@@ -60,17 +60,19 @@ def measure(url: str) -> list[float]:
         page.wait_for_selector("html[data-ready]")
         for _ in range(DROPS):
             drop(page, rng)
-        found: list[float] = page.evaluate(
+        durations: list[float] = page.evaluate(
             "performance.getEntriesByName('drop-to-picture').map((entry) => entry.duration)"
         )
-    return found
+    return durations
 
 
 def main() -> None:
     """Measure one model."""
     parser = argparse.ArgumentParser(prog="benchmarks.studio", description=__doc__)
-    parser.add_argument("model", nargs="?", default="omniglot", help="a name, or a file")
-    parser.add_argument("--threads", type=int, default=0, help="as of npdraw studio")
+    parser.add_argument(
+        "model", nargs="?", default="omniglot", help="name of a shipped model, or a file"
+    )
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads, as in npdraw studio")
     given = parser.parse_args()
     if missing():
         sys.exit(missing())

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from torch.utils.flop_counter import FlopCounterMode
 
 SECONDS = 3.0
-"""Least time over which a rate is taken, after a call to warm up."""
+"""Least time over which a rate is measured, after one warm-up call."""
 
 
 @dataclass(frozen=True)
@@ -17,14 +17,14 @@ class Measured:
 
     name: str
     value: float
-    """Images a second; GFLOP/s for a ceiling."""
+    """Images per second; GFLOP/s for a ceiling."""
     unit: str
     share: float | None
-    """Share of the machine's ceiling, 0 to 1; None where no operation is counted."""
+    """Share of the machine's ceiling, 0 to 1; None where operations are not counted."""
     ratio: float | None
-    """How many times as fast as the reference, in the same run; None without one."""
+    """Speed-up over the reference, measured in the same run; None without a reference."""
     reference: str | None
-    """What the ratio is to."""
+    """Name of the reference."""
 
     def show(self) -> None:
         """Print the line as JSON."""
@@ -34,9 +34,9 @@ class Measured:
 def seconds(
     work: Callable[[], object], least: float = SECONDS, *, calls: int = 3, warm: bool = True
 ) -> float:
-    """Return the seconds a call takes: the fastest third of the calls, which others disturb least.
+    """Return the seconds per call: the mean of the fastest third, which is disturbed least.
 
-    Calls fill at least `least` seconds and are `calls` or more, after one to warm up if `warm`.
+    There are at least `calls` calls, over at least `least` seconds, after a warm-up call if `warm`.
     """
     if warm:
         work()
@@ -51,7 +51,7 @@ def seconds(
 
 
 def operations(work: Callable[[], object]) -> int:
-    """Return the floating-point operations of the matrix products and convolutions of a call."""
+    """Return the floating-point operations of all matrix products and convolutions in a call."""
     with FlopCounterMode(display=False) as counter:
         work()
     return int(counter.get_total_flops())
@@ -65,9 +65,9 @@ def measure(
     ceiling: float | None = None,
     reference: tuple[str, float] | None = None,
 ) -> Measured:
-    """Measure `work`, which handles `images` at a call, and print its line.
+    """Measure `work`, which handles `images` per call, and print its line.
 
-    `ceiling` in GFLOP/s gives the share; `reference` is a name and images a second.
+    `ceiling`, in GFLOP/s, gives the share; `reference` is a name and its images per second.
     """
     taken = seconds(work)
     rate = images / taken

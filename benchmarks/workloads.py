@@ -1,4 +1,4 @@
-"""What the benchmarks measure: each stage's own function, ready to be called again and again."""
+"""The work that the benchmarks measure: the functions of each stage, ready to call repeatedly."""
 
 import math
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from torch import Tensor
 from npdraw.config import Config
 from npdraw.datasets import Pixels
 from npdraw.datasets.splits import binarize
-from npdraw.inputs.models import layout_of, new_model
+from npdraw.inputs.models import layout_of, new_model, to_device
 from npdraw.model.bank import build_bank
 from npdraw.model.importance import importance_figures
 from npdraw.model.latents import Latents, blank
@@ -27,7 +27,7 @@ Work = Callable[[], object]
 
 @dataclass(frozen=True)
 class Bench:
-    """What the stages work on."""
+    """Settings, images and part bank that the stages work on."""
 
     config: Config
     device: torch.device
@@ -41,11 +41,11 @@ class Bench:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Type of large products."""
+        """Data type of large products."""
         return self.runtime.dtype(self.device)
 
     def model(self) -> NPDraw:
-        """Return an untrained model whose drawings are about as long as those of a trained one."""
+        """Return an untrained model whose drawings are about as long as a trained model's."""
         torch.manual_seed(0)
         model = new_model(self.config, self.bank)
         whether = self.drawings(200).whether
@@ -53,17 +53,17 @@ class Bench:
         with torch.no_grad():
             model.prior.whether_head.weight.zero_()
             model.prior.whether_head.bias.fill_(math.log((painted + 0.5) / (left + 0.5)))
-            model.encoder.heads.bias[0] = -2.0  # seldom paints where the image is blank
-        return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+            model.encoder.heads.bias[0] = -2.0  # rarely paints where the image is blank
+        return to_device(model, self.device)
 
     def drawings(self, images: int) -> Latents:
-        """Parse the first `images`."""
+        """Parse the first `images` images."""
         layout, threshold = layout_of(self.config.parse), self.config.parse.threshold
         return parse(self.binary[:images], self.bank, layout, threshold=threshold)
 
 
 def bench_of(config: Config, images: Pixels, iterations: int) -> Bench:
-    """Return a bench on the CPU for uint8 images; the bank gets few `iterations`."""
+    """Return a bench on the CPU for uint8 images; the bank takes `iterations` Lloyd iterations."""
     runtime = Runtime(device="cpu")
     grey = torch.from_numpy(images)
     binary = torch.from_numpy(binarize(images, 0)).float()
@@ -72,7 +72,7 @@ def bench_of(config: Config, images: Pixels, iterations: int) -> Bench:
 
 
 def bank_work(grey: Tensor, config: Config, iterations: int | None = None) -> Callable[[], Tensor]:
-    """Build the bank of uint8 images; with `iterations` exactly so many, else until it is good."""
+    """Build the bank of uint8 images, in `iterations` Lloyd iterations or until it converges."""
     layout, settings = layout_of(config.parse), config.parse
 
     def work() -> Tensor:
@@ -92,7 +92,7 @@ def bank_work(grey: Tensor, config: Config, iterations: int | None = None) -> Ca
 
 
 def parse_work(binary: Tensor, bank: Tensor, config: Config) -> Callable[[], Latents]:
-    """Parse images of 0 and 1, uint8 or float, in chunks as the stage does."""
+    """Parse binary images, uint8 or float, in chunks as the stage does."""
     layout, threshold = layout_of(config.parse), config.parse.threshold
 
     def work() -> Latents:
@@ -107,7 +107,7 @@ def parse_work(binary: Tensor, bank: Tensor, config: Config) -> Callable[[], Lat
 
 
 def prior_step(bench: Bench, z: Latents) -> Callable[[Runtime], object]:
-    """Take a step of train-prior on drawings; it may run in any precision."""
+    """Return a training step of train-prior on drawings, to run in any precision."""
     prior, config = bench.model().prior, bench.config
     state = new_state(prior, [(prior, 1e-3)], config.prior.weight_decay, dtype=bench.dtype)
 
@@ -118,7 +118,7 @@ def prior_step(bench: Bench, z: Latents) -> Callable[[Runtime], object]:
 
 
 def decoder_step(bench: Bench) -> Callable[[Runtime], object]:
-    """Take a step of train-decoder; it may run in any precision."""
+    """Return a training step of train-decoder, to run in any precision."""
     model, config = bench.model(), bench.config
     model.prior.requires_grad_(config.decoder.prior == "joint")
     state = new_state(model, [(model, 1e-3)], config.decoder.weight_decay, dtype=bench.dtype)
@@ -130,7 +130,7 @@ def decoder_step(bench: Bench) -> Callable[[Runtime], object]:
 
 
 def sample_work(bench: Bench, images: int = CHUNK) -> Work:
-    """Sample `images` images, decoded and as uint8."""
+    """Sample `images` drawings and decode them to uint8."""
     model = bench.model().eval()
     seeds = list(range(images))
 
@@ -143,7 +143,7 @@ def sample_work(bench: Bench, images: int = CHUNK) -> Work:
 
 
 def evaluate_work(bench: Bench, images: int, samples: int, side: int = 1) -> Work:
-    """Evaluate the first `images` with S = `samples`, `side` of them at once."""
+    """Evaluate the first `images` with S = `samples`, `side` samples at once."""
     model = bench.model().eval()
     binary = bench.binary[:images]
     noise = torch.rand(images, samples, model.layout.steps, 3, device=bench.device)

@@ -100,7 +100,7 @@ def test_a_table_shows_figures_laws_and_shares() -> None:
     ]
     shown = table(axis, lines, {"fp32_gflops": 1.0, "low_gflops": 2.0}).splitlines()
     assert shown[0] == "| stage |  | S = 10 | S = 20 | S = 40 | growth | off by |"
-    assert shown[2] == "| eval_nll | ms an image | 10 | 20 | 40 | 1 x^1.00 | 0% |"
+    assert shown[2] == "| eval_nll | ms per image | 10 | 20 | 40 | 1 x^1.00 | 0% |"
     assert shown[5] == "| eval_nll | share of ceiling | 0.50 | 0.50 | 0.50 |  |  |"
 
 
