@@ -10,6 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+ROWS = 64
+"""In bf16 on a CPU rows of strokes come in multiples of so many: oneDNN makes own kernels for
+each number of rows there, and a long training would never have made the last of them (LOG.md)."""
+
 
 @dataclass(frozen=True)
 class Lists:
@@ -30,6 +34,32 @@ class Lists:
     def collect(self, table: Tensor) -> Tensor:
         """Return the rows of a table [N, L, C]: [M, C]."""
         return table.flatten(0, 1).index_select(0, self.slots)
+
+
+def lists_of(
+    painted: Tensor, before: Tensor, multiple: int = 1, *, padded: bool
+) -> tuple[Lists, Tensor]:
+    """Return the lists of a start and the strokes, and the cells of the rows after the starts.
+
+    `painted` bool [N, T], `before` the number of strokes before each cell. Cells are numbered
+    through all images, int64 [M - N]. Blank cells may follow the strokes of a list, where no stroke
+    looks: as many as make the rows a `multiple`, if there are so many, or, if `padded`, all of
+    them, so that no shape depends on the data and a GPU waits for nothing.
+    """
+    images, steps = painted.shape
+    cells = torch.arange(steps, device=painted.device)
+    count = painted.sum(1, keepdim=True)
+    place = 1 + torch.where(painted, before, count + cells - before)
+    if padded:
+        length, chosen = steps + 1, torch.arange(painted.numel(), device=painted.device)
+    else:
+        length = int(count.max()) + 1
+        spare = (~painted & (place < length)).flatten().nonzero().squeeze(1)
+        strokes = painted.flatten().nonzero().squeeze(1)
+        chosen = torch.cat([strokes, spare[: -(images + len(strokes)) % multiple]])
+    first = torch.arange(images, device=painted.device) * length
+    rows = (first[:, None] + place).flatten().index_select(0, chosen)
+    return Lists(images, length, torch.cat([first, rows])), chosen
 
 
 class Attention(nn.Module):

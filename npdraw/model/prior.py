@@ -8,58 +8,18 @@ before c. They are the same distributions as `g = p(go on)` and `w_c = p(next ce
 `1 - g = prod (1 - h_c')` over the cells c' after the last stroke. So the factors stand cell by
 cell,
 `p(z) = prod_t p(whether_t | z_<t) * [p(where_t | z_<t) * p(what_t | where_t, z_<t)]^whether_t`,
-with `where` the placement within the cell, and the analytic KL of section 6 holds cell by cell.
+with `where` the placement within the cell, and the analytic KL, equation (6.9), holds cell by
+cell.
 """
-
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from npdraw.model.attention import Layer, Lists
+from npdraw.model.attention import ROWS, Layer, lists_of
 from npdraw.model.latents import Factors, Latents, Relaxed, blank
 from npdraw.model.layout import Layout, neighbours, reverse_neighbours
-
-ROWS = 64
-"""In bf16 on a CPU, rows of strokes are padded to a multiple of this: oneDNN compiles a kernel for
-each number of rows there, and a long training would never stop compiling new ones (LOG.md,
-2026-11-26)."""
-
-
-@dataclass
-class Unfinished:
-    """Drawings in the making, all with the same number of strokes; one row for each."""
-
-    image: Tensor
-    """Which image it is, int64 [N]."""
-    x: Tensor
-    """What the next pass of the Transformer reads, the last stroke or the start: [N, width]."""
-    last: Tensor
-    """Cell of the last stroke, -1 before the first, T if it is done: int64 [N, 1]."""
-    surroundings: Tensor
-    """Of all cells, fp32 [N, T, width]."""
-    pull: Tensor
-    """What they add to the question of each cell, fp32 [N, T, 2 * width]."""
-    memories: list[Tensor]
-    """Keys and values of each layer, see `Attention.memory`."""
-
-    def part(self, rows: slice) -> "Unfinished":
-        """Return some of them; what is written there is written here."""
-        return self._take(rows, [memory[:, rows] for memory in self.memories])
-
-    def only(self, rows: Tensor, count: int) -> "Unfinished":
-        """Return a copy of some of them, which have read `count` rows."""
-        memories = []
-        for memory in self.memories:
-            kept = memory.new_empty(len(memory), len(rows), *memory.shape[2:])
-            kept[:, :, :, :count] = memory[:, rows, :, :count]
-            memories.append(kept)
-        return self._take(rows, memories)
-
-    def _take(self, rows: slice | Tensor, memories: list[Tensor]) -> "Unfinished":
-        around, pull = self.surroundings[rows], self.pull[rows]
-        return Unfinished(self.image[rows], self.x[rows], self.last[rows], around, pull, memories)
+from npdraw.model.partial_drawings import Hazards, NextStroke, PartialDrawings, SampleRequest
 
 
 class Prior(nn.Module):
@@ -116,8 +76,11 @@ class Prior(nn.Module):
         self.source: Tensor
         self.register_buffer("source", neighbours(layout), persistent=False)
 
+    def _layers(self) -> list[Layer]:
+        return list(self.layers)  # type: ignore[arg-type]
+
     def _table(self) -> Tensor:
-        """Embeddings of the parts, [K, width]."""
+        """Return the embeddings of the parts, E of equation (5.1): [K, width]."""
         table: Tensor = self.part_embedding + self.pixel_embedding(self.bank.flatten(1))
         return table
 
@@ -168,7 +131,7 @@ class Prior(nn.Module):
         stroke = self.stroke(embedded.flatten(0, 1).index_select(0, cells))
         stroke = stroke + surroundings.flatten(0, 1).index_select(0, cells)
         x = torch.cat([self.start.to(stroke.dtype).expand(len(painted), -1), stroke])
-        for layer in self.layers:
+        for layer in self._layers():
             x = layer(x, lists)
         push = self.from_state(self.norm(x))
         states = lists.spread(torch.cat([x.to(push.dtype), push], 1))  # [N, L, 3 * width]
@@ -194,85 +157,129 @@ class Prior(nn.Module):
         until: int | None = None,
         at_once: int = 0,
     ) -> Latents:
-        """Draw hard drawings stroke by stroke, with a key/value cache.
+        """Sample hard drawings stroke by stroke, with a key/value cache (equation (5.6)).
 
-        `uniform` [N, T, 3] in [0, 1) decides whether, where and what of each cell by itself, so
-        that image i does not depend on the others. The first `given_steps` cells are those of
-        `given` (completion), those from `until` on stay blank; `temperature` divides all logits.
-        `at_once` divides N: every product has the rows of so many drawings, because float sums
-        depend on their number (0: of all). Drawings that are done give way to others, and with the
-        longest it ends.
+        `uniform` [N, T, 3] in [0, 1) decides whether, where and what of each cell, so that drawing
+        i does not depend on the others. The first `given_steps` cells are those of `given`
+        (completion); those from `until` on stay blank. `temperature` divides all logits.
+
+        `at_once` divides N: every matrix product has the rows of that many drawings, because float
+        sums depend on the number of rows (0: all N). Finished drawings make way for others, and
+        the loop ends with the longest drawing.
         """
-        images, steps, device = len(uniform), self.layout.steps, uniform.device
+        images, steps = uniform.shape[:2]
         at_once = at_once or images
-        z, cells = blank(images, steps, device), torch.arange(steps, device=device)
-        clamped, fixed = cells < given_steps, z if given is None else given
-        ahead = cells < (steps if until is None else until)
-        layers: list[Layer] = list(self.layers)  # type: ignore[arg-type]
-        maps = [layer.attention.maps_for_steps() for layer in layers]
-        table, beside = self._table(), reverse_neighbours(self.source)
-
-        def draw(now: Unfinished, count: int) -> None:
-            x = now.x
-            for layer, known, memory in zip(layers, maps, now.memories, strict=True):
-                x = layer.step(x, known, memory, count)
-            hidden = F.gelu(self.from_state(self.norm(x))[:, None] + now.pull[:, count:])
-            chance = torch.sigmoid(self._whether(hidden) / temperature)
-            hit = uniform[now.image, :, 0] < F.pad(chance, (count, 0))
-            hit = torch.where(clamped, fixed.whether[now.image], hit) & ahead & (cells > now.last)
-            goes_on = hit.any(1)
-            # An image that is done goes along with any cell, and leaves no trace.
-            cell = torch.where(goes_on, hit.long().argmax(1), steps - 1)
-            row, at = torch.arange(len(cell), device=device), (now.image, cell)
-            around = now.surroundings[row, cell]
-            where, what = self._where_and_what(
-                x[:, None], around[:, None], hidden[row, cell - count][:, None]
-            )
-            sure = torch.full((len(cell), 1), torch.inf, device=device)  # it is a stroke
-            drawn = Factors(sure, where, what).sample(uniform[at][:, None], temperature)
-            where = torch.where(clamped[cell], fixed.where[at], drawn.where[:, 0])
-            what = torch.where(clamped[cell], fixed.what[at], drawn.what[:, 0])
-            z.whether[at] |= goes_on
-            z.where[at] = torch.where(goes_on, where, z.where[at])
-            z.what[at] = torch.where(goes_on, what, z.what[at])
-            now.last.copy_(torch.where(goes_on, cell, steps)[:, None])
-            embedded = F.embedding(what, table)
-            if self.layout.placements > 1:
-                embedded = embedded + F.embedding(where, self.where_embedding)
-            now.x.copy_(self.stroke(embedded) + around)
-            change = self._change(embedded - self.blank_embedding)  # [N, 4, width]
-            change = change * (beside >= 0)[cell][..., None]
-            places = beside.clamp_min(0)[cell][..., None].expand(-1, -1, self.width)
-            now.surroundings.scatter_add_(1, places, change)
-            now.pull.scatter_add_(1, places.repeat(1, 1, 2), self.from_cell(change).float())
-
-        rows = self._unfinished(images)
-        for count in range(steps):  # stroke number `count` is at cell `count` or later
-            for first in range(0, len(rows.image), at_once):
-                draw(rows.part(slice(first, first + at_once)), count)
-            going = (rows.last < steps).squeeze(1)
-            needed = -(-int(going.sum()) // at_once) * at_once
-            if needed == 0:
+        z, cells = blank(images, steps, uniform.device), torch.arange(steps, device=uniform.device)
+        request = SampleRequest(
+            uniform,
+            temperature,
+            given=given,
+            clamped=cells < given_steps,
+            allowed=cells < (steps if until is None else until),
+        )
+        maps = [layer.attention.maps_for_steps() for layer in self._layers()]
+        table, around = self._table(), reverse_neighbours(self.source)
+        drawings = self._without_strokes(images)
+        for strokes in range(steps):
+            for first in range(0, len(drawings), at_once):
+                some = drawings.view(slice(first, first + at_once))
+                hazards = self._ask(some, strokes, maps)
+                stroke = self._choose(some, hazards, request)
+                self._commit(some, stroke, z, table, around)
+            drawings = drawings.without_finished(strokes + 1, at_once)
+            if not len(drawings):
                 break
-            if needed < len(going):
-                first_going = going.int().argsort(descending=True, stable=True)
-                rows = rows.only(first_going[:needed], count + 1)
         return z
 
-    def _unfinished(self, images: int) -> "Unfinished":
+    def _ask(
+        self, drawings: PartialDrawings, strokes: int, maps: list[tuple[Tensor, ...]]
+    ) -> Hazards:
+        """Read the last stroke, and ask every later cell whether it is the next one.
+
+        From a stroke to the next all cells are blank, so every later cell can ask as if it were the
+        next one. Stroke number `strokes`, counted from 0, is at cell `strokes` or later.
+        """
+        state = drawings.next_row
+        for layer, known, memory in zip(self._layers(), maps, drawings.memories, strict=True):
+            state = layer.step(state, known, memory, strokes)
+        push = self.from_state(self.norm(state))
+        hidden = F.gelu(push[:, None] + drawings.cell_terms[:, strokes:])
+        return Hazards(strokes, self._whether(hidden), hidden, state)
+
+    def _choose(
+        self, drawings: PartialDrawings, hazards: Hazards, request: SampleRequest
+    ) -> NextStroke:
+        """Choose the first later cell that its uniform number paints, its placement and part."""
+        image, steps = drawings.image, self.layout.steps
+        cells = torch.arange(steps, device=image.device)
+
+        # Which cell: the first whose uniform number is below its hazard, equation (5.6).
+        hazard = F.pad(torch.sigmoid(hazards.logits / request.temperature), (hazards.first, 0))
+        painted = request.uniform[image, :, 0] < hazard
+        if request.given is not None:
+            painted = torch.where(request.clamped, request.given.whether[image], painted)
+        painted = painted & request.allowed & (cells > drawings.last)
+        exists = painted.any(1)
+        # A finished drawing goes along with any cell; `_commit` leaves no trace of it.
+        cell = torch.where(exists, painted.long().argmax(1), steps - 1)
+
+        # Where in the cell and what, given that it is painted, equation (5.5).
+        row, at = torch.arange(len(cell), device=cell.device), (image, cell)
+        where, what = self._where_and_what(
+            hazards.state[:, None],
+            drawings.surroundings[row, cell][:, None],
+            hazards.hidden[row, cell - hazards.first][:, None],
+        )
+        certain = torch.full((len(cell), 1), torch.inf, device=cell.device)
+        factors = Factors(certain, where, what)
+        drawn = factors.sample(request.uniform[at][:, None], request.temperature)[:, 0]
+        if request.given is not None:
+            drawn = drawn.with_cells(request.clamped[cell], request.given[at])
+        return NextStroke(exists, cell, drawn)
+
+    def _commit(
+        self,
+        drawings: PartialDrawings,
+        stroke: NextStroke,
+        z: Latents,
+        table: Tensor,
+        around: Tensor,
+    ) -> None:
+        """Write the stroke into `z`, and into what the next question reads.
+
+        `table` holds the embeddings of the parts, `around` the cells that each cell surrounds
+        (`reverse_neighbours`).
+        """
+        cell, at = stroke.cell, (drawings.image, stroke.cell)
+        z[at] = z[at].with_cells(stroke.exists, stroke.drawn)
+        drawings.last.copy_(torch.where(stroke.exists, cell, self.layout.steps)[:, None])
+
+        # The row that the Transformer reads next, equation (5.3).
+        embedded = F.embedding(stroke.drawn.what, table)
+        if self.layout.placements > 1:
+            embedded = embedded + F.embedding(stroke.drawn.where, self.where_embedding)
+        row = torch.arange(len(cell), device=cell.device)
+        drawings.next_row.copy_(self.stroke(embedded) + drawings.surroundings[row, cell])
+
+        # The surroundings of the cells around it, equation (5.2), and what follows from them.
+        change = self._change(embedded - self.blank_embedding)  # [R, 4, width]
+        change = change * (around >= 0)[cell][..., None]
+        places = around.clamp_min(0)[cell][..., None].expand(-1, -1, self.width)
+        drawings.surroundings.scatter_add_(1, places, change)
+        drawings.cell_terms.scatter_add_(1, places.repeat(1, 1, 2), self.from_cell(change).float())
+
+    def _without_strokes(self, images: int) -> PartialDrawings:
         """Return `images` drawings without a stroke."""
-        # From a stroke to the next all cells are blank, so every later cell can ask as if it were
-        # the next one; a stroke changes the surroundings of the cells beside it.
         steps, device = self.layout.steps, self.start.device
         blanks = self.blank_embedding.expand(1, steps, -1)
         surroundings = self._surroundings(blanks).float().repeat(images, 1, 1)
-        return Unfinished(
+        return PartialDrawings(
             torch.arange(images, device=device),
             self.start.detach().repeat(images, 1),
             torch.full((images, 1), -1, device=device),
             surroundings,
             self.from_cell(surroundings).float(),
-            [layer.attention.memory(images, steps + 1) for layer in self.layers],  # type: ignore[union-attr,operator]
+            [layer.attention.memory(images, steps + 1) for layer in self._layers()],
         )
 
     def _change(self, embedded: Tensor) -> Tensor:
@@ -284,29 +291,3 @@ class Prior(nn.Module):
         mix = weight.unflatten(1, (4, -1)).transpose(0, 1).flatten(0, 1)
         change: Tensor = F.linear(embedded, mix).float().unflatten(1, (4, self.width))
         return change
-
-
-def lists_of(
-    painted: Tensor, before: Tensor, multiple: int = 1, *, padded: bool
-) -> tuple[Lists, Tensor]:
-    """Return the lists of a start and the strokes, and the cells of the rows after the starts.
-
-    `painted` bool [N, T], `before` the number of strokes before each cell. Cells are numbered
-    through all images, int64 [M - N]. Blank cells may follow the strokes of a list, where no stroke
-    looks: as many as make the rows a `multiple`, if there are so many, or, if `padded`, all of
-    them, so that no shape depends on the data and a GPU waits for nothing.
-    """
-    images, steps = painted.shape
-    cells = torch.arange(steps, device=painted.device)
-    count = painted.sum(1, keepdim=True)
-    place = 1 + torch.where(painted, before, count + cells - before)
-    if padded:
-        length, chosen = steps + 1, torch.arange(painted.numel(), device=painted.device)
-    else:
-        length = int(count.max()) + 1
-        spare = (~painted & (place < length)).flatten().nonzero().squeeze(1)
-        strokes = painted.flatten().nonzero().squeeze(1)
-        chosen = torch.cat([strokes, spare[: -(images + len(strokes)) % multiple]])
-    first = torch.arange(images, device=painted.device) * length
-    rows = (first[:, None] + place).flatten().index_select(0, chosen)
-    return Lists(images, length, torch.cat([first, rows])), chosen

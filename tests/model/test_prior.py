@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from npdraw.model import prior as module
+from npdraw.model.attention import ROWS, lists_of
 from npdraw.model.latents import Factors, Latents, Relaxed, blank, concatenate
 from npdraw.model.layout import Layout, neighbours, reverse_neighbours
-from npdraw.model.prior import ROWS, Prior, lists_of
+from npdraw.model.prior import Prior
 
 PLAIN = Layout(4, 4, 2, 2)
 JITTERED = Layout(4, 2, 2, 2, 2)

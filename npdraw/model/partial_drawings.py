@@ -1,0 +1,102 @@
+"""What `Prior.sample` keeps of drawings that are not finished, and passes between its steps."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from npdraw.model.latents import Latents
+
+
+@dataclass(frozen=True)
+class SampleRequest:
+    """What is asked of N drawings; cells are the same for all of them."""
+
+    uniform: Tensor
+    """[N, T, 3] in [0, 1): decides whether, where and what of each cell."""
+    temperature: float
+    """Divides all logits."""
+    given: Latents | None
+    """[N, T]: the strokes of clamped cells, if any are clamped."""
+    clamped: Tensor
+    """bool [T]: cells that are copied from `given`."""
+    allowed: Tensor
+    """bool [T]: cells that may be painted."""
+
+
+@dataclass
+class PartialDrawings:
+    """Drawings that all have the same number of strokes; one row for each."""
+
+    image: Tensor
+    """Number of the drawing among the N asked for, int64 [R]."""
+    next_row: Tensor
+    """r_i of equation (5.3), which the Transformer reads next: the last stroke, or the start.
+    [R, width]."""
+    last: Tensor
+    """Cell of the last stroke, -1 before the first, T if the drawing is finished: int64 [R, 1]."""
+    surroundings: Tensor
+    """s_t of equation (5.2) for all cells, fp32 [R, T, width]."""
+    cell_terms: Tensor
+    """B s_t of equation (5.4) for all cells, fp32 [R, T, 2 * width]."""
+    memories: list[Tensor]
+    """Keys and values of each layer, see `Attention.memory`."""
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def view(self, rows: slice) -> "PartialDrawings":
+        """Return some of the drawings, in the same memory."""
+        return self._take(rows, [memory[:, rows] for memory in self.memories])
+
+    def without_finished(self, rows_read: int, multiple: int) -> "PartialDrawings":
+        """Return the unfinished drawings, and as many finished ones as make a `multiple`.
+
+        The Transformer has read `rows_read` rows of each. Empty if all are finished.
+        """
+        unfinished = (self.last < self.surroundings.shape[1]).squeeze(1)
+        needed = -(-int(unfinished.sum()) // multiple) * multiple
+        if needed == len(self):
+            return self
+        rows = unfinished.int().argsort(descending=True, stable=True)[:needed]
+        memories = []
+        for memory in self.memories:
+            kept = memory.new_empty(len(memory), needed, *memory.shape[2:])
+            kept[:, :, :, :rows_read] = memory[:, rows, :, :rows_read]
+            memories.append(kept)
+        return self._take(rows, memories)
+
+    def _take(self, rows: slice | Tensor, memories: list[Tensor]) -> "PartialDrawings":
+        return PartialDrawings(
+            self.image[rows],
+            self.next_row[rows],
+            self.last[rows],
+            self.surroundings[rows],
+            self.cell_terms[rows],
+            memories,
+        )
+
+
+@dataclass(frozen=True)
+class Hazards:
+    """What the prior computes for every cell from `first` on, given the strokes so far."""
+
+    first: int
+    """No cell before it can be the next one: as many strokes as there are have taken them."""
+    logits: Tensor
+    """Logits of the hazards, equation (5.4), fp32 [R, T - first]."""
+    hidden: Tensor
+    """u_t of equation (5.4), [R, T - first, 2 * width]."""
+    state: Tensor
+    """State of the Transformer after the last stroke, y of equation (5.3): [R, width]."""
+
+
+@dataclass(frozen=True)
+class NextStroke:
+    """The next stroke of each drawing, or that there is none."""
+
+    exists: Tensor
+    """bool [R]; False: the drawing is finished, and the rest means nothing."""
+    cell: Tensor
+    """int64 [R]."""
+    drawn: Latents
+    """Whether, where and what of the cell, [R]."""
