@@ -1,4 +1,4 @@
-"""The images of a pipeline: found again by later stages, checked, and split."""
+"""The images of a pipeline: loaded, checked and split, and loaded again by later stages."""
 
 from dataclasses import dataclass
 from itertools import product
@@ -27,19 +27,19 @@ from npdraw.runtime.run_folder import read_json
 
 @dataclass(frozen=True)
 class TrainingImages:
-    """What is kept of the training set; the last images of it are the validation split."""
+    """The training images that a pipeline uses; the last of them are the validation split."""
 
     images: Tensor
-    """uint8 [N, C, H, W], training images first, moved copies of them included."""
+    """uint8 [N, C, H, W]: training images with their shifted copies, then validation images."""
     validation: int
-    """How many of the last are for validation."""
+    """Number of validation images."""
     source: Source
     dataset: dict[str, Any]
-    """What an artifact records: name, split sizes, shape, digest of the images."""
+    """The record kept in artifacts: name, split sizes, shape and digest of the images."""
 
     @property
     def train(self) -> Tensor:
-        """The training split."""
+        """The training split, shifted copies included."""
         return self.images[: len(self.images) - self.validation]
 
     @property
@@ -57,9 +57,10 @@ def training_images(
     *,
     strict: bool = False,
 ) -> TrainingImages:
-    """Load the training images, keep the first `limit`, split validation off, and `shift` the rest.
+    """Load the training images, keep the first `limit`, split off validation, add shifted copies.
 
-    The `train` of the record counts moved copies; its digest is that of the images kept.
+    `limit` is a number of images, or a fraction up to 1; None keeps all. The `train` of the record
+    counts shifted copies; its digest is that of the images before shifting.
     """
     loaded = load(
         source,
@@ -89,9 +90,9 @@ def training_images(
 
 
 def to_levels(images: Tensor, config: ParseConfig, seed: int) -> Tensor:
-    """Return the values that a model is to explain, of uint8 images: 0..`config.levels` - 1.
+    """Return the values of uint8 images that a model explains, 0..`config.levels` - 1.
 
-    Binarised once from `seed`, or as they are.
+    They are binarised once, from `seed`, or left unchanged, as the settings say.
     """
     return torch.from_numpy(binarize(images.numpy(), seed)) if config.binarize else images
 
@@ -104,43 +105,44 @@ def load_test_images(
     images: int | None,
     progress: Progress,
 ) -> tuple[Tensor, list[int]]:
-    """Load the test images, or `images` of them evenly spaced, as they are observed.
+    """Load the test images, or `images` of them evenly spaced, as values that a model explains.
 
-    Returns uint8 [N, C, H, W], and which of the split they are.
+    Returns uint8 [N, C, H, W] and the position of each image in the split.
     """
     loaded = load(source, "test", root=root, image_size=config.image_size, channels=config.channels)
     for note in loaded.notes:
         progress.note(note)
     chosen = evenly_spaced(len(loaded.images), images or len(loaded.images))
-    # All are binarised, so that an image is the same however many are asked for.
+    # Binarise all, so that an image does not depend on how many are chosen.
     return to_levels(torch.tensor(loaded.images), config, seed)[chosen], chosen.tolist()
 
 
 def copies_per_image(config: ParseConfig) -> int:
-    """Return how many times a training image is taken, each time moved differently."""
+    """Return the number of copies of each training image, all shifted differently."""
     return (2 * config.shift + 1) ** 2
 
 
 def shifted(images: Tensor, most: int) -> Tensor:
-    """Return images [N, C, H, W] moved by each of -most..most pixels down and to the right.
+    """Return images [N, C, H, W] shifted by each of -most..most pixels down and to the right.
 
-    What comes in at the edges is 0. [N * (2 * most + 1) ** 2, C, H, W], all images of one move
-    after those of another.
+    Pixels from outside the image are 0. The result is [N * (2 * most + 1) ** 2, C, H, W]: all
+    images shifted one way, then all shifted the next.
     """
     height, width = images.shape[2:]
     framed = F.pad(images, (most, most, most, most))
-    places = range(2 * most + 1)
+    offsets = range(2 * most + 1)
     return torch.cat(
-        [framed[:, :, y : y + height, x : x + width] for y, x in product(places, places)]
+        [framed[:, :, y : y + height, x : x + width] for y, x in product(offsets, offsets)]
     )
 
 
 def deformed(images: Tensor, maps: Tensor) -> Tensor:
-    """Return images [N, C, H, W] in [0, 1] under linear maps [N, 2, 2] about their middle.
+    """Return images [N, C, H, W] in [0, 1], each resampled under its linear map [N, 2, 2].
 
-    A pixel of the result is what lies where its own map takes it, in (right, down), by bicubic
-    interpolation; beyond the edges is 0.
+    The pixel at (right, down) from the middle takes its value from where the map takes that
+    position, by bicubic interpolation; positions outside the image are 0.
     """
+    # torchvision's `affine` applies one map to a whole batch and is not bicubic for tensors.
     affine = F.pad(maps, (0, 1))
     grid = F.affine_grid(affine, list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, mode="bicubic", align_corners=False).clamp(0, 1)
@@ -154,12 +156,13 @@ def same_images(
     config: ParseConfig,
     progress: Progress,
 ) -> TrainingImages:
-    """Load the training images that the artifact `header`, read from `made_from`, was made from.
+    """Load the training images from which the artifact at `made_from` was made.
 
-    `given` names them or other ones; those of another name are taken whole, and recorded.
+    `given` names their source if it has moved. If it names another data set, all images of that one
+    are used, and recorded in the next artifact.
 
     Raises:
-        DataError: they cannot be found, or are not the ones recorded.
+        DataError: the images cannot be found or differ from those recorded.
     """
     recorded = header.dataset
     source = find_source(header, made_from, given)
@@ -183,9 +186,12 @@ def same_images(
 
 
 def find_source(header: Header, made_from: Path, given: str | None) -> Source:
-    """Return the data set given, else that of the artifact read from `made_from`.
+    """Return the data set `given`, else the one from which the artifact at `made_from` was made.
 
-    An artifact never holds the path of a folder or file; it is kept beside it, in `.run/`.
+    Artifacts never hold the path of a folder or file; it is kept in the run folder beside them.
+
+    Raises:
+        DataError: the path is not known.
     """
     if given is not None:
         return parse_source(given)

@@ -1,4 +1,4 @@
-"""Between artifacts and models: which tensors an artifact holds, and the model they make."""
+"""From artifacts to models and back: the tensors of each artifact, and the model they form."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -19,7 +19,8 @@ from npdraw.artifacts import (
     unfit_error,
 )
 from npdraw.config import SECTIONS, Config, ParseConfig, override
-from npdraw.datasets import PATHS, SETS
+from npdraw.datasets import PATHS
+from npdraw.datasets.facts import SETS
 from npdraw.errors import ArtifactError, NpdrawError, UsageError
 from npdraw.header import is_digest
 from npdraw.inputs.images import copies_per_image
@@ -32,7 +33,7 @@ from npdraw.presets import from_dict
 M = TypeVar("M", bound=nn.Module)
 
 STORED = ("float32", "bfloat16")
-"""How weights may be stored; a bank is always float32."""
+"""Types in which weights may be stored; a bank is always float32."""
 
 
 def layout_of(config: ParseConfig) -> Layout:
@@ -42,10 +43,11 @@ def layout_of(config: ParseConfig) -> Layout:
 
 
 def stored_config(artifact: Artifact) -> Config:
-    """Return the settings an artifact was made with; later sections come from its preset.
+    """Return the settings of an artifact; sections of later stages come from its preset.
 
     Raises:
-        ArtifactError: this npdraw does not know them, or its record of the images is not sound.
+        ArtifactError: the settings are unknown to this version, or the record of the images is
+            malformed.
     """
     header = artifact.header
     try:
@@ -61,9 +63,9 @@ def stored_config(artifact: Artifact) -> Config:
 
 
 def _check_record(artifact: Artifact, config: ParseConfig) -> None:
-    """Check what `images.training_images` recorded of the images."""
+    """Check the record of the images, which `images.training_images` made."""
     shape = [config.channels, config.image_size, config.image_size]
-    sound: dict[str, tuple[Callable[[Any], bool], str]] = {
+    checks: dict[str, tuple[Callable[[Any], bool], str]] = {
         "name": (lambda name: name in (*SETS, *PATHS), f"one of {', '.join((*SETS, *PATHS))}"),
         "train": (
             lambda count: _is_count(count) and count % copies_per_image(config) == 0,
@@ -71,18 +73,18 @@ def _check_record(artifact: Artifact, config: ParseConfig) -> None:
             + (f", {copies_per_image(config)} of each" if config.shift else ""),
         ),
         "validation": (_is_count, "a number of images"),
-        "image_shape": (lambda found: repr(found) == repr(shape), str(shape)),  # True == 1.0 == 1
-        "binarized": (lambda found: found is config.binarize, f"{config.binarize}".lower()),
+        "image_shape": (lambda value: repr(value) == repr(shape), str(shape)),  # True == 1.0 == 1
+        "binarized": (lambda value: value is config.binarize, f"{config.binarize}".lower()),
         "digest": (is_digest, "64 hexadecimal digits"),
     }
     record = artifact.header.dataset
-    for name in (*sound, *record):
-        if name not in sound:
+    for name in (*checks, *record):
+        if name not in checks:
             raise unfit_error(artifact, f"its data set has {name}, expected none")
-        fits, wanted = sound[name]
+        fits, expected = checks[name]
         if name not in record or not fits(record[name]):
             shown = f"{record[name]!r:.80}" if name in record else "missing"
-            raise unfit_error(artifact, f"{name} of its data set is {shown}, expected {wanted}")
+            raise unfit_error(artifact, f"{name} of its data set is {shown}, expected {expected}")
 
 
 def _is_count(value: Any) -> bool:
@@ -92,10 +94,10 @@ def _is_count(value: Any) -> bool:
 def later_config(
     artifact: Artifact, changes: Mapping[str, Mapping[str, Any]], section: str
 ) -> Config:
-    """Return the settings of an artifact with `changes` to `section` and the ones after it.
+    """Return the settings of an artifact with `changes` to `section` and later sections.
 
-    Settings of the sections before it are fixed by the artifact: `UsageError` if `changes` names
-    other values for them.
+    Raises:
+        UsageError: `changes` alters an earlier section: the artifact fixes these.
     """
     stored = stored_config(artifact)
     config = override(stored, changes, source="the settings given")
@@ -136,13 +138,13 @@ def drawings_of(artifact: Artifact) -> Latents:
 
 
 def drawing_tensors(z: Latents) -> dict[str, Tensor]:
-    """Return drawings as stored: bool, and small integers."""
+    """Return drawings in the types in which they are stored: bool and int16."""
     z = z.canonical()
     return {"whether": z.whether, "where": z.where.short(), "what": z.what.short()}
 
 
 def new_prior(config: Config, bank: Tensor) -> Prior:
-    """Build an untrained prior."""
+    """Build an untrained prior for the part bank [K, C, P, P]."""
     prior = config.prior
     return Prior(
         layout_of(config.parse),
@@ -157,16 +159,16 @@ def new_prior(config: Config, bank: Tensor) -> Prior:
 
 
 def freeze_unused(prior: Prior) -> None:
-    """Ask no gradient of the weights that the layout leaves without use.
+    """Freeze the weights that the layout leaves unused.
 
-    In a group of processes the others would be waited for with it.
+    DistributedDataParallel would wait for their gradients.
     """
     if prior.layout.placements == 1:
         prior.where_embedding.requires_grad_(False)
 
 
 def new_model(config: Config, bank: Tensor) -> NPDraw:
-    """Build an untrained model; a frozen prior has no dropout."""
+    """Build an untrained model for the part bank [K, C, P, P]; a frozen prior has no dropout."""
     decoder = config.decoder
     dropout = config.prior.dropout if decoder.prior == "joint" else 0.0
     return NPDraw(
@@ -186,12 +188,12 @@ def new_model(config: Config, bank: Tensor) -> NPDraw:
 
 
 def read_prior(path: Path) -> tuple[Prior, Config, Artifact]:
-    """Read a trained prior."""
+    """Read a trained prior, its settings and its artifact; errors as `read_artifact`."""
     return _read(path, "prior", new_prior)
 
 
 def read_model(path: Path) -> tuple[NPDraw, Config, Artifact]:
-    """Read a trained model."""
+    """Read a trained model, its settings and its artifact; errors as `read_artifact`."""
     model, config, artifact = _read(path, "model", new_model)
     return model.eval(), config, artifact
 
@@ -202,7 +204,7 @@ def to_device(model: M, device: torch.device) -> M:
 
 
 def weights_of(model: nn.Module, bank: Tensor) -> dict[str, Tensor]:
-    """Return what an artifact stores of a prior or model: its bank and its weights."""
+    """Return the tensors that the artifact of a prior or model stores: bank and weights."""
     return {"bank": bank, **model.state_dict()}
 
 
@@ -213,16 +215,17 @@ def _bank_shape(config: ParseConfig) -> list[int]:
 def _read(
     path: Path, kind: str, build: Callable[[Config, Tensor], M]
 ) -> tuple[M, Config, Artifact]:
-    """Read what `build` builds; every weight must be there, in its shape, and no other.
+    """Read an artifact into the module that `build` returns.
 
-    They are copied into fp32, also from the bf16 of an exported model.
+    The artifact must hold every weight in its shape, and no other tensor. Weights become fp32, even
+    those that an exported model stores as bf16.
     """
     artifact = read_artifact(path, kind=kind)
     config = stored_config(artifact)
-    with _Weightless():  # nothing takes memory before the file is known to hold as much
+    with _Weightless():  # takes no memory before the file is known to hold as much
         bank = torch.empty(_bank_shape(config.parse))
-        wanted = build(config, bank).state_dict()
-    expected = {name: Expected(weight.shape, STORED) for name, weight in wanted.items()}
+        weights = build(config, bank).state_dict()
+    expected = {name: Expected(weight.shape, STORED) for name, weight in weights.items()}
     check_tensors(artifact, {"bank": Expected(bank.shape), **expected})
     check_values(artifact, "bank", 0, 1)
     model = build(config, artifact.tensors["bank"])
@@ -231,13 +234,16 @@ def _read(
 
 
 class _Weightless(TorchFunctionMode):
-    """Within it new weights have shapes and no memory; what is computed from numbers has both."""
+    """Create new weights on the meta device: they have shapes but take no memory.
+
+    Tensors computed from numbers, such as positions, are created as usual.
+    """
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func is torch.randn:  # the one of weightless tensors imports half a thousand modules
+        if func is torch.randn:  # on the meta device it imports 500 modules
             func = torch.empty
         if func in (torch.empty, torch.zeros, torch.ones):
             kwargs = {**kwargs, "device": "meta"}

@@ -1,8 +1,8 @@
-"""The trained models that come with npdraw, each found by its name.
+"""The trained models that come with npdraw, found by name.
 
-They lie in `npdraw/shipped` of an installation and in `data/models` of a checkout: NAME.safetensors
-and beside it NAME.md, what is to be known about it. Light: names are looked up before torch is
-imported.
+They are in `npdraw/shipped` of an installation, or `data/models` of a checkout: NAME.safetensors
+and its model card, NAME.md. Imports neither torch nor numpy, so that an unknown name is reported at
+once.
 """
 
 from dataclasses import dataclass
@@ -15,21 +15,21 @@ from npdraw.header import Header, read_header
 
 
 def folder() -> Path:
-    """Return the folder of the shipped models; it need not be there."""
+    """Return the folder of the shipped models; it may not exist."""
     return next((place for place in SHIPPED if place.is_dir()), SHIPPED[-1])
 
 
 def shipped() -> dict[str, Path]:
-    """Return the file of every shipped model by its name, in the order of the names."""
+    """Return the file of each shipped model by its name, sorted by name."""
     return {path.stem: path for path in sorted(folder().glob("*.safetensors"))}
 
 
 def find_model(given: str | PathLike[str]) -> Path:
-    """Return the file of a model: the one of that path, else the shipped model of that name.
+    """Return the file of a model, given as a path or as the name of a shipped model.
 
     Raises:
-        ArtifactError: it looks like a name, and there is neither such a file nor such a model; the
-            hint has the nearest name.
+        ArtifactError: `given` looks like a name, but there is neither such a file nor such a model;
+            the hint suggests the closest name.
     """
     path = Path(given)
     if len(path.parts) != 1 or path.is_file():
@@ -47,14 +47,14 @@ def find_model(given: str | PathLike[str]) -> Path:
 
 
 def name_of(path: Path) -> str | None:
-    """Return the name of the shipped model whose file `path` is, None if it is another file."""
+    """Return the name of the shipped model stored at `path`, None if `path` is another file."""
     known = {model.name: name for name, model in shipped().items()}
     return known.get(path.name) if path.parent.resolve() == folder().resolve() else None
 
 
 @dataclass(frozen=True)
 class Status:
-    """State of a shipped model: "ready", or "damaged" with the problem and without a header."""
+    """A shipped model: its state is "ready", or "damaged" with a problem instead of a header."""
 
     name: str
     path: Path
@@ -65,7 +65,7 @@ class Status:
 
 
 def status(*, check: bool = False) -> list[Status]:
-    """Return the state of every shipped model; `check` reads all of it and compares the digest."""
+    """Return the state of each shipped model; `check` reads the whole file to verify its digest."""
     return [_state(name, path, check) for name, path in shipped().items()]
 
 

@@ -1,9 +1,10 @@
-"""What train-decoder goes down, step by step: a loss of relaxed samples, then one of hard samples.
+"""One step of train-decoder: the losses of the relaxed and the wake phase, and their schedules.
 
-docs/model.md, section 6; `NPDraw.relaxed` and `NPDraw.wake`.
+docs/model.md, section 6; the terms of the losses are computed by `NPDraw.relaxed` and
+`NPDraw.wake`.
 """
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -18,10 +19,32 @@ from npdraw.runtime.settings import Runtime, send
 from npdraw.training.state import State, learning_rate, optimizer_step
 
 
-def schedule(step: int, settings: DecoderConfig) -> tuple[float, float]:
-    """Return temperature and parse weight at `step` of the first phase.
+@dataclass(frozen=True)
+class Batch:
+    """This process's share of a training batch, and the source of the batch's noise."""
 
-    The temperature falls geometrically, the parse weight linearly to its floor.
+    images: Tensor
+    """Float [N, C, H, W] in [0, 1], binary if the settings say so."""
+    rows: slice
+    """Rows of the whole batch that the images are."""
+    size: int
+    """Images in the whole batch."""
+    noise: torch.Generator
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Draw noise of the whole batch from [0, 1) and return that of these images, [N, *shape].
+
+        So an image has the same noise for any number of processes.
+        """
+        device = self.images.device
+        return torch.rand((self.size, *shape), generator=self.noise, device=device)[self.rows]
+
+
+def schedule(step: int, settings: DecoderConfig) -> tuple[float, float]:
+    """Return temperature and parse weight at `step` of the relaxed phase.
+
+    The temperature falls geometrically (docs/model.md, equation 6.6), the parse weight linearly to
+    its floor (6.7).
     """
     done = step / settings.relaxed_steps
     temperature = settings.temperature * (settings.final_temperature / settings.temperature) ** done
@@ -33,8 +56,8 @@ def schedule(step: int, settings: DecoderConfig) -> tuple[float, float]:
 def random_maps(count: int, share: float, spread: float, noise: torch.Generator) -> Tensor:
     """Return linear maps [count, 2, 2]: a `share` of them random, the others the identity.
 
-    Entries of a random one are normal about those of the identity, `spread` their deviation: few
-    images are learned by heart less when no two of a training are alike.
+    Entries of a random map are normal, around those of the identity, with standard deviation
+    `spread`. The model overfits few images less when no two of a training are alike.
     """
     device = noise.device
     chosen = torch.rand((count, 1, 1), generator=noise, device=device) < share
@@ -50,73 +73,65 @@ def train_step(
     seed: int,
     runtime: Runtime,
 ) -> dict[str, float]:
-    """Binarise a batch afresh and take one step on the loss of its phase.
+    """Draw and binarise a batch of `train` and take one step on the loss of the current phase.
 
-    Returns the metrics of `optimizer_step`. Each process of a group takes its rows of the
-    batch, and of the noise of the whole batch.
+    `train` is uint8 [N, C, H, W]. Returns the metrics of `optimizer_step`. Each process of a group
+    takes its rows of the batch and of the batch's noise.
     """
-    device, settings, step = train.device, config.decoder, state.step
-    noise = generator("train", seed, step, device)
-    seed_dropout(seed, step, state.group.rank)
-    index = send(batch(seed, step, settings.batch_size, len(train)), device)
-    mine, size = rank_slice(state.group, len(index)), len(index)
-    images = train[index[mine]].float() / 255
-    if settings.deform > 0 and step < settings.relaxed_steps:
-        maps = random_maps(size, 1 - step / settings.relaxed_steps, settings.deform, noise)
-        images = deformed(images, maps[mine])
-    if config.parse.binarize:
-        chances = torch.rand((size, *train.shape[1:]), generator=noise, device=device)
-        images = (chances[mine] < images).float()
-
-    def uniform_of(*shape: int) -> Tensor:
-        """Noise of this process's images."""
-        return torch.rand((size, *shape), generator=noise, device=device)[mine]
-
+    settings, step = config.decoder, state.step
     first, decay = settings.relaxed_steps, settings.ema
-    if step < first:
+    seed_dropout(seed, step, state.group.rank)
+    drawn = _draw_batch(state, train, config, seed)
+    if step < first:  # relaxed phase
         rate = learning_rate(step, first, settings.warmup)
-        loss, figures = _relaxed_loss(state, model, images, uniform_of, config, runtime, mine.start)
-    else:
+        loss, metrics = _relaxed_loss(state, model, drawn, config, runtime)
+    else:  # wake phase: it has its own schedule, and the moving average starts again
         done = step - first
         rate = settings.wake_rate * learning_rate(done, settings.steps - first, settings.warmup)
-        decay = min(decay, (done + 1) / (done + 11))  # the average starts again with the phase
-        uniforms = uniform_of(settings.wake_samples + 1, model.layout.steps, 3)
-        with runtime.autocast(device):
-            wake = state.replica(images, None, uniforms, WakeConfig(settings.wake_canvas_weight))
-        loss, figures = -wake.joint - wake.proposal, {"wake_nll": wake.nll}
-    means = {name: batch_mean(state.group, value, size) for name, value in figures.items()}
-    return optimizer_step(state, batch_mean(state.group, loss, size), rate, decay, **means)
+        decay = min(decay, (done + 1) / (done + 11))
+        loss, metrics = _wake_loss(state, model, drawn, settings, runtime)
+    means = {name: batch_mean(state.group, value, drawn.size) for name, value in metrics.items()}
+    return optimizer_step(state, batch_mean(state.group, loss, drawn.size), rate, decay, **means)
+
+
+def _draw_batch(state: State, train: Tensor, config: Config, seed: int) -> Batch:
+    """Return the batch of this step: chosen, deformed and binarised, all keyed by seed and step."""
+    device, settings, step = train.device, config.decoder, state.step
+    noise = generator("train", seed, step, device)
+    index = send(batch(seed, step, settings.batch_size, len(train)), device)
+    rows, size = rank_slice(state.group, len(index)), len(index)
+    images = train[index[rows]].float() / 255
+    if settings.deform > 0 and step < settings.relaxed_steps:
+        maps = random_maps(size, 1 - step / settings.relaxed_steps, settings.deform, noise)
+        images = deformed(images, maps[rows])
+    if config.parse.binarize:
+        thresholds = torch.rand((size, *train.shape[1:]), generator=noise, device=device)
+        images = (thresholds[rows] < images).float()
+    return Batch(images, rows, size, noise)
 
 
 def _relaxed_loss(
-    state: State,
-    model: NPDraw,
-    images: Tensor,
-    uniform_of: Callable[..., Tensor],
-    config: Config,
-    runtime: Runtime,
-    before: int,
+    state: State, model: NPDraw, drawn: Batch, config: Config, runtime: Runtime
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Parse a batch; return the loss of the first phase and its ELBO, each [N].
-
-    `before` is the number of images of the batch that other processes take before these.
-    """
+    """Return the loss of relaxed samples (docs/model.md, equation 6.8) and their ELBO, each [N]."""
     settings = config.decoder
     temperature, parse_weight = schedule(state.step, settings)
     parse = None
     if parse_weight > 0:  # in fp32, as the stored parses: bf16 would choose other parts
         parse = parse_images(
-            model.layout.shrink(images),
+            model.layout.shrink(drawn.images),
             model.bank,
             model.layout,
             threshold=config.parse.threshold,
             compositing=model.compositing,
             sweeps=config.parse.sweeps,
         )
-    uniforms = uniform_of(model.layout.steps, model.noise_size())
-    hard_rows = max(round(settings.hard_fraction * settings.batch_size) - before, 0)
-    with runtime.autocast(images.device):
-        terms = state.replica(images, parse, uniforms, Relaxation(temperature, hard_rows))
+    uniforms = drawn.uniform(model.layout.steps, model.noise_size())
+    # The first rows of the whole batch are rounded; earlier ranks hold some of them.
+    hard_rows = round(settings.hard_fraction * settings.batch_size) - drawn.rows.start
+    with runtime.autocast(drawn.images.device):
+        relaxation = Relaxation(temperature, max(hard_rows, 0))
+        terms = state.replica(drawn.images, parse, uniforms, relaxation)
         loss = (
             terms.distortion
             + settings.kl_weight * terms.rate
@@ -124,3 +139,13 @@ def _relaxed_loss(
             + settings.canvas_weight * terms.canvas
         )
     return loss, {"relaxed_elbo": (terms.distortion + terms.rate).detach()}
+
+
+def _wake_loss(
+    state: State, model: NPDraw, drawn: Batch, settings: DecoderConfig, runtime: Runtime
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the loss of resampled hard drawings (docs/model.md, equation 6.11) and the bound."""
+    uniforms = drawn.uniform(settings.wake_samples + 1, model.layout.steps, 3)
+    with runtime.autocast(drawn.images.device):
+        wake = state.replica(drawn.images, None, uniforms, WakeConfig(settings.wake_canvas_weight))
+    return -wake.joint - wake.proposal, {"wake_nll": wake.nll}

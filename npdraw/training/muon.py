@@ -1,7 +1,8 @@
-"""Muon: momentum whose update of each matrix is made orthogonal (Jordan et al. 2024).
+"""Muon: momentum with an orthogonalised update of each matrix (Jordan et al. 2024).
 
-`torch.optim.Muon` takes matrices only; here a convolution's kernel counts as the matrix
-[out, in * height * width] that it is.
+The same algorithm as `torch.optim.Muon(..., nesterov=True, adjust_lr_fn="match_rms_adamw")`, which
+accepts matrices only. Here a convolution's kernel is updated as the matrix
+[out, in * height * width], and matrices of one shape are updated together.
 """
 
 from collections.abc import Callable, Iterable
@@ -11,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""Of the quintic iteration that drives all singular values towards 1 (Jordan et al. 2024)."""
+"""Coefficients of the quintic iteration that drives singular values to 1 (Jordan et al. 2024)."""
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum, made orthogonal, with decoupled weight decay.
+    """Nesterov momentum, orthogonalised, with decoupled weight decay.
 
-    The update is scaled by `0.2 * sqrt(max(rows, columns))`, so that its root mean square is that
-    of AdamW and learning rates carry over (Liu et al. 2025, section 2.2).
+    Updates are scaled by `0.2 * sqrt(max(rows, columns))`, so that their root mean square is that
+    of AdamW's and its learning rates carry over (Liu et al. 2025, section 2.2).
     """
 
     def __init__(
@@ -30,9 +31,9 @@ class Muon(torch.optim.Optimizer):
         weight_decay: float = 0.0,
         dtype: torch.dtype = torch.bfloat16,
     ) -> None:
-        """`groups` are parameter groups as every optimiser takes; parameters have >= 2 axes.
+        """Take parameter groups as any optimiser does; every parameter has two axes or more.
 
-        Updates are made orthogonal in `dtype`; bf16 is accurate enough.
+        Updates are orthogonalised in `dtype`; bf16 is accurate enough.
         """
         defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
         super().__init__(groups, defaults)
@@ -40,7 +41,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Update every parameter that has a gradient; matrices of one shape together."""
+        """Update every parameter that has a gradient."""
         for group in self.param_groups:
             by_shape: dict[tuple[int, int], list[nn.Parameter]] = {}
             for parameter in group["params"]:
@@ -70,10 +71,10 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalize(matrices: Tensor, iterations: int = 5) -> Tensor:
-    """Return the nearly orthogonal factor of each matrix, [B, R, C], computed in their type.
+    """Return the nearest orthogonal matrix, roughly, of each matrix [B, R, C], in its own type.
 
-    With the singular value decomposition `U S V^T` this is about `U V^T`: singular values end
-    between 0.7 and 1.2.
+    If the singular value decomposition of a matrix is `U S V^T`, this is about `U V^T`: the
+    singular values of the result are between 0.7 and 1.2.
     """
     a, b, c = COEFFICIENTS
     tall = matrices.shape[1] > matrices.shape[2]
