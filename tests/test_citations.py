@@ -20,6 +20,7 @@ from npdraw import errors
 from npdraw.cli import app, execute
 from npdraw.config import SECTIONS, Config
 from tests.prose import ROOT, passages, tracked
+from tests.test_layers import LAYERS
 from tests.tiny_pipeline import Made
 
 NOT_SCANNED = {"tests/test_citations.py", "tests/test_language.py"}  # they hold examples
@@ -237,6 +238,13 @@ def test_every_form_of_citation_is_read(text: str, exists: list[bool]) -> None:
 )
 def test_documents_cite_links_functions_and_their_own_sections(text: str, exists: bool) -> None:
     assert [e for _, e in cited_in_document("docs/interface.md", text)] == [exists]
+
+
+def test_every_room_is_on_the_map() -> None:
+    rooms = {path.name: f"`npdraw/{path.name}/`" for path in (ROOT / "npdraw").iterdir()}
+    for name in LAYERS:
+        place = rooms.get(name, f"`npdraw/{name}.py`")
+        assert name == "npdraw" or place in read("docs/architecture.md"), name
 
 
 # docs/interface.md against the code
