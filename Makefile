@@ -1,5 +1,4 @@
-# What CI runs and what people run are the same targets. `make demo` and `make test` set up by
-# themselves.
+# CI and people run the same targets. `make demo` and `make test` set up what they need.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -8,17 +7,22 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 .PHONY: help install demo test test-slow test-faults lint format bench scaling curve low-data agreement edits pictures studio-browser studio-bench clean
 
 help:
-	@echo "make demo       set up, run the pipeline on the embedded glyphs into runs/demo"
-	@echo "make test       set up, run the tests (test-slow: the long ones)"
-	@echo "make test-faults  kills, full disks, damaged files and the like, FAULTS=25 times as many"
-	@echo "make lint       ruff and mypy        make format  ruff, in place"
-	@echo "make bench      speed of each stage  make scaling growth of time and memory with size"
-	@echo "make low-data   NP-DRAW and a VAE on few images of MNIST, in the same time"
-	@echo "make agreement  what the prior draws against what the encoder draws, MODEL=NAME"
-	@echo "make edits      how local an edit is: change inside and outside of its region, MODEL=NAME"
-	@echo "make curve      likelihood against canvas error    make pictures  those of the README"
-	@echo "make studio-browser  a browser for the tests of the studio    make studio-bench  from drop to picture"
-	@echo "make clean      remove .venv"
+	@echo "make demo            set up, run the pipeline on the embedded glyphs into runs/demo"
+	@echo "make test            set up, run the tests"
+	@echo "make test-slow       the long tests"
+	@echo "make test-faults     kills, full disks, damaged files; FAULTS=25 times as many cases"
+	@echo "make lint            ruff and mypy"
+	@echo "make format          ruff, in place"
+	@echo "make bench           speed of each stage"
+	@echo "make scaling         growth of time and memory with every size"
+	@echo "make low-data        NP-DRAW and a VAE on few images of MNIST, in the same time"
+	@echo "make agreement       drawings of the prior compared with those of the encoder, MODEL=NAME"
+	@echo "make edits           how local an edit is: change inside and outside its region, MODEL=NAME"
+	@echo "make curve           likelihood against canvas error"
+	@echo "make pictures        the pictures of the README"
+	@echo "make studio-browser  install a browser for the tests of the studio"
+	@echo "make studio-bench    time from dropping a part to seeing the image"
+	@echo "make clean           remove .venv"
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -34,7 +38,7 @@ install: .venv/developer
 demo: .venv/installed
 	$(BIN)/npdraw run --preset glyphs --images 500 --out runs/demo
 
-# Tests are of one thread each, so as many at a time as there are cores at least.
+# Each test runs in one thread, so use at least as many workers as there are cores.
 WORKERS ?= 2
 
 test: .venv/developer
@@ -82,7 +86,7 @@ pictures: .venv/developer
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-# Debian's and Ubuntu's packages; elsewhere any Chromium or Chrome on the path will do.
+# Packages of Debian and Ubuntu; elsewhere any Chromium or Chrome on the path is used.
 studio-browser: .venv/developer
 	$(PIP) install --quiet --editable '.[dev,browser]' --constraint constraints.txt
 	@for name in chromium chromium-browser google-chrome chrome; do \
