@@ -1,4 +1,4 @@
-"""A real browser without a window, for the tests and the benchmark of the studio."""
+"""A headless browser for the tests and the benchmark of the studio."""
 
 import os
 import shutil
@@ -10,12 +10,12 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 def missing() -> str:
-    """Return why there is no browser to drive, in words; empty if there is one."""
+    """Return why no browser is available; empty if one is."""
     try:
         import playwright  # noqa: F401, PLC0415
     except ImportError:
         return "playwright is not installed: make studio-browser"
-    return "" if _executable() else "there is no Chromium: make studio-browser"
+    return "" if _executable() else "Chromium is not installed: make studio-browser"
 
 
 def _executable() -> str | None:
@@ -24,10 +24,10 @@ def _executable() -> str | None:
 
 @contextmanager
 def chromium() -> Iterator[Any]:
-    """Run Chromium, playwright's `Browser`, until the block ends."""
+    """Run Chromium as a playwright `Browser` until the block ends."""
     from playwright.sync_api import sync_playwright  # noqa: PLC0415
 
-    # Its sandbox does not work for root.
+    # The sandbox of Chromium does not work for root.
     more = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as drivers:
         browser = drivers.chromium.launch(executable_path=_executable(), args=more)

@@ -9,64 +9,55 @@ from typing import Any
 import pytest
 
 from npdraw.report import report
-from npdraw.runtime.settings import Runtime
+from tests.browsing import chromium, missing
+from tests.report.pages import ODD, RUNTIME
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-ODD = "a<script>alert(1)<!--&amp;\"'> b"
+pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "a browser is installed")
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    """A headless Chromium of the system's."""
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="there is no playwright: pip install playwright"
-    )
-    program = next((found for name in NAMES if (found := shutil.which(name))), None)
-    if program is None:
-        pytest.skip(f"there is no browser: none of {', '.join(NAMES)} is installed")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+def browser() -> Iterator[Any]:
+    """Run a headless Chromium."""
+    with chromium() as chrome:
+        yield chrome
 
 
 @pytest.fixture(scope="module")
 def written(stages: Any, trained: Any, made: Any, tmp_path_factory: Any) -> dict[str, Path]:
-    """The report of a run with an odd name, and one of it beside another."""
+    """Write a report of a run with an odd name, and one of this run and another."""
     folder = tmp_path_factory.mktemp("browser")
     run = Path(shutil.copytree(trained.folder, folder / ODD))
-    runtime = Runtime(device="cpu", precision="fp32", threads=1)
     outs = {"one": folder / "one.html", "two": folder / "two & more #1.html"}
-    report([run], root=stages.npz.parent, out=outs["one"], runtime=runtime)
-    report([run, made.folder], root=stages.npz.parent, out=outs["two"], runtime=runtime)
+    report([run], root=stages.npz.parent, out=outs["one"], runtime=RUNTIME)
+    report([run, made.folder], root=stages.npz.parent, out=outs["two"], runtime=RUNTIME)
     return outs
 
 
 @pytest.fixture
-def opened(chromium: Any, written: dict[str, Path]) -> Iterator[Any]:
-    """Open a report; afterwards nobody has complained, and nothing but its file was asked for."""
+def opened(browser: Any, written: dict[str, Path]) -> Iterator[Any]:
+    """Open a report; at the end, check that there were no errors and no other requests."""
     with ExitStack() as stack:
-        heard: list[str] = []
-        asked: list[str] = []
+        messages: list[str] = []
+        requests: list[str] = []
 
         def open_page(name: str, width: int = 1280, scheme: str = "light") -> Any:
-            context = chromium.new_context(
+            context = browser.new_context(
                 viewport={"width": width, "height": 900}, color_scheme=scheme
             )
             stack.callback(context.close)
             page = context.new_page()
-            page.on("console", lambda message: heard.append(message.text))
-            page.on("pageerror", lambda error: heard.append(str(error)))
-            page.on("dialog", lambda dialog: heard.append(dialog.message))
-            page.on("request", lambda request: asked.append(request.url))
+            page.on("console", lambda message: messages.append(message.text))
+            page.on("pageerror", lambda error: messages.append(str(error)))
+            page.on("dialog", lambda dialog: messages.append(dialog.message))
+            page.on("request", lambda request: requests.append(request.url))
             page.goto(written[name].as_uri())
             page.wait_for_selector("#stepper[data-drawing]")
             return page
 
         yield open_page
-        assert heard == []
+        assert messages == []
         files = [path.as_uri() for path in written.values()]
-        assert all(url.startswith("data:image/png") or url in files for url in asked)
+        assert all(url.startswith("data:image/png") or url in files for url in requests)
 
 
 PIXELS = """name => {
@@ -79,7 +70,7 @@ def pictures(page: Any) -> tuple[str, str]:
     return page.evaluate(PIXELS, "painted"), page.evaluate(PIXELS, "decoded")
 
 
-def test_the_stepper_goes_by_keys_buttons_and_slider(opened: Any) -> None:
+def test_the_stepper_follows_keys_buttons_and_slider(opened: Any) -> None:
     page = opened("one")
     entry = page.evaluate("JSON.parse(document.getElementById('drawings').textContent)[0]")
     strokes = entry["drawing"]["strokes"]
@@ -102,7 +93,7 @@ def test_the_stepper_goes_by_keys_buttons_and_slider(opened: Any) -> None:
         assert page.inner_text("#position") == f"Stroke {number} of {len(strokes)}: {where}"
         assert page.is_visible("#mark")
         seen.append(pictures(page))
-        # The outline is around the part, as far as that is on the canvas.
+        # The outline surrounds the visible area of the part.
         frame, mark = (page.locator(at).bounding_box() for at in (".frame:has(#mark)", "#mark"))
         left = max(0, stroke["column"]) / 8 * frame["width"]
         assert mark["x"] - frame["x"] == pytest.approx(left, abs=1)
@@ -111,7 +102,7 @@ def test_the_stepper_goes_by_keys_buttons_and_slider(opened: Any) -> None:
     assert seen[-1] == whole
     assert len({canvas for canvas, _ in seen}) == len(seen)
     page.keyboard.press("ArrowRight")
-    assert count() == len(strokes)  # there is no more
+    assert count() == len(strokes)  # this was the last stroke
     page.keyboard.press("ArrowLeft")
     assert count() == len(strokes) - 1 and pictures(page) == seen[-2]
     page.click('[data-go="first"]')
@@ -148,7 +139,7 @@ def test_another_drawing_can_be_chosen(opened: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-def test_the_page_fits_and_can_be_read(opened: Any, width: int, scheme: str) -> None:
+def test_the_page_fits_and_is_legible(opened: Any, width: int, scheme: str) -> None:
     for name in ("one", "two"):
         page = opened(name, width, scheme)
         assert page.evaluate("document.documentElement.scrollWidth") == width
@@ -201,8 +192,8 @@ def test_only_settings_that_differ_can_be_shown(opened: Any) -> None:
     assert rows.count() == before
 
 
-def test_without_the_script_the_page_says_so(chromium: Any, written: dict[str, Path]) -> None:
-    context = chromium.new_context(java_script_enabled=False)
+def test_without_javascript_the_page_says_so(browser: Any, written: dict[str, Path]) -> None:
+    context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(written["one"].as_uri())
     assert page.locator("noscript").inner_text() == "Stepping through drawings requires JavaScript."
