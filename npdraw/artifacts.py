@@ -58,7 +58,7 @@ def write_artifact(
         ResourceError, UsageError: the file cannot be written (see `write_atomic`).
         KeyError, TypeError, ValueError: a bug of the caller, such as an unknown kind or dtype.
     """
-    import safetensors.torch  # noqa: PLC0415
+    import safetensors.torch
 
     for name, value in metrics.items():
         if not math.isfinite(value):
@@ -92,7 +92,7 @@ def _prepare(
     path: Path, tensors: "Mapping[str, torch.Tensor]"
 ) -> "tuple[dict[str, torch.Tensor], list[Entry]]":
     """Check the tensors; return them contiguous and without shared memory, and their layout."""
-    import torch  # noqa: PLC0415
+    import torch
 
     dtypes = {getattr(torch, torch_name): dtype for dtype, (torch_name, _) in DTYPES.items()}
     prepared: dict[str, torch.Tensor] = {}
@@ -120,15 +120,12 @@ def read_artifact(path: Path, *, kind: str) -> Artifact:
     Raises:
         ArtifactError: as for `read_header(..., verify=True)`, or a tensor is not finite.
     """
-    import safetensors.torch  # noqa: PLC0415
-    import torch  # noqa: PLC0415
+    import safetensors.torch
+    import torch
 
     with opened(path, kind) as file:
         header, entries, head = read_head(file, path, kind)
-        file.seek(0)
-        content = file.read(len(head) + size_of(entries))
-    if not content.startswith(head):
-        raise damaged_error(path, kind, "it changed while it was being read")
+        content = head + file.read(size_of(entries))
     with memoryview(content)[len(head) :] as body:
         check_digest(path, header, entries, lambda entry: [body[entry.start : entry.end]])
     tensors = safetensors.torch.load(content)
@@ -166,7 +163,7 @@ def check_input(artifact: Artifact, name: str, other: Artifact) -> None:
 
 def _check_agree(artifact: Artifact, other: Artifact) -> None:
     """Raise `ArtifactError` unless bank and data set equal those of `other`, the signed input."""
-    import torch  # noqa: PLC0415
+    import torch
 
     mine, its = artifact.tensors.get("bank"), other.tensors.get("bank")
     if mine is not None and its is not None and not torch.equal(mine, its):
@@ -194,7 +191,7 @@ def _not_finite(path: Path, problem: str) -> ArtifactError:
 
 def _view(tensor: "torch.Tensor") -> memoryview:
     """Return the bytes of a contiguous tensor on the CPU, without a copy."""
-    import torch  # noqa: PLC0415
+    import torch
 
     return tensor.reshape(-1).view(torch.uint8).numpy().data
 
