@@ -1,8 +1,8 @@
-"""How local an edit is: `make edits MODEL=NAME`.
+"""Measure how local an edit is: `make edits MODEL=NAME`.
 
-The cells of a region are taken from the drawing of another test image, as `npdraw edit --region`
-does, 100 times. Prints one JSON object: what changes of canvas and decoded image, inside and
-outside of the region.
+100 times, the cells of a region are replaced by those of another test image's drawing, as `npdraw
+edit --region` does. Prints one JSON object: the changes of canvas and decoded image inside and
+outside the region.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from npdraw.cli.progress import Lines
 from npdraw.cli.resolve import model as find
 from npdraw.datasets import default_root
 from npdraw.drawings.drawing_model import DrawingModel, open_model
-from npdraw.drawings.edit import Region, cells_in, composed
+from npdraw.drawings.regions import Region, cells_in
 from npdraw.errors import NpdrawError
 from npdraw.inputs.images import find_source, load_test_images
 from npdraw.model.latents import concatenate
@@ -29,11 +29,11 @@ from npdraw.runtime.settings import Runtime
 EDITS = 100
 
 NEAR = 4
-"""Pixels from the region's edge up to which a pixel outside of it is told as near."""
+"""Distance from the region, pixels, up to which pixels outside count as near."""
 
 
 def rectangle(rng: random.Random, model: DrawingModel) -> Region:
-    """Return the region of half of the grid's rows and half of its columns, anywhere in it."""
+    """Return a random region of half the grid's rows and half its columns."""
     layout, scale = model.layout, model.network.upscale
     top = rng.randint(0, layout.rows - layout.rows // 2)
     left = rng.randint(0, layout.columns - layout.columns // 2)
@@ -46,7 +46,7 @@ def rectangle(rng: random.Random, model: DrawingModel) -> Region:
 
 
 def distances(region: Region, height: int, width: int) -> Tensor:
-    """Return how many pixels each pixel is away from the region, [H, W]; 0 inside."""
+    """Return each pixel's distance from the region in pixels, [H, W]; 0 inside."""
     rows, columns = torch.arange(height)[:, None], torch.arange(width)
     down = torch.maximum(region.top - rows, rows - region.bottom + 1).clamp_min(0)
     across = torch.maximum(region.left - columns, columns - region.right + 1).clamp_min(0)
@@ -54,14 +54,14 @@ def distances(region: Region, height: int, width: int) -> Tensor:
 
 
 def mean_changes(changes: Tensor, distance: Tensor) -> dict[str, float]:
-    """Return the mean of |change|, [H, W], inside the region, near it and further away."""
+    """Return means of changes [H, W] inside the region, near it, far from it, and outside it."""
     away = {"inside": distance == 0, "near": (distance > 0) & (distance <= NEAR)}
     away |= {"far": distance > NEAR, "outside": distance > 0}
     return {name: float(changes[where].mean()) for name, where in away.items() if where.any()}
 
 
 def edited(model: DrawingModel, images: Tensor, seed: int) -> dict[str, Any]:
-    """Edit drawings of every other image by the one after it; images in [0, 1] [2 N, C, H, W]."""
+    """Edit each image's drawing by its neighbour's and compare; images [2 N, C, H, W] in [0, 1]."""
     rng = random.Random(seed)
     drawings = model.encode(images)
     height, width = images.shape[2:]
@@ -70,7 +70,7 @@ def edited(model: DrawingModel, images: Tensor, seed: int) -> dict[str, Any]:
         one, other = (drawings[2 * number + k : 2 * number + k + 1] for k in range(2))
         region = rectangle(rng, model)
         befores.append(one)
-        afters.append(composed(one, other, cells_in(region, model)))
+        afters.append(one.with_cells(cells_in(region, model), other))
         away.append(distances(region, height, width))
     canvases = [model.paint(concatenate(some)) for some in (befores, afters)]
     decoded = [model.decode(canvas) for canvas in canvases]
@@ -91,12 +91,12 @@ def edited(model: DrawingModel, images: Tensor, seed: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Read the command line, and print."""
+    """Measure the edits of one model."""
     parser = argparse.ArgumentParser(prog="benchmarks.studies.edits", description=__doc__)
     parser.add_argument("model", type=Path, help="name of a shipped model, or a file")
-    parser.add_argument("--data", help="images other than those of the model")
-    parser.add_argument("--edits", type=int, default=EDITS, help="how many")
-    parser.add_argument("--seed", type=int, default=0, help="of the regions")
+    parser.add_argument("--data", help="images to use instead of the model's own")
+    parser.add_argument("--edits", type=int, default=EDITS, help="number of edits")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the regions")
     given = parser.parse_args()
     try:
         model = open_model(find(given.model), Runtime())
@@ -104,10 +104,10 @@ def main() -> None:
         images, _ = load_test_images(
             source, default_root(), model.config.parse, 0, 2 * given.edits, Lines()
         )
-        found = edited(model, model.network.in_unit(images), given.seed)
+        result = edited(model, model.network.in_unit(images), given.seed)
     except NpdrawError as error:
         sys.exit(f"{error.message}\n{error.hint}".strip())
-    print(json.dumps({"model": model.header.digest, **found}))
+    print(json.dumps({"model": model.header.digest, **result}))
 
 
 if __name__ == "__main__":

@@ -24,12 +24,12 @@ def complete(
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Keep strokes of a drawing and let the prior draw the rest, several times.
+    """Keep some strokes of a drawing and sample the rest from the prior, several times.
 
     Examples:
 
         npdraw complete glyphs --image test:0 --region 0:14,0:28
-        npdraw complete mnist --image seed:3 --prefix 1 --seeds 0-3 --out runs/completed.png
+        npdraw complete mnist --image seed:3 --prefix 1 --seeds 0-3 --out runs/four.png
     """
     numbers = resolve.seeds(seeds)
     folder = resolve.folder(model, preset, data)
@@ -38,10 +38,10 @@ def complete(
 
     from npdraw.datasets import default_root
     from npdraw.drawings.complete import complete as stage
-    from npdraw.drawings.edit import Region
+    from npdraw.drawings.regions import Region
     from npdraw.runtime.settings import Runtime
 
-    with progress.told(quiet=quiet) as reporter:
+    with progress.reporting(quiet=quiet) as reporter:
         result = stage(
             model,
             word=image,
@@ -54,5 +54,5 @@ def complete(
             runtime=Runtime(device=device, precision=precision, threads=threads, force=force),
             progress=reporter,
         )
-    told = {**result, "given": len(result["given"]), "drawings": len(result["drawings"])}
-    console.show("complete", result, as_json=as_json, lines=console.figures(told))
+    counts = {name: len(result[name]) for name in ("given", "drawings")}
+    console.show("complete", result, as_json=as_json, lines=console.figures({**result, **counts}))

@@ -5,7 +5,7 @@ from npdraw.cli import console, options, resolve
 
 def edit(
     model: options.NamedModel,
-    drawing: options.Word,
+    drawing: options.DrawingName,
     *,
     source: options.From = None,
     region: options.Region = None,
@@ -21,9 +21,9 @@ def edit(
     out: options.OutPicture = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Edit a drawing: parts of another one, or parts moved, removed, replaced and added.
+    """Edit a drawing: take a region from another one, or move, remove, replace and add parts.
 
-    Beside the picture of before and after, a file of its name in .json holds the edited drawing.
+    The PNG shows before and after; a .json file of the same name holds the edited drawing.
 
     Examples:
 
@@ -39,8 +39,9 @@ def edit(
     )
 
     from npdraw.datasets import default_root
-    from npdraw.drawings.edit import Changes, Region
+    from npdraw.drawings.edit import Changes
     from npdraw.drawings.edit import edit as stage
+    from npdraw.drawings.regions import Region
     from npdraw.runtime.settings import Runtime
 
     result = stage(
@@ -53,5 +54,5 @@ def edit(
         out=out or folder / "edited.png",
         runtime=Runtime(device=device, precision=precision, threads=threads, force=force),
     )
-    told = {**result, "strokes": len(result["strokes"])}
-    console.show("edit", result, as_json=as_json, lines=console.figures(told))
+    lines = console.figures({**result, "strokes": len(result["strokes"])})
+    console.show("edit", result, as_json=as_json, lines=lines)

@@ -6,7 +6,7 @@ from typing import Any
 from npdraw.drawings.drawing_model import DrawingModel, open_model
 from npdraw.drawings.frames import moving, prefixes, transitions
 from npdraw.drawings.named import named_drawing
-from npdraw.drawings.strokes import fingerprint
+from npdraw.drawings.stamp import stamp
 from npdraw.errors import UsageError
 from npdraw.model.latents import Latents
 from npdraw.pictures.files import MOVING, check_picture, is_up_to_date, write_moving
@@ -86,16 +86,10 @@ def _write(
     strokes = [len(steps) for _, steps in ways]
     frames = 1 + max(strokes)
     fps = fps or min(FASTEST, max(USUAL, frames / LONGEST))
-    settings = {
-        "shows": command,
-        "model": model.header.digest,
-        "drawings": [fingerprint(z) for z, _ in ways],
-        "fps": fps,
-        "precision": model.runtime.chosen(model.device),
-    }
-    found = {"drawings": len(ways), "steps": strokes, "frames": frames, "out": str(out)}
-    if is_up_to_date(out, settings, suffixes=MOVING, force=model.runtime.force):
-        return found | {"up_to_date": True}
+    result = {"drawings": len(ways), "steps": strokes, "frames": frames, "out": str(out)}
+    text = stamp(command, model, [z for z, _ in ways], fps=fps)
+    if is_up_to_date(out, text, suffixes=MOVING, force=model.runtime.force):
+        return result | {"up_to_date": True}
     shown, outlines = moving(model, ways)
-    write_moving(out, shown, outlines, settings, round(1000 / fps))
-    return found
+    write_moving(out, shown, outlines, text, round(1000 / fps))
+    return result

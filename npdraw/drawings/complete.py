@@ -6,10 +6,11 @@ from typing import Any
 import torch
 
 from npdraw.drawings.drawing_model import DrawingModel, open_model
-from npdraw.drawings.edit import Region, cells_in
 from npdraw.drawings.frames import rendered, still
 from npdraw.drawings.named import named_drawing
-from npdraw.drawings.strokes import fingerprint, strokes_of
+from npdraw.drawings.regions import Region, cells_in
+from npdraw.drawings.stamp import stamp
+from npdraw.drawings.strokes import strokes_of
 from npdraw.errors import UsageError
 from npdraw.model.latents import Latents, blank
 from npdraw.pictures.files import check_picture, is_up_to_date, write_still
@@ -58,12 +59,6 @@ def complete(
     progress.finish()
     kept = given.only(fixed)
     shown = [kept, *drawn] if fixed.any() else drawn
-    settings = {
-        "shows": "complete",
-        "model": model.header.digest,
-        "drawings": [fingerprint(z) for z in shown],
-        "precision": runtime.chosen(model.device),
-    }
     result = {
         "given": strokes_of(kept, model.layout),
         "drawings": [
@@ -72,12 +67,12 @@ def complete(
         ],
         "out": str(out),
     }
-    if is_up_to_date(out, settings, force=runtime.force):
+    text = stamp("complete", model, shown)
+    if is_up_to_date(out, text, force=runtime.force):
         return result | {"up_to_date": True}
     pairs = [rendered(model, z) for z in shown]
-    write_still(
-        out, still([torch.cat([pair[row] for pair in pairs]) for row in range(2)]), settings
-    )
+    rows = [torch.cat([pair[row] for pair in pairs]) for row in range(2)]
+    write_still(out, still(rows), text)
     return result
 
 

@@ -9,31 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from npdraw.drawings.drawing_model import DrawingModel, open_model
 from npdraw.drawings.frames import rendered, still
 from npdraw.drawings.named import named_drawing
-from npdraw.drawings.strokes import as_json, fingerprint, strokes_of, write_drawing
+from npdraw.drawings.regions import Region, cells_in
+from npdraw.drawings.stamp import stamp
+from npdraw.drawings.strokes import as_json, strokes_of, write_drawing
 from npdraw.errors import UsageError
 from npdraw.model.latents import Latents
 from npdraw.pictures.files import check_picture, is_up_to_date, text_of, write_still
 from npdraw.runtime.lock import check_output
 from npdraw.runtime.run_folder import read_json
 from npdraw.runtime.settings import Runtime
-
-
-@dataclass(frozen=True)
-class Region:
-    """A rectangle of pixels, ends excluded; what is beyond the image does not count."""
-
-    top: int
-    bottom: int
-    left: int
-    right: int
-
-    def __str__(self) -> str:
-        return f"{self.top}:{self.bottom},{self.left}:{self.right}"
 
 
 @dataclass(frozen=True)
@@ -47,37 +35,6 @@ class Changes:
     """A step that paints, and its new part."""
     add: Sequence[tuple[int, int]] = ()
     """A step that does not paint, and its part; at the first placement of its cell."""
-
-
-def cells_in(region: Region, model: DrawingModel) -> Tensor:
-    """Return which steps paint inside of the region alone, wherever in their cell: bool [T].
-
-    What a part has outside of the image is cropped, and does not count.
-
-    Raises:
-        UsageError: no cell is inside of the region.
-    """
-    layout, scale = model.layout, model.network.upscale
-    height, width = layout.height * scale, layout.width * scale
-    first = layout.positions * scale  # [T, O, 2]
-    last = first + layout.part_size * scale
-    size = torch.tensor([height, width])
-    first, last = first.clamp_min(0), torch.minimum(last, size)
-    low = torch.tensor([region.top, region.left])
-    high = torch.tensor([region.bottom, region.right])
-    inside = ((first >= low) & (last <= high)).all(2).all(1)
-    if not inside.any():
-        raise UsageError(
-            f"no cell of the grid lies within region {region}",
-            hint=f"Cells are {layout.window * scale} pixels wide, {layout.stride * scale} apart, "
-            f"of {height} x {width}.",
-        )
-    return inside
-
-
-def composed(z: Latents, other: Latents, cells: Tensor) -> Latents:
-    """Return drawings with the `cells`, bool [T], of `other` and all else of `z`."""
-    return z.with_cells(cells, other)
 
 
 def changed(z: Latents, changes: Changes, parts: int) -> Latents:
@@ -146,7 +103,7 @@ def edit(
     if other is not None and region is not None:
         source = named_drawing(other, model, root).drawing
         shown.append(source)
-        after = composed(before, source, cells_in(region, model))
+        after = before.with_cells(cells_in(region, model), source)
     after = changed(after, changes, len(model.bank))
     shown.append(after)
     result = {
@@ -175,26 +132,20 @@ def write_drawings(
     model: DrawingModel, command: str, shown: list[Latents], out: Path, kept: Latents | None
 ) -> dict[str, Any]:
     """Write canvases above decoded images, and the drawing `kept` beside them as JSON."""
-    settings = {
-        "shows": command,
-        "model": model.header.digest,
-        "drawings": [fingerprint(z) for z in shown],
-        "precision": model.runtime.chosen(model.device),
-    }
-    path, there = out.with_suffix(".json"), True
+    path, text, written = out.with_suffix(".json"), stamp(command, model, shown), True
     if kept is not None:
         values = as_json(kept, model.bank, model.layout)
-        settings["written"] = _digest(values)
-        there = _is_written(path, values, out, force=model.runtime.force)
-    if is_up_to_date(out, settings, force=model.runtime.force) and there:
+        text = stamp(command, model, shown, written=_digest(values))
+        written = _is_written(path, values, out, force=model.runtime.force)
+    if is_up_to_date(out, text, force=model.runtime.force) and written:
         return {"up_to_date": True}
     pairs = [rendered(model, z) for z in shown]
     rows = [torch.cat([pair[row] for pair in pairs]) for row in range(2)]
     if kept is None:
         rows = [torch.cat(rows)]
-    if kept is not None:
+    else:
         write_drawing(path, kept, model.bank, model.layout)
-    write_still(out, still(rows), settings)
+    write_still(out, still(rows), text)
     return {}
 
 

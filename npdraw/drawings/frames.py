@@ -7,7 +7,7 @@ from torch import Tensor
 
 from npdraw.drawings.drawing_model import DrawingModel
 from npdraw.model.latents import Latents, concatenate
-from npdraw.pictures.sheet import beside, render, tile
+from npdraw.pictures.sheet import render, side_by_side, tile
 
 SHOWN = 224
 """Pixels of a side that one picture is enlarged to, as far as a whole factor and `WIDEST` go."""
@@ -57,7 +57,7 @@ def moving(
     """
     drawings = concatenate([z for z, _ in ways])
     canvases, images = rendered(model, drawings)
-    pairs = beside(canvases, images)
+    pairs = side_by_side(canvases, images)
     factor = factor_for(images.shape[2], 2 * len(ways))
     pairs = enlarge(pairs, factor)
     starts = [sum(len(z) for z, _ in ways[:number]) for number in range(len(ways))]

@@ -10,7 +10,7 @@ from npdraw.datasets import digest
 from npdraw.drawings.drawing_model import open_model
 from npdraw.drawings.frames import rendered, still
 from npdraw.drawings.named import named_image
-from npdraw.drawings.strokes import fingerprint
+from npdraw.drawings.stamp import stamp
 from npdraw.model.latents import concatenate
 from npdraw.pictures.files import check_picture, is_up_to_date, write_still
 from npdraw.pictures.sheet import to_uint8
@@ -48,16 +48,11 @@ def reconstruct(
         for row, error, parts in zip(figures, errors, z.whether.sum(1), strict=True):
             row |= {f"{name}_canvas_mse": float(error), f"{name}_parts": int(parts)}
     result = {"images": len(words), "samples": samples, "figures": figures, "out": str(out)}
-    settings = {
-        "shows": "reconstruct",
-        "model": model.header.digest,
-        "images": digest(to_uint8(images).numpy()),
-        "drawings": [fingerprint(parse), fingerprint(posterior)],
-        "precision": runtime.chosen(model.device),
-    }
-    if is_up_to_date(out, settings, force=runtime.force):
+    pixels = to_uint8(images)
+    text = stamp("reconstruct", model, [parse, posterior], images=digest(pixels.numpy()))
+    if is_up_to_date(out, text, force=runtime.force):
         return result | {"up_to_date": True}
     (parsed, _), (canvases, decoded) = rendered(model, parse), rendered(model, posterior)
-    columns = (to_uint8(images), parsed, canvases, decoded)
-    write_still(out, still([torch.stack(row) for row in zip(*columns, strict=True)]), settings)
+    columns = (pixels, parsed, canvases, decoded)
+    write_still(out, still([torch.stack(row) for row in zip(*columns, strict=True)]), text)
     return result

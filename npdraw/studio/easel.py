@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from npdraw.drawings.drawing_model import DrawingModel
-from npdraw.drawings.edit import composed
 from npdraw.drawings.named import SAMPLE, TEST, drawing_of_picture, named_drawing
 from npdraw.drawings.strokes import as_json, from_json
 from npdraw.errors import UsageError
@@ -93,7 +92,7 @@ class Easel:
         """Return `drawing` with `cells`, a list of steps, taken from the drawing `other`."""
         drawing, other, cells = _entries(request, "drawing", "other", "cells")
         chosen = self._cells("cells", cells)
-        return self._shown(composed(self._drawing(drawing), self._drawing(other), chosen))
+        return self._shown(self._drawing(drawing).with_cells(chosen, self._drawing(other)))
 
     def resample(self, request: Any) -> dict[str, Any]:
         """Return `drawing` with all cells resampled except `fixed`, a list of steps."""

@@ -1,4 +1,4 @@
-"""What the benchmark of edits measures: distances and changes, by hand and on a tiny model."""
+"""The study of edits: distances and changes, checked by hand and on a tiny model."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import torch
 
 from benchmarks.studies.edits import distances, edited, mean_changes
 from npdraw.drawings.drawing_model import open_model
-from npdraw.drawings.edit import Region
+from npdraw.drawings.regions import Region
 from npdraw.runtime.settings import Runtime
 from tests.conftest import WriteModel
 
@@ -28,17 +28,15 @@ def test_changes_are_means_over_the_pixels_of_a_distance() -> None:
     )
 
 
-def test_canvases_change_inside_of_the_region_alone(
-    write_model: WriteModel, tmp_path: Path
-) -> None:
+def test_canvases_change_only_inside_the_region(write_model: WriteModel, tmp_path: Path) -> None:
     write_model(tmp_path / "model.safetensors", "glyphs")
     model = open_model(tmp_path / "model.safetensors", Runtime(threads=1))
     side = model.config.parse.image_size
     images = (torch.rand(24, 1, side, side) < 0.5).float()
-    found = edited(model, images, 0)
-    assert found["edits"] == 12
-    assert found["edits_that_change_the_canvas"] > 0
-    assert found["canvas_change_outside_largest"] == 0
-    # Untrained, the decoder answers the same to every canvas.
-    assert found["decoded_change_mean"]["inside"] == 0
-    assert found["inside_over_outside"] is None
+    result = edited(model, images, 0)
+    assert result["edits"] == 12
+    assert result["edits_that_change_the_canvas"] > 0
+    assert result["canvas_change_outside_largest"] == 0
+    # An untrained decoder gives every canvas the same image.
+    assert result["decoded_change_mean"]["inside"] == 0
+    assert result["inside_over_outside"] is None

@@ -15,10 +15,11 @@ import npdraw
 from npdraw.drawings.animate import animate, interpolate
 from npdraw.drawings.complete import complete
 from npdraw.drawings.drawing_model import DrawingModel
-from npdraw.drawings.edit import Changes, Region, cells_in, changed, composed, decode, edit
+from npdraw.drawings.edit import Changes, changed, decode, edit
 from npdraw.drawings.frames import prefixes, rendered, transitions
 from npdraw.drawings.named import named_drawing
 from npdraw.drawings.reconstruct import reconstruct
+from npdraw.drawings.regions import Region, cells_in
 from npdraw.drawings.strokes import fingerprint, read_drawing
 from npdraw.errors import ArtifactError, DataError, UsageError
 from npdraw.model.latents import Latents
@@ -60,7 +61,7 @@ def test_edits_are_local(trained: Any) -> None:
         a, b = drawings[number % 40][None], drawings[(7 * number + 1) % 40][None]
         top, left = (3 * int(torch.randint(2, ())) for _ in range(2))
         region = Region(top, top + 5 + number % 3, left, left + 5)
-        mixed = composed(a, b, cells_in(region, model))
+        mixed = a.with_cells(cells_in(region, model), b)
         before, after = model.paint(a), model.paint(mixed)
         outside = torch.ones(8, 8, dtype=torch.bool)
         outside[region.top : region.bottom, region.left : region.right] = False
@@ -132,7 +133,7 @@ def test_edit_writes_picture_and_drawing_and_decode_reads_it(
     result = edit(trained.model, **given, out=out, **command)
     a = named_drawing("seed:1", model, command["root"]).drawing
     b = named_drawing("test:2", model, command["root"]).drawing
-    expected = composed(a, b, cells_in(region, model))
+    expected = a.with_cells(cells_in(region, model), b)
     found = read_drawing(tmp_path / "x.json", model.bank, model.layout)
     assert fingerprint(found) == fingerprint(expected) != fingerprint(a)
     assert len(result["strokes"]) == int(expected.whether.sum())
@@ -335,7 +336,7 @@ def test_a_picture_that_cannot_be_written_is_refused_before_a_model_is_read(
     ]
     for out, words in (
         (tmp_path / "x.txt", "is not the name of a"),
-        (theirs, "is not a picture of npdraw's"),
+        (theirs, "is not a picture that npdraw made"),
         (tmp_path, "it is a folder"),
     ):
         for make, given in commands:

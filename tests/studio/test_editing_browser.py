@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from npdraw.drawings.edit import composed
 from npdraw.drawings.frames import prefixes
 from npdraw.drawings.strokes import fingerprint
 from tests.browsing import missing
@@ -61,11 +60,11 @@ def test_a_region_of_b_is_painted_onto_a(visitor: Visitor) -> None:
     assert np.array_equal(visitor.shown("b-canvas"), expected_pictures(visitor.model, b)["canvas"])
     visitor.drag(visitor.point("#b", 1, 1), visitor.point("#b", 2, 7))  # the upper two cells
     visitor.says("2 cells of B painted onto A")
-    painted = composed(a, b, torch.tensor([True, True, False, False]))
+    painted = a.with_cells(torch.tensor([True, True, False, False]), b)
     visitor.check(painted)
     visitor.page.mouse.click(*visitor.point("#b", 6, 6))
     visitor.says("1 cell of B painted onto A")
-    painted = composed(painted, b, torch.tensor([False, False, False, True]))
+    painted = painted.with_cells(torch.tensor([False, False, False, True]), b)
     visitor.check(painted)
     visitor.page.focus("#b [aria-current]")
     visitor.page.keyboard.press("Home")  # to the start of the row where the pointer was
