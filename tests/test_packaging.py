@@ -93,8 +93,9 @@ def test_an_installation_ships_its_models(
     listed = figures("data", "ls")["models"]
     assert listed["tiny"]["path"] == os.fspath(target / "npdraw/shipped/tiny.safetensors")
     assert (target / "npdraw/shipped/tiny.md").read_text() == "A card."
-    page = {path.name for path in (ROOT / "npdraw/studio/page").iterdir()}
-    assert {path.name for path in (target / "npdraw/studio/page").iterdir()} == page
+    for folder in ("npdraw/studio/page", "npdraw/report/templates"):
+        names = {path.name for path in (ROOT / folder).iterdir()}
+        assert {path.name for path in (target / folder).iterdir()} == names
     assert figures("info", "tiny")["digest"] == listed["tiny"]["digest"]
     assert figures("sample", "tiny", "--grid", "--seeds", "0-3", "--quiet")["images"] == 4
     assert [os.fspath(p.relative_to(work)) for p in work.rglob("*.png")] == [
