@@ -33,7 +33,7 @@ from npdraw.datasets.embedded import glyphs
 from npdraw.datasets.folder import fit
 from npdraw.inputs.models import layout_of
 from npdraw.model.latents import Latents
-from npdraw.pictures.sheet import CHUNK
+from npdraw.pictures.sheet import SAMPLE_BATCH
 from npdraw.runtime.settings import Runtime
 from npdraw.stages.parse import parse
 
@@ -122,7 +122,7 @@ def workload(folder: Path, axis: str, size: int, stage: str) -> tuple[Work, int]
     make: dict[str, Callable[[], tuple[Work, int]]] = {
         "parse": lambda: (parse_work(bench.binary, bench.bank, config), IMAGES),
         "paint": lambda: (_painting(bench), IMAGES),
-        "sample": lambda: (sample_work(bench), CHUNK),
+        "sample": lambda: (sample_work(bench), SAMPLE_BATCH),
         "eval_nll": lambda: (evaluate_work(bench, EVALUATED, samples), evaluated),
         "train_prior": lambda: (partial(prior_step(bench, _parsed(bench)), bench.runtime), in_step),
         "train_decoder": lambda: (partial(decoder_step(bench), bench.runtime), in_step),

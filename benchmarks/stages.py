@@ -30,7 +30,7 @@ from npdraw.model.importance import samples_per_pass
 from npdraw.model.latents import Latents, blank
 from npdraw.model.parsing import parse
 from npdraw.model.prior import Prior
-from npdraw.pictures.sheet import CHUNK, render
+from npdraw.pictures.sheet import SAMPLE_BATCH, render
 from npdraw.presets import preset
 from npdraw.runtime.noise import uniform
 from npdraw.runtime.settings import Runtime
@@ -132,8 +132,8 @@ def training(bench: Preset, z: Latents) -> None:
 @torch.no_grad()
 def sampling(bench: Preset) -> None:
     """Measure sampling and decoding, compared with a prior without a cache."""
-    model, images = bench.model().eval(), 2 * CHUNK
-    first = list(range(CHUNK))
+    model, images = bench.model().eval(), 2 * SAMPLE_BATCH
+    first = list(range(SAMPLE_BATCH))
 
     def uncached() -> None:
         with bench.runtime.autocast(bench.device):
@@ -145,7 +145,7 @@ def sampling(bench: Preset) -> None:
         images,
         sample_work(bench, images),
         ceiling=bench.low,
-        reference=("uncached", CHUNK / seconds(uncached)),
+        reference=("uncached", SAMPLE_BATCH / seconds(uncached)),
     )
 
 

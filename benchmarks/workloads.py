@@ -16,7 +16,7 @@ from npdraw.model.importance import importance_figures
 from npdraw.model.latents import Latents, blank
 from npdraw.model.npdraw import NPDraw
 from npdraw.model.parsing import parse
-from npdraw.pictures.sheet import CHUNK, draw, render
+from npdraw.pictures.sheet import SAMPLE_BATCH, draw, render
 from npdraw.runtime.settings import Runtime
 from npdraw.stages import train_decoder, train_prior
 from npdraw.stages.parse import IMAGES_AT_ONCE
@@ -129,7 +129,7 @@ def decoder_step(bench: Bench) -> Callable[[Runtime], object]:
     return step
 
 
-def sample_work(bench: Bench, images: int = CHUNK) -> Work:
+def sample_work(bench: Bench, images: int = SAMPLE_BATCH) -> Work:
     """Sample `images` drawings and decode them to uint8."""
     model = bench.model().eval()
     seeds = list(range(images))

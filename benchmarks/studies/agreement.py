@@ -1,7 +1,7 @@
-"""How far what the prior draws is from what the encoder draws: `make agreement MODEL=FILE`.
+"""Compare drawings of the prior with those of the encoder: `make agreement MODEL=FILE`.
 
-A drawing model is only as good as its two halves agree: the decoder was trained on encoded images,
-and is shown the prior's drawings. Prints one JSON object.
+The decoder is trained on drawings of the encoder but renders those of the prior, so a model is only
+as good as the two agree. Prints one JSON object.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from npdraw.cli.resolve import model as find
 from npdraw.datasets import default_root
 from npdraw.errors import NpdrawError
 from npdraw.inputs.images import find_source, load_test_images
-from npdraw.inputs.models import read_model
+from npdraw.inputs.models import read_model, to_device
 from npdraw.model.latents import Latents, concatenate
 from npdraw.model.layout import Layout
 from npdraw.model.npdraw import NPDraw
@@ -28,18 +28,18 @@ from npdraw.runtime.noise import uniform
 from npdraw.runtime.settings import Runtime
 
 SAMPLES = 10_000
-"""Drawings of the prior, of the seeds from 0."""
+"""Drawings of the prior, one for each seed from 0."""
 
 CHUNK = 500
 """Images encoded at once."""
 
 
 def compare(sampled: Latents, encoded: Latents, parts: int, layout: Layout) -> dict[str, Any]:
-    """Return how the drawings differ; `parts` is K.
+    """Return how two sets of drawings differ; `parts` is K.
 
-    Painting rates are shares of the drawings that paint a cell, usages shares of the parts painted.
-    `rate_difference_by_chance` is what the mean difference would be if both came from one
-    distribution with the mean of their rates.
+    The rate of a cell is the share of drawings that paint it; the usage of a part is its share of
+    all painted parts. `rate_difference_by_chance` is the mean difference to expect if both sets
+    came from one distribution with the mean of their rates.
     """
     rates = [z.whether.double().mean(0) for z in (sampled, encoded)]
     off = (rates[0] - rates[1]).abs()
@@ -65,19 +65,19 @@ def compare(sampled: Latents, encoded: Latents, parts: int, layout: Layout) -> d
 
 
 def usage(z: Latents, parts: int) -> Tensor:
-    """Return how often each part is painted, int64 [K]."""
+    """Return the number of times each part is painted, int64 [K]."""
     return torch.bincount(z.what[z.whether], minlength=parts)
 
 
 def total_variation(a: Tensor, b: Tensor) -> float | None:
-    """Return half the sum of |difference| of two distributions, given as counts; None for none."""
+    """Return the total variation distance of two counted distributions; None if one is empty."""
     if not (a.sum() and b.sum()):
         return None
     return float((a / a.sum() - b / b.sum()).abs().sum() / 2)
 
 
 def encoded_drawings(model: NPDraw, images: Tensor, seed: int) -> Latents:
-    """Return one hard posterior sample for each image of 0 and 1, keyed by its number."""
+    """Return one hard posterior sample for each binary image, keyed by its index."""
     drawings = []
     for start in range(0, len(images), CHUNK):
         x = images[start : start + CHUNK].float()
@@ -91,12 +91,12 @@ def encoded_drawings(model: NPDraw, images: Tensor, seed: int) -> Latents:
 def agreement(
     path: Path, *, source: str | None, root: Path, samples: int, seed: int, runtime: Runtime
 ) -> dict[str, Any]:
-    """Compare prior samples of the model at `path` with its encodings of all test images."""
+    """Compare prior samples of the model at `path` with posterior samples of all test images."""
     device = runtime.start()
     model, config, artifact = read_model(path)
-    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    where = find_source(artifact.header, path, source)
-    binary, _ = load_test_images(where, root, config.parse, seed, None, Lines())
+    to_device(model, device)
+    data = find_source(artifact.header, path, source)
+    binary, _ = load_test_images(data, root, config.parse, seed, None, Lines())
     binary = binary.to(device)
     with runtime.autocast(device):
         sampled = draw(model.prior, list(range(samples)))
@@ -108,15 +108,17 @@ def agreement(
 
 
 def main() -> None:
-    """Read the command line, and print."""
+    """Compare the drawings of one model."""
     parser = argparse.ArgumentParser(prog="benchmarks.studies.agreement", description=__doc__)
     parser.add_argument("model", type=Path, help="name of a shipped model, or a file")
-    parser.add_argument("--data", help="images other than those of the model")
-    parser.add_argument("--samples", type=int, default=SAMPLES, help="drawings of the prior")
-    parser.add_argument("--seed", type=int, default=0, help="of the binarisation")
+    parser.add_argument("--data", help="images to use instead of the model's own")
+    parser.add_argument(
+        "--samples", type=int, default=SAMPLES, help="number of drawings of the prior"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the binarisation")
     given = parser.parse_args()
     try:
-        found = agreement(
+        result = agreement(
             find(given.model),
             source=given.data,
             root=default_root(),
@@ -126,7 +128,7 @@ def main() -> None:
         )
     except NpdrawError as error:
         sys.exit(f"{error.message}\n{error.hint}".strip())
-    print(json.dumps(found))
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Likelihood against readable canvases: MNIST models of several canvas weights (`make curve`).
+"""Plot likelihood against faithful canvases, for MNIST models of several weights (`make curve`).
 
-Each is a shortened run of the preset `mnist` and its evaluation, in `runs/curve/`; what is there is
-not done again. Prints a table and draws `docs/canvas-curve.png`.
+Each model is a shortened run of the preset `mnist`, trained and evaluated in `runs/curve/`;
+finished runs are not repeated. Prints a table and draws `docs/canvas-curve.png`.
 """
 
 import json
@@ -20,7 +20,7 @@ FOLDER, PICTURE = Path("runs/curve"), Path("docs/canvas-curve.png")
 SIDE = (720, 440)
 """Width and height of the picture, pixels."""
 MARGIN = (90, 30, 40, 70)
-"""Left, top, right, bottom of the axes."""
+"""Left, top, right and bottom margins of the axes, pixels."""
 INK, FAINT, DOT = (30, 30, 30), (215, 215, 215), (190, 40, 40)
 
 Point = tuple[str, float, float]
@@ -28,13 +28,13 @@ Point = tuple[str, float, float]
 
 
 def npdraw(*arguments: str | Path) -> None:
-    """Run a command; what it reports goes to stderr."""
+    """Run a command, its results redirected to stderr."""
     command = [sys.executable, "-m", "npdraw", *map(str, arguments)]
     subprocess.run(command, check=True, stdout=sys.stderr)
 
 
 def measured(weight: float) -> dict[str, float]:
-    """Train and evaluate with one canvas weight; returns the figures of eval-nll."""
+    """Train and evaluate with one canvas weight; return the result of eval-nll."""
     folder = FOLDER / f"{weight:g}"
     folder.mkdir(parents=True, exist_ok=True)
     settings = folder / "w.toml"
@@ -47,19 +47,19 @@ def measured(weight: float) -> dict[str, float]:
     npdraw("train-decoder", parse, prior, "--config", settings, "--out", model)
     out = folder / "nll.json"
     npdraw("eval-nll", model, "--samples", str(SAMPLES), "--images", str(IMAGES), "--out", out)
-    figures: dict[str, float] = json.loads(out.read_text())
-    return figures
+    result: dict[str, float] = json.loads(out.read_text())
+    return result
 
 
 def ticks(values: Iterable[float], step: float) -> list[float]:
-    """Return multiples of `step` around `values`, from below the least to above the largest."""
-    found = list(values)
-    first, last = int(min(found) / step), int(max(found) / step) + 1
+    """Return the multiples of `step` from just below the smallest value to above the largest."""
+    known = list(values)
+    first, last = int(min(known) / step), int(max(known) / step) + 1
     return [step * number for number in range(first, last + 1)]
 
 
 def draw(points: list[Point]) -> Image.Image:
-    """Draw NLL over canvas error, a labelled dot for each point and a line through them."""
+    """Plot NLL over canvas error: a labelled dot per point, and a line through them."""
     image = Image.new("RGB", SIDE, "white")
     pen = ImageDraw.Draw(image)
     small, large = (ImageFont.load_default(size) for size in (14, 16))
@@ -92,18 +92,18 @@ def draw(points: list[Point]) -> Image.Image:
 
 
 def main() -> None:
-    """Run everything that is not there yet."""
+    """Run everything that is not finished, then print and draw the results."""
     npdraw("parse", "--data", "mnist", "--out", FOLDER / "parse.safetensors")
     npdraw("train-prior", FOLDER / "parse.safetensors", "--out", FOLDER / "prior.safetensors")
-    found = {weight: measured(weight) for weight in WEIGHTS}
+    results = {weight: measured(weight) for weight in WEIGHTS}
     print("| canvas_weight | NLL | -ELBO | rate | distortion | canvas_mse |")
     print("|---|---|---|---|---|---|")
-    for weight, f in found.items():
+    for weight, f in results.items():
         nats = " | ".join(f"{f[name]:.2f}" for name in ("elbo", "rate", "distortion"))
         print(
             f"| {weight:g} | {f['nll']:.2f} ± {f['nll_se']:.2f} | {nats} | {f['canvas_mse']:.4f} |"
         )
-    draw([(f"{w:g}", f["canvas_mse"], f["nll"]) for w, f in found.items()]).save(PICTURE)
+    draw([(f"{w:g}", f["canvas_mse"], f["nll"]) for w, f in results.items()]).save(PICTURE)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""What drawings are worth in colour: `python -m benchmarks.studies.colour MODEL`.
+"""Measure what drawings contribute in colour: `python -m benchmarks.studies.colour MODEL`.
 
-On the images of a trained model: its own decoder with a canvas where nothing is painted, and a
-plain VAE with a decoder of its size, which trains for the seconds that the model's stages took.
-Prints one JSON line each, then the table.
+Compares a trained model, on its images, with its own decoder on an empty canvas and with a plain
+VAE whose decoder is as large. The VAE trains for as long as the model's stages took. Prints one
+JSON line per model, then the table.
 """
 
 import argparse
@@ -20,11 +20,11 @@ from benchmarks.studies.vae import VAE, Weighted
 from benchmarks.studies.vae_training import Settings, evaluate, train
 from npdraw.cli.progress import Lines
 from npdraw.cli.resolve import model as find
-from npdraw.config import Config
+from npdraw.config import BATCH_SIZE, SAMPLES, Config
 from npdraw.datasets import default_root
 from npdraw.errors import NpdrawError
 from npdraw.inputs.images import find_source, load_test_images, same_images, to_levels
-from npdraw.inputs.models import read_model
+from npdraw.inputs.models import read_model, to_device
 from npdraw.model.decoder import Decoder
 from npdraw.model.likelihood import likelihood_of
 from npdraw.runtime.lock import run_folder
@@ -33,15 +33,15 @@ from npdraw.runtime.settings import Runtime
 from npdraw.stages.eval_nll import eval_nll
 
 BLANK_SHARE = 0.1
-"""Of those seconds, for the empty canvas: it has nothing to learn but the colours of each place."""
+"""Share of that time for the empty canvas, which learns only the colours at each position."""
 
 Line = dict[str, Any]
 
 
 class Blank(nn.Module):
-    """NP-DRAW's decoder, which sees a canvas with nothing on it: it knows where a pixel is.
+    """NP-DRAW's decoder on an empty canvas: it knows only the position of a pixel.
 
-    It has what `vae_training` needs of a VAE, with a latent that says nothing.
+    It has the interface that `vae_training` needs of a VAE, with a latent that carries nothing.
     """
 
     def __init__(self, config: Config) -> None:
@@ -60,10 +60,10 @@ class Blank(nn.Module):
         )
 
     def start_from(self, _: Tensor) -> None:
-        """Begin as NP-DRAW does."""
+        """Start as NP-DRAW does."""
 
     def encode(self, images: Tensor) -> None:
-        """Look at nothing."""
+        """Ignore the images."""
 
     def forward(self, images: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
         """Return distortion and a rate of 0, nats [N] each."""
@@ -73,32 +73,32 @@ class Blank(nn.Module):
 
     @torch.no_grad()
     def importance_sample(self, images: Tensor, _: None, normal: Tensor) -> Weighted:
-        """Return the same as the weight of a sample."""
+        """Return distortion and rate as an importance sample."""
         return Weighted(*self(images, normal))
 
 
 def seconds_of(path: Path) -> float:
-    """Return how long parse, prior and decoder took, by what they told."""
+    """Return how long parse, prior and decoder took, as their results report."""
     stages = [path.with_name(f"{name}.safetensors") for name in ("parse", "prior")]
-    told = [read_json(run_folder(stage) / "result.json") for stage in (*stages, path)]
-    return float(sum(result["seconds"] for result in told))
+    results = [read_json(run_folder(stage) / "result.json") for stage in (*stages, path)]
+    return float(sum(result["seconds"] for result in results))
 
 
 def bits(nats: float, config: Config) -> float:
-    """Return nats an image as bits a dimension."""
+    """Convert nats per image to bits per dimension."""
     dimensions = config.parse.channels * config.parse.image_size**2
     return nats / (dimensions * math.log(2))
 
 
 def measure(given: argparse.Namespace, progress: Lines) -> list[Line]:
-    """Measure all three and print each line as it comes."""
+    """Measure all three models, printing each line at once."""
     runtime = Runtime(threads=given.threads)
     device = runtime.start()
     path = find(given.model)
     assert path is not None
     model, config, artifact = read_model(path)
     seconds = given.seconds or seconds_of(path)
-    figures = eval_nll(
+    result = eval_nll(
         path,
         source=given.data,
         root=given.data_root,
@@ -106,7 +106,7 @@ def measure(given: argparse.Namespace, progress: Lines) -> list[Line]:
         images=given.images,
         estimator="importance",
         seed=0,
-        batch_size=100,
+        batch_size=BATCH_SIZE,
         out=None,
         runtime=runtime,
         progress=progress,
@@ -115,7 +115,7 @@ def measure(given: argparse.Namespace, progress: Lines) -> list[Line]:
     names = ("nll", "nll_se", "rate", "distortion")
     lines = [
         {"model": "NP-DRAW", "seconds": seconds, "parameters": count}
-        | {name: figures[name] for name in names}
+        | {name: result[name] for name in names}
     ]
     data = same_images(artifact.header, path, given.data, given.data_root, config.parse, progress)
     held_out = to_levels(data.held_out, config.parse, 0).to(device)
@@ -140,7 +140,7 @@ def measure(given: argparse.Namespace, progress: Lines) -> list[Line]:
     }
     print(json.dumps(lines[0]), flush=True)
     for name, (rival, samples, share) in rivals.items():
-        rival.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        to_device(rival, device)
         trained = train(
             rival,  # type: ignore[arg-type]
             data.train.to(device),
@@ -149,11 +149,11 @@ def measure(given: argparse.Namespace, progress: Lines) -> list[Line]:
             seconds=share * seconds,
             seed=0,
             runtime=runtime,
-            tell=progress.note,
+            report=progress.note,
         )
         with runtime.autocast(device):
-            found = evaluate(rival, test.to(device), index, samples, 0)  # type: ignore[arg-type]
-        nll, rate, distortion = found.T
+            figures = evaluate(rival, test.to(device), index, samples, 0)  # type: ignore[arg-type]
+        nll, rate, distortion = figures.T
         lines.append(
             {
                 "model": name,
@@ -172,7 +172,7 @@ def measure(given: argparse.Namespace, progress: Lines) -> list[Line]:
 
 
 def table(lines: list[Line]) -> str:
-    """Return the Markdown table, in bits a dimension."""
+    """Return the Markdown table, in bits per dimension."""
     rows = [["model", "NLL", "rate", "distortion", "parameters", "seconds"], ["---"] * 6]
     for line in lines:
         nll, error, rate, distortion = line["bits"]
@@ -186,13 +186,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.studies.colour", description=__doc__)
     add = parser.add_argument
     add("model", type=Path, help="name of a shipped model, or a file")
-    add("--data", help="images other than those of the model")
-    add("--data-root", type=Path, default=default_root(), help="NPDRAW_DATA, or data")
-    add("--samples", type=int, default=50, help="importance samples, S")
-    add("--images", type=int, default=2000, help="test images")
-    add("--latents", type=int, default=128, help="numbers that the VAE's vector has")
-    add("--seconds", type=float, help="of each training; else those of the model's stages")
-    add("--threads", type=int, default=0, help="0: torch chooses")
+    add("--data", help="images to use instead of the model's own")
+    add(
+        "--data-root",
+        type=Path,
+        default=default_root(),
+        help="folder of data sets [default: NPDRAW_DATA, or data]",
+    )
+    add("--samples", type=int, default=SAMPLES, help="importance samples per image (S)")
+    add("--images", type=int, default=2000, help="number of test images, evenly spaced")
+    add("--latents", type=int, default=128, help="dimensions of the VAE's latent")
+    add(
+        "--seconds",
+        type=float,
+        help="training time of the VAE [default: that of the model's stages]",
+    )
+    add("--threads", type=int, default=0, help="CPU threads; 0: chosen by torch")
     given = parser.parse_args()
     try:
         lines = measure(given, Lines())

@@ -1,12 +1,12 @@
-"""Likelihood when data are few: NP-DRAW and a plain VAE, in the same time: `make low-data`.
+"""Compare NP-DRAW and a plain VAE on few images, with equal training time: `make low-data`.
 
-For each `--limit` NP-DRAW goes through npdraw's own stages; then the VAE trains on the same images
-for the seconds that parse, prior and decoder took together, or until its steps are done, of which
-few images bear few. Both are judged by the same test images, binarised from the same seed, with the
-same number of importance samples. Prints one JSON line for each model and limit, then the table;
-`--table FILE` makes it from lines of before.
+For each `--limit`, NP-DRAW runs through npdraw's stages. Then the VAE trains on the same images for
+as long as parse, prior and decoder took together, or for its number of steps, which is small for
+few images. Both are evaluated on the same test images, binarised from the same seed, with the same
+number of importance samples. Prints one JSON line per model and limit, then the table; `--table
+FILE` prints the table of earlier lines.
 
-NP-DRAW's artifacts are kept, so that the same command goes on where it was stopped.
+NP-DRAW's artifacts are kept, so that a stopped command resumes when it is run again.
 """
 
 import argparse
@@ -24,12 +24,12 @@ from benchmarks.studies.low_data_settings import npdraw_settings, vae_settings
 from benchmarks.studies.vae import VAE
 from benchmarks.studies.vae_training import Settings, evaluate, train
 from npdraw.cli.progress import Lines
-from npdraw.config import Config, override, read_toml
+from npdraw.config import BATCH_SIZE, SAMPLES, Config, override, read_toml
 from npdraw.datasets import default_root, parse_source
 from npdraw.datasets.splits import binarize, parse_limit
 from npdraw.errors import NpdrawError
 from npdraw.inputs.images import copies_per_image, load_test_images, training_images
-from npdraw.inputs.models import read_model
+from npdraw.inputs.models import read_model, to_device
 from npdraw.presets import preset
 from npdraw.runtime.settings import Runtime
 from npdraw.stages.eval_nll import eval_nll
@@ -44,13 +44,13 @@ Line = dict[str, Any]
 
 @dataclass(frozen=True)
 class Task:
-    """What both models have in common."""
+    """Data, evaluation and runtime, which both models share."""
 
     source: str
     root: Path
     limit: int | float
     samples: int
-    """S."""
+    """Importance samples per image (S)."""
     images: int
     """Test images, evenly spaced."""
     seed: int
@@ -58,28 +58,28 @@ class Task:
 
 
 def npdraw_line(task: Task, config: Config, folder: Path, progress: Lines) -> Line:
-    """Run the stages of npdraw into `folder` and return the line of NP-DRAW."""
+    """Run npdraw's stages in `folder` and return the line of NP-DRAW."""
     paths = {kind: folder / f"{kind}.safetensors" for kind in ("parse", "prior", "model")}
     common: dict[str, Any] = {
         "seed": task.seed,
         "runtime": task.runtime,
         "progress": progress,
     }
-    found = {"source": task.source, "root": task.root}
+    data = {"source": task.source, "root": task.root}
     changes = {name: asdict(getattr(config, name)) for name in ("parse", "prior", "decoder")}
-    parsed = parse(config, limit=task.limit, out=paths["parse"], **found, **common)
+    parsed = parse(config, limit=task.limit, out=paths["parse"], **data, **common)
     prior = train_prior(paths["parse"], changes=changes, out=paths["prior"], **common)
     trained = train_decoder(
-        paths["parse"], paths["prior"], changes=changes, out=paths["model"], **found, **common
+        paths["parse"], paths["prior"], changes=changes, out=paths["model"], **data, **common
     )
-    figures = eval_nll(
+    evaluated = eval_nll(
         paths["model"],
         samples=task.samples,
         images=task.images,
         estimator="importance",
-        batch_size=100,
+        batch_size=BATCH_SIZE,
         out=folder / "nll.json",
-        **found,
+        **data,
         **common,
     )
     model, _, artifact = read_model(paths["model"])
@@ -92,7 +92,7 @@ def npdraw_line(task: Task, config: Config, folder: Path, progress: Lines) -> Li
         "steps": trained["steps"],
         "best_step": trained["best_step"],
         "validation": trained["elbo"],
-        **{name: figures[name] for name in names},
+        **{name: evaluated[name] for name in names},
         "settings": changes,
     }
 
@@ -113,7 +113,7 @@ def vae_line(
         patch=config.decoder.decoder_patch,
         dropout=settings.dropout,
     )
-    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    to_device(model, device)
     held_out = torch.from_numpy(binarize(data.held_out.numpy(), task.seed)).to(device)
     trained = train(
         model,
@@ -123,7 +123,7 @@ def vae_line(
         seconds=seconds,
         seed=task.seed,
         runtime=task.runtime,
-        tell=progress.note,
+        report=progress.note,
     )
     source = parse_source(task.source)
     test, index = load_test_images(
@@ -166,9 +166,9 @@ def _sizes(model: nn.Module, decoder: nn.Module) -> Line:
 
 
 def table(lines: list[Line]) -> str:
-    """Return the Markdown table: a row for each line, and how much lower NP-DRAW is."""
+    """Return the Markdown table: a row per line, with the VAE's NLL minus NP-DRAW's."""
     head = "limit, images, model, parameters (decoder), seconds, steps (best), validation, test NLL"
-    rows = [[*head.split(", "), "-ELBO", "rate", "VAE less NP-DRAW"]]
+    rows = [[*head.split(", "), "-ELBO", "rate", "VAE - NP-DRAW"]]
     rows.append(["---"] * len(rows[0]))
     nll = {(line["limit"], line["model"]): line["nll"] for line in lines}
     for line in lines:
@@ -193,7 +193,7 @@ def table(lines: list[Line]) -> str:
 
 
 def measure(given: argparse.Namespace, progress: Lines) -> list[Line]:
-    """Measure both models at each limit and print each line as it comes."""
+    """Measure both models at each limit, printing each line at once."""
     runtime = Runtime(device=given.device, threads=given.threads)
     base = preset(given.preset)
     changes = read_toml(given.config) if given.config else {}
@@ -231,19 +231,24 @@ def arguments(given: list[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="benchmarks.studies.low_data", description=__doc__)
     add = parser.add_argument
-    add("--limit", nargs="+", default=LIMITS, help="how many of the training images, or what share")
-    add("--steps", nargs="+", type=int, help="of train-decoder, for each limit (one: for all)")
-    add("--preset", default="mnist", help="settings of NP-DRAW, sizes of the VAE's decoder")
-    add("--config", type=Path, help="TOML file with other settings of NP-DRAW, for all limits")
-    add("--data", default="mnist", help="mnist, or whatever npdraw parse takes")
-    add("--data-root", type=Path, default=default_root(), help="NPDRAW_DATA, or data")
-    add("--samples", type=int, default=50, help="importance samples, S")
-    add("--images", type=int, default=1000, help="test images")
-    add("--seed", type=int, default=0, help="of everything")
+    add("--limit", nargs="+", default=LIMITS, help="number or fraction of the training images")
+    add("--steps", nargs="+", type=int, help="steps of train-decoder, for each limit or for all")
+    add("--preset", default="mnist", help="settings of NP-DRAW and of the VAE's decoder")
+    add("--config", type=Path, help="TOML file of settings that override the preset at all limits")
+    add("--data", default="mnist", help="data set, as in npdraw parse")
+    add(
+        "--data-root",
+        type=Path,
+        default=default_root(),
+        help="folder of data sets [default: NPDRAW_DATA, or data]",
+    )
+    add("--samples", type=int, default=SAMPLES, help="importance samples per image (S)")
+    add("--images", type=int, default=1000, help="number of test images, evenly spaced")
+    add("--seed", type=int, default=0, help="seed of everything")
     add("--device", default="auto", help="auto, cpu or cuda")
-    add("--threads", type=int, default=0, help="0: torch chooses")
-    add("--keep", type=Path, default=Path("runs/low-data"), help="folder for NP-DRAW's artifacts")
-    add("--table", type=Path, help="only print the table of a file of lines")
+    add("--threads", type=int, default=0, help="CPU threads; 0: chosen by torch")
+    add("--keep", type=Path, default=Path("runs/low-data"), help="folder of NP-DRAW's artifacts")
+    add("--table", type=Path, help="only print the table of this file of JSON lines")
     return parser.parse_args(given)
 
 

@@ -1,7 +1,7 @@
-"""How long to train when data are few, and what keeps them from being learnt by heart.
+"""Numbers of steps for few images, and settings that reduce overfitting.
 
-Found on validation images of MNIST, in short runs. The best weights on the way are taken,
-so steps are upper bounds; but the learning rate falls to 0 at their end.
+Chosen on validation images of MNIST, in short runs. The best weights of a run are kept, so steps
+are upper bounds; but the learning rate falls to 0 at the last one.
 """
 
 from dataclasses import replace
@@ -10,22 +10,22 @@ from benchmarks.studies.vae_training import Settings
 from npdraw.config import Config
 
 STEPS = ((100, 100, 150), (1_000, 200, 400), (10_000, 500, 800))
-"""Training images up to, steps of train-prior and of train-decoder; above, those of the preset."""
+"""Up to this many images: steps of train-prior and train-decoder; above: those of the preset."""
 
-MOVED = 1_000
-"""Up to so many training images both models also see them moved by a pixel."""
+SHIFTED = 1_000
+"""Up to this many training images, NP-DRAW also trains on copies shifted by a pixel."""
 
 VAE = (
     (100, Settings(steps=300, batch_size=64, kl_warmup=0.5, dropout=0.2)),
     (1_000, Settings(batch_size=64, kl_warmup=0.3, dropout=0.2)),
     (10_000, Settings(kl_warmup=0.3, dropout=0.1)),
 )
-"""Training images up to, settings; above, the defaults."""
+"""Up to this many training images: settings; above: the defaults."""
 
 
 def npdraw_settings(config: Config, images: int) -> Config:
-    """Return `config` with as many steps as `images` training images bear, at most its own."""
-    if images <= MOVED:
+    """Return `config` with steps suited to `images` training images, at most its own."""
+    if images <= SHIFTED:
         config = replace(config, parse=replace(config.parse, shift=1))
     for most, prior, decoder in STEPS:
         if images <= most:
@@ -38,5 +38,5 @@ def npdraw_settings(config: Config, images: int) -> Config:
 
 
 def vae_settings(images: int) -> Settings:
-    """Return how the VAE is trained on so many images; the clock may end it sooner."""
+    """Return the settings of the VAE for `images` training images; the clock may end it sooner."""
     return next((settings for most, settings in VAE if images <= most), Settings())

@@ -1,8 +1,8 @@
-"""The pictures of models in the README: `python -m benchmarks.studies.pictures MODEL ...`.
+"""Draw the README's pictures of models: `python -m benchmarks.studies.pictures MODEL ...`.
 
-For each model, a name or a file, by its name without suffix: `docs/NAME-samples.png` (canvas and
-image of 50 prior drawings), `docs/NAME-reconstructions.png` (test image, canvas of one posterior
-drawing, decoded image) and `docs/NAME-bank.png` (the parts, most used first).
+For each model, given by name or file: `docs/NAME-samples.png` (canvas and image of 50 prior
+drawings), `docs/NAME-reconstructions.png` (test image, canvas of one posterior drawing, decoded
+image) and `docs/NAME-bank.png` (the parts, most used first).
 """
 
 import argparse
@@ -22,7 +22,7 @@ from npdraw.inputs.images import find_source, load_test_images
 from npdraw.inputs.models import read_model
 from npdraw.model.npdraw import NPDraw
 from npdraw.pictures.files import png
-from npdraw.pictures.sheet import beside, draw, render, tile, to_uint8
+from npdraw.pictures.sheet import draw, render, side_by_side, tile, to_uint8
 from npdraw.runtime.noise import uniform
 
 SAMPLES, COLUMNS = 50, 10
@@ -30,20 +30,20 @@ RECONSTRUCTED = 20
 
 
 def reconstructions(model: NPDraw, images: Tensor) -> Tensor:
-    """Return images in [0, 1] [N, C, H, W], their canvases and what is decoded, side by side."""
+    """Return images in [0, 1] [N, C, H, W], their canvases and decoded images, side by side."""
     with torch.no_grad():
         noise = uniform("pictures", 0, range(len(images)), (model.layout.steps, 3))
         canvases, decoded = render(model, model.encode(images).sample(noise))
-    return beside(beside(to_uint8(images), canvases), decoded)
+    return side_by_side(side_by_side(to_uint8(images), canvases), decoded)
 
 
 def pictures(path: Path, source: str | None, root: Path, folder: Path) -> None:
     """Draw the pictures of the model at `path` into `folder`."""
     model, config, artifact = read_model(path)
-    where = find_source(artifact.header, path, source)
-    images, _ = load_test_images(where, root, config.parse, 0, RECONSTRUCTED, Lines())
+    data = find_source(artifact.header, path, source)
+    images, _ = load_test_images(data, root, config.parse, 0, RECONSTRUCTED, Lines())
     sheets = {
-        "samples": (COLUMNS, beside(*render(model, draw(model.prior, list(range(SAMPLES)))))),
+        "samples": (COLUMNS, side_by_side(*render(model, draw(model.prior, list(range(SAMPLES)))))),
         "reconstructions": (COLUMNS // 2, reconstructions(model, model.in_unit(images))),
         "bank": (max(COLUMNS, math.isqrt(len(model.bank))), to_uint8(model.bank)),
     }
@@ -53,11 +53,11 @@ def pictures(path: Path, source: str | None, root: Path, folder: Path) -> None:
 
 
 def main() -> None:
-    """Draw the pictures of every model named."""
+    """Draw the pictures of every model given."""
     parser = argparse.ArgumentParser(prog="benchmarks.studies.pictures", description=__doc__)
     parser.add_argument("model", type=Path, nargs="+", help="name of a shipped model, or a file")
-    parser.add_argument("--data", help="images other than those of the model")
-    parser.add_argument("--out", type=Path, default=Path("docs"), help="folder")
+    parser.add_argument("--data", help="images to use instead of the model's own")
+    parser.add_argument("--out", type=Path, default=Path("docs"), help="folder to write to")
     given = parser.parse_args()
     try:
         for model in given.model:

@@ -1,8 +1,8 @@
-"""A plain convolutional VAE, to compare NP-DRAW with (Kingma & Welling 2014).
+"""A plain convolutional VAE as a baseline for NP-DRAW (Kingma & Welling 2014).
 
-One Gaussian vector stands for an image; the prior is the standard normal. The decoder is NP-DRAW's
-with a linear map from that vector in place of the way down from the canvas, and so about as large;
-the encoder is a way down of the same blocks.
+The latent of an image is one Gaussian vector; the prior is the standard normal. The decoder is the
+upward half of NP-DRAW's, fed by a linear map of the latent instead of the canvas, so about as
+large; the encoder is a downward half of the same blocks.
 """
 
 import math
@@ -17,7 +17,7 @@ from npdraw.model.blocks import residual_blocks
 from npdraw.model.likelihood import likelihood_of
 
 LARGEST_LOG_SCALE = 4.0
-"""Log standard deviations of the posterior are kept within plus and minus so much."""
+"""Bound on the absolute log standard deviation of the posterior."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Weighted:
 
 
 class Encoder(nn.Module):
-    """From images to the posterior: squares of pixels, then residual blocks and halvings."""
+    """From images to the posterior: squares of pixels, then residual blocks and downsampling."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class Encoder(nn.Module):
         self.down = nn.ModuleList(residual_blocks(c, depth) for c in channels)
         self.shrink = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairwise(channels))
         self.head = nn.Linear(channels[-1] * coarse**2, 2 * latents)
-        carry(self.stem, *self.shrink)
+        preserve_scale(self.stem, *self.shrink)
 
     def forward(self, images: Tensor, drop: nn.Module) -> Gaussian:
         """Return q for images [N, C, H, W]; `drop` drops out features."""
@@ -94,7 +94,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """From z to the parameters of each pixel: NP-DRAW's way up."""
+    """From z to the parameters of each pixel: the upward half of NP-DRAW's decoder."""
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ class Decoder(nn.Module):
         self.head = nn.Conv2d(2 * fine, outputs, 3, padding=1, bias=False)
         self.background = nn.Parameter(torch.zeros(outputs, side, side))
         nn.init.zeros_(self.head.weight)
-        carry(self.unfold, self.widen, *self.grow, self.unpatch, self.join)
+        preserve_scale(self.unfold, self.widen, *self.grow, self.unpatch, self.join)
 
     def forward(self, z: Tensor, drop: nn.Module) -> Tensor:
         """Return fp32 [N, outputs, H, W] for z [N, L]; `drop` drops out features."""
@@ -135,10 +135,10 @@ class Decoder(nn.Module):
         return output[:, :, : self.side, : self.side].float() + self.background
 
 
-def carry(*layers: nn.Module) -> None:
-    """Let layers keep the size of what goes through them (He et al. 2015).
+def preserve_scale(*layers: nn.Module) -> None:
+    """Initialise layers so that they preserve the scale of their input (He et al. 2015).
 
-    As torch makes them they shrink it, and all that the image knows of z comes through them.
+    torch's default shrinks it, and all information from z passes through these layers.
     """
     for layer in layers:
         assert isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)
@@ -149,13 +149,13 @@ def carry(*layers: nn.Module) -> None:
 
 
 def padded(images: Tensor, multiple: int) -> Tensor:
-    """Pad the sides of images to a multiple."""
+    """Pad the height and width of images to a multiple."""
     height, width = images.shape[2:]
     return F.pad(images, (0, -width % multiple, 0, -height % multiple))
 
 
 class VAE(nn.Module):
-    """Encoder, decoder, and the bound."""
+    """Encoder, decoder and ELBO."""
 
     def __init__(
         self,
@@ -183,10 +183,10 @@ class VAE(nn.Module):
 
     @torch.no_grad()
     def start_from(self, images: Tensor) -> None:
-        """Begin with each pixel at its mean over images uint8 [N, 1, H, W], with two half counts.
+        """Set the decoder's bias to each pixel's mean over uint8 images [N, 1, H, W].
 
-        As Burda, Grosse & Salakhutdinov 2016 do; with few images it saves many steps. Pixels of 256
-        values begin as NP-DRAW's.
+        The means are smoothed by half a count each way. As in Burda, Grosse & Salakhutdinov 2016;
+        with few images it saves many steps. Pixels of 256 values start as NP-DRAW's.
         """
         start = self.likelihood.start(images.shape[1])
         if start is not None:

@@ -1,7 +1,7 @@
-"""Training the VAE by the clock, and evaluating it; all else as NP-DRAW's.
+"""Train the VAE for a given time, and evaluate it; everything else is as for NP-DRAW.
 
-Batches, binarisation, optimisers, learning rate and moving average are those of npdraw's stages,
-and so is the importance-sampling estimate.
+Batches, binarisation, optimisers, learning rate, moving average and the importance-sampling
+estimate are those of npdraw's stages.
 """
 
 import time
@@ -25,37 +25,36 @@ from npdraw.training.state import (
     remember_best,
 )
 
-WATCHED = 1000
-"""Validation images that decide which weights are best, at most."""
+VALIDATION_IMAGES = 1000
+"""Validation images, at most, by which the best weights are chosen."""
 
 LEAST_SAMPLES = 400
-"""Posterior samples of which a validation is the mean: a few images are drawn several times."""
+"""Posterior samples, at least, that a validation averages: few images are sampled repeatedly."""
 
-JUDGING = 0.1
-"""Share of the time that validation may take, but for the first steps."""
+VALIDATION_SHARE = 0.1
+"""Share of the time that validation may take, after the first steps."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How the VAE is trained."""
+    """Settings of the VAE and its training."""
 
     latents: int = 32
     steps: int = 1_000_000
-    """Most steps: the learning rate falls to 0 there, or at the end of the time if that is first.
-    """
+    """Steps, at most: the learning rate falls to 0 there, or at the end of the time."""
     batch_size: int = 128
     learning_rate: float = 4e-3
     weight_decay: float = 0.01
     dropout: float = 0.0
     kl_warmup: float = 0.2
-    """Share of the training in which the weight of the KL rises from 0 to 1."""
+    """Fraction of the training in which the weight of the KL rises from 0 to 1."""
     warmup: float = 0.03
     ema: float = 0.998
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training was."""
+    """Result of a training."""
 
     seconds: float
     steps: int
@@ -73,15 +72,15 @@ def train(
     seconds: float,
     seed: int,
     runtime: Runtime,
-    tell: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> Trained:
     """Train for `seconds` and leave the weights with the best validation ELBO in the model.
 
-    `images` uint8 [N, C, H, W], `held_out` of values 0..levels - 1. Validation begins at steps 0,
-    1, 2, 4, 8, so that few images are stopped in time, and then comes as often as its share of the
-    time allows.
+    `images` are uint8 [N, C, H, W], `held_out` values 0..levels - 1. Validation takes place at
+    steps 0, 1, 2, 4 and 8, because training on few images soon overfits, and then as often as its
+    share of the time allows.
     """
-    began = judged_at = time.perf_counter()
+    began = validated_at = time.perf_counter()
     device = images.device
     torch.manual_seed(seed)
     model.start_from(images)
@@ -95,14 +94,14 @@ def train(
     while True:
         now = time.perf_counter()
         done = min(1.0, max((now - began) / seconds, state.step / settings.steps))
-        affordable = (now - judged_at) * JUDGING > cost
+        affordable = (now - validated_at) * VALIDATION_SHARE > cost
         if done == 1 or affordable or (state.step < 16 and is_due(state.step, 16)):
             with ema_weights(state), runtime.autocast(device):
-                score = validate(model, held_out[:WATCHED], seed)
+                score = validate(model, held_out[:VALIDATION_IMAGES], seed)
             remember_best(state, score)
-            tell(f"step {state.step}, {now - began:.0f} s, validation {score:.2f}")
-            judged_at = time.perf_counter()
-            cost = judged_at - now
+            report(f"step {state.step}, {now - began:.0f} s, validation {score:.2f}")
+            validated_at = time.perf_counter()
+            cost = validated_at - now
         if done == 1:
             break
         train_step(state, model, images, settings, done, seed, runtime)
@@ -122,7 +121,7 @@ def train_step(
     seed: int,
     runtime: Runtime,
 ) -> None:
-    """Binarise a batch afresh and take a step down the bound; `done` of the time is over."""
+    """Binarise a batch again and take a step on the ELBO; `done` is the fraction of time spent."""
     noise = generator("train", seed, state.step, train.device)
     index = batch(seed, state.step, settings.batch_size, len(train)).to(train.device)
     chances = torch.rand((len(index), *train.shape[1:]), generator=noise, device=train.device)
@@ -150,8 +149,8 @@ def evaluate(
 ) -> Tensor:
     """Return nll, rate and distortion of each image, float64 [N, 3].
 
-    Images of values 0..levels - 1; `index` says which numbers of the data set they have, which key
-    the noise.
+    Images have values 0..levels - 1; `index` holds their positions in the data set, which key the
+    noise.
     """
     figures = []
     for start in range(0, len(images), chunk):
@@ -167,6 +166,6 @@ def evaluate(
 
 
 def normals(seed: int, index: range | list[int], shape: tuple[int, ...]) -> Tensor:
-    """Return standard normal numbers [len(index), *shape], each image's from its own stream."""
+    """Return standard normal noise [len(index), *shape], each image's from its own stream."""
     chances = uniform("vae", seed, list(index), shape).double()
-    return torch.special.ndtri(chances + 2**-25).float()  # in the middle between two floats
+    return torch.special.ndtri(chances + 2**-25).float()  # midway between two floats

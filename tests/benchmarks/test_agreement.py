@@ -1,4 +1,4 @@
-"""The arithmetic of the agreement between prior and encoder, on drawings made by hand."""
+"""The study of agreement between prior and encoder: its arithmetic, on small examples."""
 
 import math
 import sys
@@ -29,7 +29,7 @@ ENCODED = concatenate(
 )
 
 
-def test_rates_and_parts_of_drawings_made_by_hand() -> None:
+def test_rates_and_parts_of_a_small_example() -> None:
     found = compare(SAMPLED, ENCODED, 4, LAYOUT)
     # Rates: 1, 0, 0, 0, 1/2, 0 against 3/4, 0, 0, 0, 0, 3/4. Parts: 1 1 2 against 1 1 1 3 3 3.
     assert found["drawings"] == {"prior": 2, "encoder": 4}
@@ -49,7 +49,7 @@ def test_a_part_that_is_not_painted_does_not_count() -> None:
     assert compare(other, z, 4, LAYOUT)["part_usage_total_variation"] == 0
 
 
-def test_the_difference_by_chance_is_what_two_draws_of_one_distribution_differ_by() -> None:
+def test_the_difference_by_chance_is_that_of_two_draws_from_one_distribution() -> None:
     def draw(count: int) -> Latents:
         whether = torch.rand(count, 6) < torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9, 0.5])
         zeros = torch.zeros(count, 6, dtype=torch.int64)
@@ -69,7 +69,7 @@ def test_total_variation() -> None:
     assert total_variation(counts, torch.zeros(3)) is None
 
 
-def test_what_is_missing_is_said(
+def test_a_missing_model_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["agreement", str(tmp_path / "none.safetensors")])

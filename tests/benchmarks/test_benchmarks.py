@@ -1,4 +1,4 @@
-"""What the benchmarks print and fit; their figures are no test's business."""
+"""Fitting and printing in the benchmarks; the numbers they measure are not tested."""
 
 import json
 
@@ -14,46 +14,46 @@ SIZES = (16, 36, 64, 144)
 
 
 def test_a_power_law_is_recovered() -> None:
-    found = fit(SIZES, [0.02 * x**1.7 for x in SIZES])
-    assert (found.constant, found.factor, found.exponent) == pytest.approx((0, 0.02, 1.7))
-    assert found.residual < 1e-9
-    assert found(100) == pytest.approx(0.02 * 100**1.7)
-    assert str(found) == "0.02 x^1.70"
+    law = fit(SIZES, [0.02 * x**1.7 for x in SIZES])
+    assert (law.constant, law.factor, law.exponent) == pytest.approx((0, 0.02, 1.7))
+    assert law.residual < 1e-9
+    assert law(100) == pytest.approx(0.02 * 100**1.7)
+    assert str(law) == "0.02 x^1.70"
 
 
 def test_an_affine_law_is_recovered() -> None:
-    found = fit(SIZES, [150 + 2.5 * x for x in SIZES])
-    assert (found.constant, found.factor, found.exponent) == pytest.approx((150, 2.5, 1))
-    assert found.residual < 1e-9
-    assert found(100) == pytest.approx(400)
-    assert str(found) == "150 + 2.5 x"
+    law = fit(SIZES, [150 + 2.5 * x for x in SIZES])
+    assert (law.constant, law.factor, law.exponent) == pytest.approx((150, 2.5, 1))
+    assert law.residual < 1e-9
+    assert law(100) == pytest.approx(400)
+    assert str(law) == "150 + 2.5 x"
 
 
 def test_a_constant_and_a_square_are_recovered() -> None:
-    found = fit((24, 48, 72, 96), [0.4 + 1e-3 * x**2 for x in (24, 48, 72, 96)])
-    assert (found.constant, found.factor, found.exponent) == pytest.approx((0.4, 1e-3, 2))
-    assert found.residual < 1e-9
-    assert str(found) == "0.4 + 0.001 x^2"
+    law = fit((24, 48, 72, 96), [0.4 + 1e-3 * x**2 for x in (24, 48, 72, 96)])
+    assert (law.constant, law.factor, law.exponent) == pytest.approx((0.4, 1e-3, 2))
+    assert law.residual < 1e-9
+    assert str(law) == "0.4 + 0.001 x^2"
 
 
-def test_what_bends_upwards_is_no_line_with_a_negative_start() -> None:
+def test_an_affine_law_never_has_a_negative_constant() -> None:
     assert fit((1, 2, 3), (0.5, 2.5, 4.5)).constant >= 0  # exactly -1.5 + 2 x
 
 
 def test_the_residual_is_the_largest_relative_one() -> None:
-    found = fit((1, 10, 100), (1, 10 * 1.1, 100))
-    fitted = [found(x) for x in (1, 10, 100)]
+    law = fit((1, 10, 100), (1, 10 * 1.1, 100))
+    fitted = [law(x) for x in (1, 10, 100)]
     errors = [abs(y / f - 1) for y, f in zip((1, 11, 100), fitted, strict=True)]
-    assert found.residual == pytest.approx(max(errors))
+    assert law.residual == pytest.approx(max(errors))
 
 
-def test_no_growth_is_said_so() -> None:
+def test_a_cost_that_does_not_grow_has_no_law() -> None:
     assert str(fit(SIZES, (7, 7, 7, 7))) == "none"
     assert str(Fit(0.0, 7.0, 0.01, 0.0)) == "none"
 
 
 @pytest.mark.parametrize(("sizes", "costs"), [((1, 2), (1, 2)), ((1, 2, 3), (0, 1, 2))])
-def test_too_few_sizes_and_costs_of_nothing_are_refused(sizes: list[int], costs: list[int]) -> None:
+def test_too_few_sizes_and_zero_costs_are_refused(sizes: list[int], costs: list[int]) -> None:
     with pytest.raises(ValueError, match="three or more, above 0"):
         fit(sizes, costs)
 

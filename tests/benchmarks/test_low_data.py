@@ -1,4 +1,4 @@
-"""The VAE that NP-DRAW is compared with: its densities, its bound, its training."""
+"""The VAE baseline: its densities, bound and training; the low-data study end to end."""
 
 import json
 import sys
@@ -29,7 +29,7 @@ SIDE = 4
 
 
 def tiny_vae(latents: int, dropout: float = 0.0) -> VAE:
-    """Return a VAE whose weights are all at work, with posteriors that are not too narrow."""
+    """Return a VAE with all weights nonzero and posteriors that are not too narrow."""
     vae = VAE(SIDE, latents=latents, channels=(4, 8), depth=1, patch=1, dropout=dropout)
     for parameter in vae.parameters():
         nn.init.normal_(parameter, std=0.3)
@@ -73,7 +73,7 @@ def test_kl_has_its_closed_form() -> None:
 
 
 @torch.no_grad()
-def test_the_rate_of_samples_has_the_kl_as_its_mean() -> None:
+def test_the_mean_rate_of_samples_is_the_kl() -> None:
     vae, x = tiny_vae(3), images(1).expand(20_000, -1, -1, -1)
     q = vae.encode(x)
     rate = vae.importance_sample(x, q, torch.randn(len(x), 3)).rate
@@ -104,7 +104,7 @@ def test_normal_numbers_are_normal_and_belong_to_their_image() -> None:
 
 
 @torch.no_grad()
-def test_it_starts_from_the_mean_of_each_pixel() -> None:
+def test_training_starts_at_the_mean_of_each_pixel() -> None:
     vae = VAE(SIDE, latents=2, channels=(4, 8), depth=1, patch=1)
     grey = torch.randint(0, 256, (50, 1, SIDE, SIDE), dtype=torch.uint8)
     vae.start_from(grey)
@@ -118,7 +118,7 @@ def test_training_learns_and_keeps_the_best_weights() -> None:
     vae = VAE(SIDE, latents=2, channels=(16, 32), depth=1, patch=1, dropout=0.05)
     kinds = torch.tensor([[255, 0], [0, 255]], dtype=torch.uint8).repeat_interleave(8, 1)
     grey = kinds.view(2, 1, SIDE, SIDE).repeat(16, 1, 1, 1)
-    held_out, told = grey[:10] // 255, []
+    held_out, lines = grey[:10] // 255, []
     found = train(
         vae,
         grey,
@@ -127,19 +127,19 @@ def test_training_learns_and_keeps_the_best_weights() -> None:
         seconds=60,
         seed=0,
         runtime=Runtime(precision="fp32"),
-        tell=told.append,
+        report=lines.append,
     )
     assert found.steps == 120
     assert 0 < found.best_step <= 120
-    assert found.validation < 3  # one bit of information, not 16 pixels that know nothing: 11 nats
+    assert found.validation < 3  # one bit of information; 16 independent pixels would take 11 nats
     assert found.validation == pytest.approx(validate(vae, held_out, 0), abs=1e-4)
-    assert told[0].startswith("step 0,")
+    assert lines[0].startswith("step 0,")
 
 
-def test_validation_takes_a_tenth_of_the_time_but_for_the_first_steps(
+def test_validation_takes_a_tenth_of_the_time_after_the_first_steps(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    vae, told = tiny_vae(latents=2), []
+    vae, lines = tiny_vae(latents=2), []
     grey = torch.zeros(8, 1, SIDE, SIDE, dtype=torch.uint8)
 
     def slow(*_: object) -> float:
@@ -155,9 +155,9 @@ def test_validation_takes_a_tenth_of_the_time_but_for_the_first_steps(
         seconds=1.5,
         seed=0,
         runtime=Runtime(precision="fp32"),
-        tell=told.append,
+        report=lines.append,
     )
-    steps = [int(line.split()[1].strip(",")) for line in told]
+    steps = [int(line.split()[1].strip(",")) for line in lines]
     assert steps[:5] == [0, 1, 2, 4, 8]
     assert len(steps) <= 5 + 1.5 / 0.5 + 1
 
@@ -167,7 +167,14 @@ def test_the_clock_ends_the_training() -> None:
     grey = torch.zeros(8, 1, SIDE, SIDE, dtype=torch.uint8)
     fp32 = Runtime(precision="fp32")
     found = train(
-        vae, grey, grey, Settings(latents=2), seconds=0.3, seed=0, runtime=fp32, tell=lambda _: None
+        vae,
+        grey,
+        grey,
+        Settings(latents=2),
+        seconds=0.3,
+        seed=0,
+        runtime=fp32,
+        report=lambda _: None,
     )
     assert 0 < found.steps < 1000
     assert 0.3 <= found.seconds < 20
@@ -222,7 +229,7 @@ def test_both_programs_from_end_to_end(
     run(low_data, monkeypatch, "--table", "lines")
     assert capsys.readouterr().out.splitlines() == shown[1:]
 
-    # Again: what is there is taken, and took as long as it took.
+    # Run again: existing results are reused, with their times.
     run(low_data, monkeypatch, *small, "--limit", "0.5", "--steps", 2, "--keep", "kept")
     assert json.loads(capsys.readouterr().out.splitlines()[0]) == lines[0]
 

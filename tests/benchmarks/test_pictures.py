@@ -1,4 +1,4 @@
-"""The program that draws the README's pictures."""
+"""The program that draws the README's pictures of models."""
 
 import sys
 from collections.abc import Callable
@@ -48,7 +48,7 @@ def test_three_pictures_of_each_model(
     assert heights[1] > 4 * 8
 
 
-def test_what_is_missing_is_told(
+def test_missing_models_and_images_are_named(
     workdir: Path, write_model: Callable[[Path, str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_model(Path("m.safetensors"), "npz")
