@@ -1,1 +1,1 @@
-"""Picture files: named, written, and laid out as sheets."""
+"""Picture files and sample sheets."""

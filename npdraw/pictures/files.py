@@ -1,7 +1,8 @@
-"""Picture files, still and moving: named, written and recognised as npdraw's own.
+"""Picture files, still and moving: written by npdraw and recognised as its own.
 
-A picture holds a text that says what it shows. So the same command finds it up to date, another one
-replaces it, and no picture that npdraw did not make is ever replaced unasked.
+Every picture holds a text that describes what it shows. From it the same command sees that the
+picture is up to date, and another command that it may replace it. Pictures that npdraw did not make
+are only replaced with --force.
 """
 
 import io
@@ -20,73 +21,73 @@ from npdraw.files import sweep_temporaries, write_atomic
 from npdraw.runtime.lock import check_output
 
 MARK = "npdraw"
-"""Key of the text of a PNG; the text of a GIF is its comment, that of a WebP its EXIF."""
+"""Key of the text in a PNG, first word of it in the comment of a GIF or the EXIF of a WebP."""
 
 ACCENT = 255, 80, 40
-"""The one colour on grey pictures: outlines of what has just been painted."""
+"""RGB of the outline of the stroke that was painted last."""
 
 _DESCRIPTION = 0x010E
-"""The EXIF entry ImageDescription."""
+"""Number of the EXIF entry ImageDescription."""
 
 STILL, MOVING = (".png",), (".gif", ".apng", ".png", ".webp")
-"""Suffixes of pictures; `.png` and `.apng` hold moving pictures too."""
+"""Suffixes of picture files; `.png` and `.apng` may hold animations too."""
 
 HOLD_MS = 1600
-"""How long the last frame stays."""
+"""How long the last frame of an animation is shown, milliseconds."""
 
 
 def check_picture(out: Path, *, suffixes: Sequence[str] = STILL, force: bool) -> None:
-    """Refuse what a picture cannot be written to, before anything is computed for it.
-
-    Another one of npdraw's may be replaced, but never a picture that it did not make.
+    """Refuse an output that cannot be written, before anything is computed for it.
 
     Raises:
-        UsageError: `out` is no name of such a picture, or a picture is there that is not npdraw's.
+        UsageError: `out` has another suffix or cannot be a file; or it exists, npdraw did not make
+            it, and `force` is not set.
     """
     check_output(out, ())
     if out.suffix.lower() not in suffixes:
         names = " or ".join(suffix.removeprefix(".").upper() for suffix in suffixes)
         raise UsageError(
-            f"{out} is not the name of a {names}", hint=f"Name a {suffixes[0]} with --out."
+            f"{out} is not the name of a {names}",
+            hint=f"Give --out a name that ends in {suffixes[0]}.",
         )
     if not force and out.is_file() and text_of(out) is None:
         raise UsageError(
-            f"{out} is there and is not a picture of npdraw's",
-            hint="Choose another --out, or --force to replace it.",
+            f"{out} exists and is not a picture that npdraw made",
+            hint="Choose another --out, or add --force to replace it.",
         )
 
 
 def is_up_to_date(
     out: Path, text: Mapping[str, Any], *, suffixes: Sequence[str] = STILL, force: bool
 ) -> bool:
-    """Whether the picture that says `text` is there; errors as `check_picture`."""
+    """Return whether `out` is a picture with this `text`; raises as `check_picture`."""
     check_picture(out, suffixes=suffixes, force=force)
     sweep_temporaries(out)
     return not force and out.is_file() and text_of(out) == json.dumps(text)
 
 
 def text_of(path: Path) -> str | None:
-    """Return what npdraw wrote into this picture; None if it did not make it."""
+    """Return the text that npdraw wrote into a picture; None if npdraw did not make it."""
     try:
         with Image.open(path, formats=["PNG", "GIF", "WEBP"]) as picture:
             if picture.format == "PNG":
-                found = picture.info.get(MARK)
+                text = picture.info.get(MARK)
             elif picture.format == "GIF":
-                found = picture.info.get("comment", b"").decode("utf-8", "replace")
+                text = picture.info.get("comment", b"").decode("utf-8", "replace")
             else:
-                found = picture.getexif().get(_DESCRIPTION)
+                text = picture.getexif().get(_DESCRIPTION)
     except (OSError, SyntaxError, ValueError):
         return None
-    if not isinstance(found, str):
+    if not isinstance(text, str):
         return None
     if picture.format == "PNG":
-        return found
-    mark, _, rest = found.partition(" ")
+        return text
+    mark, _, rest = text.partition(" ")
     return rest if mark == MARK else None
 
 
 def png(pixels: Tensor, text: str = "") -> bytes:
-    """Encode uint8 [C, H, W] (C 1: mode L, 3: RGB) as PNG, with `text` under the key `npdraw`."""
+    """Encode uint8 [C, H, W] (C 1: mode L, 3: RGB) as PNG, with `text` under the key `MARK`."""
     array = pixels.permute(1, 2, 0).cpu().numpy()
     picture = Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
     buffer = io.BytesIO()
@@ -95,7 +96,7 @@ def png(pixels: Tensor, text: str = "") -> bytes:
 
 
 def write_still(out: Path, pixels: Tensor, text: Mapping[str, Any]) -> None:
-    """Write uint8 [C, H, W] as PNG."""
+    """Write uint8 [C, H, W] as PNG; `text` describes what it shows."""
     write_atomic(out, [png(pixels, json.dumps(text))])
 
 
@@ -106,27 +107,27 @@ def write_moving(
     text: Mapping[str, Any],
     frame_ms: int,
 ) -> None:
-    """Write frames, uint8 [C, H, W] each, in the format that the suffix of `out` names.
+    """Write an animation of frames, uint8 [C, H, W] each, in the format of the suffix of `out`.
 
-    `outlines` bool [H, W], one for each frame, are drawn in `ACCENT`. The last frame stays for
-    `HOLD_MS`, then it begins again. Grey frames of a GIF keep their values, but for 255, which is
-    254 there; a GIF in colour has the 255 colours that Pillow chooses.
+    `outlines` bool [H, W], one per frame, are drawn in `ACCENT`. A frame is shown for `frame_ms`
+    milliseconds, the last one for `HOLD_MS`; then the animation repeats. Grey frames of a GIF keep
+    their values, except that 255 becomes 254; a GIF in colour has 255 colours chosen by Pillow.
     """
     durations = [frame_ms] * (len(frames) - 1) + [HOLD_MS]
-    told, suffix = json.dumps(text), out.suffix.lower()
-    shown = zip(frames, outlines, strict=True)
+    description, suffix = json.dumps(text), out.suffix.lower()
+    outlined = zip(frames, outlines, strict=True)
     if suffix == ".gif":
-        pictures = [_indexed(frame, outline) for frame, outline in shown]
-        more: dict[str, Any] = {"optimize": False, "comment": f"{MARK} {told}".encode()}
+        pictures = [_indexed(frame, outline) for frame, outline in outlined]
+        more: dict[str, Any] = {"optimize": False, "comment": f"{MARK} {description}".encode()}
         kind = "GIF"
     elif suffix == ".webp":
         exif = Image.Exif()
-        exif[_DESCRIPTION] = f"{MARK} {told}"
-        pictures = [_coloured(frame, outline) for frame, outline in shown]
+        exif[_DESCRIPTION] = f"{MARK} {description}"
+        pictures = [_coloured(frame, outline) for frame, outline in outlined]
         more, kind = {"lossless": True, "exif": exif, "minimize_size": True}, "WEBP"
     else:
-        pictures = [_coloured(frame, outline) for frame, outline in shown]
-        more, kind = {"pnginfo": _png_text(told)}, "PNG"
+        pictures = [_coloured(frame, outline) for frame, outline in outlined]
+        more, kind = {"pnginfo": _png_text(description)}, "PNG"
     buffer = io.BytesIO()
     first, *rest = pictures
     first.save(buffer, kind, save_all=True, append_images=rest, duration=durations, loop=0, **more)
@@ -151,7 +152,7 @@ def _coloured(frame: Tensor, outline: Tensor) -> Image.Image:
 
 
 def _indexed(frame: Tensor, outline: Tensor) -> Image.Image:
-    """Return a picture with a palette: greys and `ACCENT`, or what is best for colours."""
+    """Return a picture with a palette: greys and `ACCENT`, or for colour what Pillow chooses."""
     if frame.shape[0] == 3:
         return _coloured(frame, outline).quantize(255)
     array = _array(frame)[:, :, 0].clip(0, 254)

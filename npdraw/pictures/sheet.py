@@ -1,4 +1,4 @@
-"""Sample sheets: tensors of probabilities to PNG bytes, the same bytes for the same picture."""
+"""Sample sheets: draw, render and lay out images; the same bytes for the same seeds."""
 
 from pathlib import Path
 
@@ -13,35 +13,38 @@ from npdraw.model.prior import Prior
 from npdraw.pictures.files import png
 from npdraw.runtime.noise import uniform
 
-CHUNK = 256
-"""Drawings sampled at once, always: float sums depend on the batch size, choices must not."""
+SAMPLE_BATCH = 256
+"""Rows of every product while sampling: float sums depend on that number, samples must not."""
 
-FEW = 64
-"""Steps from which fewer are: a drawing costs as their square, and one takes as long as a batch."""
+FULL_BATCH_STEPS = 64
+"""Steps up to which batches are full: the cost of a drawing grows with their square."""
 
-PORTION = 4 * CHUNK
-"""Drawings of which those that are done give way to others; each needs 0.2 MB, preset mnist."""
+SAMPLE_QUEUE = 4 * SAMPLE_BATCH
+"""Drawings per call of `Prior.sample`, where finished ones make room for the next ones.
 
-SHEET = 64
-"""Samples on a sheet while training, of the seeds from 0."""
+Each takes 0.2 MB with the preset mnist."""
+
+SHEET_SAMPLES = 64
+"""Samples on the sheets that training writes; their seeds start at 0."""
 
 LEGIBLE = 56
-"""Pixels a side that a picture on a sheet has at least, if a whole factor gets there."""
+"""Pixels to which the height of small images on a sheet is enlarged, in whole factors."""
 
 BORDER, GREY = 4, 96
-"""Width of the frame between pictures, pixels, and its value."""
+"""Width in pixels and grey value of the frame between images."""
 
 
 def to_uint8(images: Tensor) -> Tensor:
     """Map [0, 1] to 0..255, with a tolerance of 1e-4 for rounding in bf16.
 
     Raises:
-        DivergedError: a value is not finite: weights may be, and still compute such.
-        ValueError: a value is outside, which would be hidden.
+        DivergedError: a value is not finite, which can happen even if all weights are.
+        ValueError: a value lies outside: clipping it would hide an error.
     """
     if not torch.isfinite(images).all():
         raise DivergedError(
-            "the model draws what is not finite", hint="Its weights are of no use: train it again."
+            "the images of the model are not finite",
+            hint="Its weights are unusable: train it again.",
         )
     low, high = float(images.min()), float(images.max())
     if low < -1e-4 or high > 1 + 1e-4:
@@ -50,11 +53,13 @@ def to_uint8(images: Tensor) -> Tensor:
 
 
 def tile(images: Tensor, columns: int | None = None) -> Tensor:
-    """Lay uint8 images [N, C, H, W] out in rows, with grey between and around them.
+    """Lay out uint8 images [N, C, H, W] in a grid with a grey frame: uint8 [C, height, width].
 
-    As nearly square as possible unless `columns` is given. Images of less than `LEGIBLE` pixels are
-    enlarged by a whole factor. Returns [C, height, width].
+    The grid is as nearly square as possible unless `columns` is given. Images of less than
+    `LEGIBLE` pixels are enlarged by a whole factor.
     """
+    # `torchvision.utils.make_grid` is the same for several images, but leaves a single one without
+    # a frame, makes grey images RGB, and its import would add more than a second to every sheet.
     factor = max(1, LEGIBLE // images.shape[2])
     images = images.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
     count, channels, height, width = images.shape
@@ -69,39 +74,39 @@ def tile(images: Tensor, columns: int | None = None) -> Tensor:
     return sheet
 
 
-def beside(left: Tensor, right: Tensor) -> Tensor:
-    """Put uint8 images [N, C, H, W] side by side in pairs, with a grey line between."""
+def side_by_side(left: Tensor, right: Tensor) -> Tensor:
+    """Join uint8 images [N, C, H, W] to pairs, left and right, with a grey line between."""
     between = torch.full((*left.shape[:3], 1), GREY, dtype=torch.uint8)
     return torch.cat([left, between, right], 3)
 
 
 def write_sheet(folder: Path, step: int, images: Tensor) -> None:
-    """Write the sheet of training step `step` into a run folder; uint8 images [N, C, H, W]."""
+    """Write the sheet of a training step into a run folder; uint8 images [N, C, H, W]."""
     write_atomic(folder / f"samples-{step:06d}.png", [png(tile(images))])
 
 
 def draw(prior: Prior, seeds: list[int], temperature: float = 1.0) -> Latents:
-    """Sample one drawing for each seed; it depends on its seed alone.
+    """Sample one drawing per seed; a drawing depends on its seed alone.
 
-    Whole chunks, the last one filled up with repetitions, so that every number is computed in a
-    batch of the same shape.
+    Batches are always full, the last one padded by repeating the last seed, so that every number
+    is computed in a batch of the same shape.
     """
-    found, steps = [], prior.layout.steps
+    drawings, steps = [], prior.layout.steps
     device = prior.position.device
-    rows = min(CHUNK, max(1, CHUNK * FEW**2 // steps**2))
-    for start in range(0, len(seeds), PORTION):
-        some = seeds[start : start + PORTION]
+    rows = min(SAMPLE_BATCH, max(1, SAMPLE_BATCH * FULL_BATCH_STEPS**2 // steps**2))
+    for start in range(0, len(seeds), SAMPLE_QUEUE):
+        some = seeds[start : start + SAMPLE_QUEUE]
         padded = some + some[-1:] * (-len(some) % rows)
         noise = uniform("sample", 0, padded, (steps, 3)).to(device)
-        found.append(prior.sample(noise, temperature=temperature, at_once=rows)[: len(some)])
-    return concatenate(found)
+        drawings.append(prior.sample(noise, temperature=temperature, at_once=rows)[: len(some)])
+    return concatenate(drawings)
 
 
 @torch.no_grad()
-def render(model: NPDraw, z: Latents, batch_size: int = CHUNK) -> tuple[Tensor, Tensor]:
-    """Return the canvas image and the decoded image of drawings, uint8 [N, C, H, W] each.
+def render(model: NPDraw, z: Latents, batch_size: int = SAMPLE_BATCH) -> tuple[Tensor, Tensor]:
+    """Return the canvases and the decoded images of drawings, uint8 [N, C, H, W] each.
 
-    A canvas that is smaller than the image is shown in its size.
+    Canvases are enlarged to the size of the images.
     """
     canvases, images = [], []
     for start in range(0, len(z), batch_size):

@@ -16,7 +16,7 @@ from npdraw.errors import ArtifactError, DivergedError, NpdrawError
 from npdraw.inputs.images import find_source
 from npdraw.inputs.models import read_parse
 from npdraw.model.latents import Latents, concatenate
-from npdraw.pictures.sheet import beside, to_uint8
+from npdraw.pictures.sheet import side_by_side, to_uint8
 from npdraw.report.runs import Run, problem_of
 from npdraw.runtime.settings import Runtime
 
@@ -100,7 +100,7 @@ def outputs_of(run: Run, root: Path, runtime: Runtime) -> Outputs:
         if outputs.usage is None:
             outputs.usage = torch.bincount(z.what[z.whether], minlength=len(model.bank))
             outputs.counted_over = f"{USAGE_SAMPLES} samples"
-        outputs.samples = list(beside(*rendered(model, z[:SAMPLES])))
+        outputs.samples = list(side_by_side(*rendered(model, z[:SAMPLES])))
         sketches = [_sketch(model, z[n : n + 1], f"Sample {n}") for n in range(SAMPLE_SKETCHES)]
         outputs.sketches = sketches
         outputs.sketches = [*sketches, *_reconstruct(run, model, root, outputs)]
@@ -150,7 +150,7 @@ def _reconstruct(run: Run, model: DrawingModel, root: Path, outputs: Outputs) ->
     x = torch.cat([model.preprocess(image[None]) for image in pixels])
     z = concatenate([model.encode(image[None]) for image in x])
     parsed, (canvases, decoded) = rendered(model, model.parse(x))[0], rendered(model, z)
-    strips = beside(beside(beside(to_uint8(x), parsed), canvases), decoded)
+    strips = side_by_side(side_by_side(side_by_side(to_uint8(x), parsed), canvases), decoded)
     small = model.layout.shrink(x)
     errors = (model.paint(z)[:, :-1] - small).square().flatten(1).mean(1)
     outputs.reconstructions = [

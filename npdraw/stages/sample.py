@@ -16,7 +16,7 @@ from npdraw.files import check_place, sweep_folder
 from npdraw.inputs.models import drawing_tensors, read_model, to_device
 from npdraw.model.latents import concatenate
 from npdraw.pictures.files import is_up_to_date, text_of, write_still
-from npdraw.pictures.sheet import PORTION, beside, draw, render, tile
+from npdraw.pictures.sheet import SAMPLE_QUEUE, draw, render, side_by_side, tile
 from npdraw.run_key import RunKey
 from npdraw.runtime.progress import Progress
 from npdraw.runtime.run_folder import finished
@@ -75,12 +75,12 @@ def sample(
     began = time.perf_counter()
     drawings, pictures = [], []
     progress.start("sample", len(seeds))
-    for start in range(0, len(seeds), PORTION):
+    for start in range(0, len(seeds), SAMPLE_QUEUE):
         with torch.no_grad(), runtime.autocast(device), explain_out_of_memory(batch_size):
-            z = draw(model.prior, seeds[start : start + PORTION], temperature)
+            z = draw(model.prior, seeds[start : start + SAMPLE_QUEUE], temperature)
             canvases, images = render(model, z, batch_size)
         drawings.append(z)
-        pictures.append(beside(canvases, images) if canvas else images)
+        pictures.append(side_by_side(canvases, images) if canvas else images)
         progress.update(start + len(z))
     progress.finish()
 

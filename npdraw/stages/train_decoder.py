@@ -26,7 +26,7 @@ from npdraw.inputs.models import (
 from npdraw.model.importance import importance_figures
 from npdraw.model.npdraw import NPDraw, Relaxation
 from npdraw.model.prior import Prior
-from npdraw.pictures.sheet import SHEET, draw, render, write_sheet
+from npdraw.pictures.sheet import SHEET_SAMPLES, draw, render, write_sheet
 from npdraw.run_key import RunKey
 from npdraw.runtime.distributed import check_batch, chunks, total
 from npdraw.runtime.group import SINGLE_PROCESS, Group, environment
@@ -182,7 +182,7 @@ def fit(
         # Draw samples.
         if drawing and session.group.is_rank_zero:
             with ema_weights(state), session.autocast():
-                _, images = render(model, draw(model.prior, list(range(SHEET))))
+                _, images = render(model, draw(model.prior, list(range(SHEET_SAMPLES))))
             write_sheet(session.folder, state.step, images)
 
         # Save, and stop if a signal came.

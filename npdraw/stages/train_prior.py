@@ -19,7 +19,7 @@ from npdraw.inputs.models import (
 from npdraw.model.canvas import paint
 from npdraw.model.latents import Latents
 from npdraw.model.prior import Prior
-from npdraw.pictures.sheet import SHEET, draw, to_uint8, write_sheet
+from npdraw.pictures.sheet import SHEET_SAMPLES, draw, to_uint8, write_sheet
 from npdraw.run_key import RunKey
 from npdraw.runtime.distributed import batch_mean, check_batch, chunks, rank_slice, total
 from npdraw.runtime.group import SINGLE_PROCESS, Group, environment
@@ -142,7 +142,7 @@ def fit(
         # Draw samples.
         if drawing and session.group.is_rank_zero:
             with ema_weights(state), session.autocast():
-                z = draw(prior, list(range(SHEET)))
+                z = draw(prior, list(range(SHEET_SAMPLES)))
             canvas = paint(z, prior.bank, prior.layout, config.parse.compositing)
             write_sheet(session.folder, state.step, to_uint8(canvas[:, :-1]).cpu())
 

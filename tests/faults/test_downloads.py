@@ -367,6 +367,6 @@ def test_an_archive_with_evil_names_is_refused(cases: Cases, site: Site, tmp_pat
     root = tmp_path / "a/b/c"
     root.mkdir(parents=True)
     get = omniglot_with(cases, site, root, {"../evil.png": b"evil"})
-    refused(get.run(), 4, "images_background.zip: '../evil.png' is no drawing")
+    refused(get.run(), 4, "images_background.zip: '../evil.png' is not a drawing")
     left = {path.name for path in tmp_path.rglob("*") if path.is_file()}
     assert left == {"images_background.zip", downloads.LOCK}

@@ -55,7 +55,7 @@ def test_moving_pictures_keep_every_value(suffix: str, channels: int, tmp_path: 
 
 
 @pytest.mark.parametrize("suffix", MOVING)
-def test_a_picture_is_known_by_what_it_says(suffix: str, tmp_path: Path) -> None:
+def test_a_picture_is_up_to_date_if_its_text_is_the_same(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"x{suffix}"
     assert not is_up_to_date(path, TEXT, suffixes=MOVING, force=False)
     write_moving(path, *frames(1), TEXT, 120)
@@ -65,12 +65,12 @@ def test_a_picture_is_known_by_what_it_says(suffix: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("suffix", MOVING)
-def test_a_picture_of_somebody_else_is_left_alone(suffix: str, tmp_path: Path) -> None:
+def test_a_picture_that_npdraw_did_not_make_is_not_replaced(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"x{suffix}"
     kind = {".gif": "GIF", ".webp": "WEBP"}.get(suffix, "PNG")
     Image.new("L", (3, 3)).save(path, kind)
     assert text_of(path) is None
-    with pytest.raises(UsageError, match="not a picture of npdraw's"):
+    with pytest.raises(UsageError, match="not a picture that npdraw made"):
         is_up_to_date(path, TEXT, suffixes=MOVING, force=False)
     assert not is_up_to_date(path, TEXT, suffixes=MOVING, force=True)
 

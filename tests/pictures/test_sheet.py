@@ -1,4 +1,4 @@
-"""Pictures of tensors: exact, honest about their range, and in their place."""
+"""Images of tensors: exact levels, refused outside their range, laid out in their places."""
 
 import io
 from typing import Any
@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.utils import make_grid
 
 from npdraw.errors import DivergedError
 from npdraw.inputs.models import read_model
 from npdraw.pictures import sheet
 from npdraw.pictures.files import MARK, png
-from npdraw.pictures.sheet import BORDER, GREY, LEGIBLE, beside, draw, tile, to_uint8
+from npdraw.pictures.sheet import BORDER, GREY, LEGIBLE, draw, side_by_side, tile, to_uint8
 
 
 def test_grey_levels_are_the_nearest() -> None:
@@ -27,7 +28,7 @@ def test_grey_levels_are_the_nearest() -> None:
     [(float(text), DivergedError) for text in ("nan", "inf", "-inf")]
     + [(value, ValueError) for value in (1.01, -0.01, 255.0)],
 )
-def test_what_is_no_grey_level_is_refused(value: float, error: type[Exception]) -> None:
+def test_values_that_are_not_grey_levels_are_refused(value: float, error: type[Exception]) -> None:
     image = torch.full((1, 1, 3, 3), 0.5)
     to_uint8(image)
     image[0, 0, 1, 1] = value
@@ -35,7 +36,7 @@ def test_what_is_no_grey_level_is_refused(value: float, error: type[Exception]) 
         to_uint8(image)
 
 
-def test_rounding_errors_are_no_reason_to_stop() -> None:
+def test_rounding_errors_are_tolerated() -> None:
     assert to_uint8(torch.tensor([-5e-5, 1 + 5e-5])).tolist() == [0, 255]
 
 
@@ -65,7 +66,7 @@ def test_a_png_holds_the_pixels_and_the_text(channels: int, mode: str) -> None:
         ((5, 3, 100, 70), 2, (3, 2)),
     ],
 )
-def test_every_picture_lies_in_its_place(
+def test_every_image_lies_in_its_place(
     shape: tuple[int, ...], columns: int | None, expected: tuple[int, int]
 ) -> None:
     _, channels, height, width = shape
@@ -87,10 +88,18 @@ def test_every_picture_lies_in_its_place(
     assert (laid[frame] == GREY).all()
 
 
+@pytest.mark.parametrize(("count", "channels"), [(2, 1), (10, 3), (100, 1)])
+def test_a_sheet_of_several_images_is_the_grid_of_torchvision(count: int, channels: int) -> None:
+    images = torch.randint(0, 256, (count, channels, LEGIBLE, LEGIBLE), dtype=torch.uint8)
+    columns = round(count**0.5)
+    grid = make_grid(images, nrow=columns, padding=BORDER, pad_value=GREY)
+    assert torch.equal(tile(images), grid[:channels])
+
+
 def test_two_pictures_side_by_side() -> None:
     left = torch.randint(0, 256, (2, 1, 3, 4), dtype=torch.uint8)
     right = torch.randint(0, 256, (2, 1, 3, 5), dtype=torch.uint8)
-    both = beside(left, right)
+    both = side_by_side(left, right)
     assert torch.equal(both[..., :4], left)
     assert torch.equal(both[..., -5:], right)
     assert (both[..., 4:-5] == GREY).all()
@@ -99,11 +108,11 @@ def test_two_pictures_side_by_side() -> None:
 
 def test_drawings_depend_on_their_seed_alone(trained: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     model, _, _ = read_model(trained.model)
-    every = draw(model.prior, list(range(70)))  # more than one chunk
+    every = draw(model.prior, list(range(70)))  # more than one batch
     lists = [[69], [3, 1, 2], list(range(69, -1, -1)), [5, 5], list(range(0, 70, 2)), [64, 0]]
-    for chunk, portion in ((sheet.CHUNK, sheet.PORTION), (7, 7), (7, 28), (7, 70)):
-        monkeypatch.setattr(sheet, "CHUNK", chunk)
-        monkeypatch.setattr(sheet, "PORTION", portion)
+    for chunk, portion in ((sheet.SAMPLE_BATCH, sheet.SAMPLE_QUEUE), (7, 7), (7, 28), (7, 70)):
+        monkeypatch.setattr(sheet, "SAMPLE_BATCH", chunk)
+        monkeypatch.setattr(sheet, "SAMPLE_QUEUE", portion)
         for seeds in lists:
             found = draw(model.prior, seeds)
             assert len(found) == len(seeds)
