@@ -1,7 +1,8 @@
-"""The commands of README.md, run in a new folder; its settings and file map, looked up.
+"""README.md and the pages of docs/: their commands run, and what they name exists.
 
-Trainings are shortened by flags added at the end (the last of two equal flags counts); nothing else
-is changed.
+Commands in `sh` blocks run in a new folder, README.md first. Trainings are shortened by flags added
+at the end (the last of two equal flags counts); nothing else is changed. Commands within the text
+are not run, but their names and flags are checked.
 """
 
 import json
@@ -9,21 +10,25 @@ import os
 import re
 import shlex
 import tomllib
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import typer
 from PIL import Image
 
-from npdraw.cli import execute
+from npdraw.cli import app, execute
 from npdraw.config import override
 from npdraw.drawings.strokes import bank_digest, from_json, strokes_of
 from npdraw.model.layout import Layout
 from npdraw.presets import preset
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README = ROOT / "README.md"
+PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 QUICK = {
     "parse": ["--limit", "600"],
     "train-prior": ["--steps", "2"],
@@ -31,31 +36,48 @@ QUICK = {
     "eval-nll": ["--samples", "2", "--images", "20"],
     "run": ["--steps", "2", "--samples", "2", "--images", "2"],
 }
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+IGNORED_BY_GIT = ("data/MNIST", "runs/")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+@cache
+def text_of(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def blocks(language: str, *pages: Path) -> list[str]:
+    """Return the fenced blocks of a language, of all pages if none is named."""
+    found = [FENCED.findall(text_of(page)) for page in pages or PAGES]
+    return [content for page in found for name, content in page if name == language]
+
+
+def spans(page: Path) -> list[str]:
+    """Return the code within the text of a page."""
+    prose = FENCED.sub("", text_of(page))
+    return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose)]
+
+
+def lines() -> list[list[str]]:
+    """Return the words of each command line in an `sh` block, each line once."""
+    shown = [line for block in blocks("sh") for line in block.splitlines()]
+    split = (tuple(shlex.split(line, comments=True)) for line in shown)
+    return [list(words) for words in dict.fromkeys(split) if words]
 
 
 def commands() -> list[list[str]]:
-    lines = [line for block in blocks("sh") for line in block.splitlines()]
-    found = [shlex.split(line, comments=True) for line in lines]
-    # The studio serves until Ctrl-C: tests/studio/test_server.py starts and stops it.
-    return [w[1:] for w in found if w and w[0] == "npdraw" and w[1] != "studio"]
+    """Return the lines to run, without `npdraw`."""
+    # The studio serves until Ctrl-C: tests/studio/test_studio.py starts and stops it.
+    return [w[1:] for w in lines() if w[0] == "npdraw" and w[1] != "studio"]
 
 
 def quick(words: list[str]) -> list[str]:
-    quiet = ["--quiet"] if words[0] in (*QUICK, "sample") else []  # the others never say much
+    quiet = ["--quiet"] if words[0] in (*QUICK, "sample") else []  # the others print little
     return [*words, *QUICK.get(words[0], []), *quiet]
 
 
-def test_make_targets_exist() -> None:
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = re.findall(r"^\s*make ([a-z-]+)", "\n".join(blocks("sh")), re.MULTILINE)
-    assert "demo" in targets
-    assert "test" in targets
-    for target in targets:
-        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+def run(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    code = execute(quick(words))
+    assert code == 0, f"{shlex.join(words)}: {capsys.readouterr().err}"
 
 
 def test_commands_on_the_embedded_data_and_on_pictures(
@@ -69,12 +91,12 @@ def test_commands_on_the_embedded_data_and_on_pictures(
         pixels = rng.integers(0, 256, (30 + index % 3, 40), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / "my-pictures" / f"{index}.png")
     own = [words for words in commands() if "mnist" not in words]
-    assert {words[0] for words in own} >= {*QUICK, "sample", "export", "data"}
+    assert {words[0] for words in own} >= {*QUICK, "sample", "export", "data", "info", "report"}
     for words in own:
-        code = execute(quick(words))
-        assert code == 0, f"{shlex.join(words)}: {capsys.readouterr().err}"
+        run(words, capsys)
     assert (tmp_path / "runs/glyphs/samples.png").is_file()
     assert (tmp_path / "runs/mine/model.safetensors").is_file()
+    assert (tmp_path / "runs/both.html").is_file()
 
 
 def test_commands_on_mnist(
@@ -87,39 +109,119 @@ def test_commands_on_mnist(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NPDRAW_DATA", os.fspath(npdraw_data.absolute()))
     stages = [words for words in commands() if "mnist" in words and words[0] != "data"]
-    assert {words[0] for words in stages} >= {*QUICK} - {"run"}
+    assert {words[0] for words in stages} >= {*QUICK, "animate", "complete", "edit"} - {"run"}
     for words in stages:
-        code = execute(quick(words))
-        assert code == 0, f"{shlex.join(words)}: {capsys.readouterr().err}"
+        run(words, capsys)
 
 
-def test_the_python_of_the_readme_runs(shipped: Path) -> None:
-    (code,) = blocks("python")
+def options_of(words: list[str]) -> tuple[list[str], set[str]]:
+    """Return the words of a command line after the name of the command, and the command's flags."""
+    command: Any = typer.main.get_command(app)
+    rest = list(words)
+    while hasattr(command, "commands"):
+        assert rest and rest[0] in command.commands, f"no such command: npdraw {shlex.join(words)}"
+        command = command.commands[rest.pop(0)]
+    flags = {flag for p in command.params for flag in (*p.opts, *p.secondary_opts)}
+    return rest, flags | {"--help"}
+
+
+def test_commands_within_the_text_have_the_flags_they_name() -> None:
+    names = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+    checked = 0
+    named = [span.split() for page in PAGES for span in spans(page)]
+    named += [w[w.index("-m") + 1 :] for w in lines() if w[0].endswith("torchrun")]
+    for words in named:
+        # `npdraw data ls / download` and the like are more than one command.
+        if words[:1] != ["npdraw"] or len(words) < 2 or words[1] not in names or "/" in words:
+            continue
+        if words[1:] == ["data"]:
+            continue
+        rest, flags = options_of(words[1:])
+        for word in rest:
+            if word.startswith("--"):
+                assert word.partition("=")[0] in flags, " ".join(words)
+        checked += 1
+    assert checked > 30
+
+
+def test_make_targets_and_benchmarks_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    said = [" ".join(words) for words in lines()] + [s for page in PAGES for s in spans(page)]
+    targets = {m[1] for s in said if (m := re.match(r"make ([a-z-]+)", s))}
+    assert targets >= {"demo", "test", "bench", "scaling"}
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    modules = {m[1] for s in said if (m := re.search(r"python -m (benchmarks[\w.]*)", s))}
+    assert modules >= {"benchmarks.million"}
+    for module in modules:
+        path = ROOT / module.replace(".", "/")
+        assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), module
+
+
+def test_the_python_of_the_pages_runs(shipped: Path) -> None:
     # The shipped models of tests draw images of 8 x 8.
-    found: dict[str, object] = {}
-    exec(compile(code.replace("28", "8"), "README.md", "exec"), found)
-    for name, count in (("drawings", 9), ("images", 9), ("nats", 9), ("variants", 4)):
-        assert len(found[name]) == count  # type: ignore[arg-type]
+    for page in PAGES:
+        for code in blocks("python", page):
+            scope: dict[str, Any] = {}
+            exec(compile(code.replace("28", "8"), str(page), "exec"), scope)
+            if page == README:
+                for name, count in (("drawings", 9), ("images", 9), ("nats", 9), ("variants", 4)):
+                    assert len(scope[name]) == count
 
 
-def test_the_drawing_of_the_readme_is_one() -> None:
-    (text,) = blocks("json")
-    drawing = json.loads(text)
+def test_drawings_in_json_are_drawings() -> None:
+    shown = [json.loads(text) for text in blocks("json")]
+    drawings = [value for value in shown if value.get("npdraw") == "drawing"]
+    assert drawings
     layout = Layout(28, 28, part_size=4, stride=4)
-    (stroke,) = drawing["strokes"]
     bank = torch.zeros(50, 1, 4, 4)
-    drawing["bank"] = bank_digest(bank)
-    assert strokes_of(from_json(drawing, bank, layout), layout) == [stroke]
+    for drawing in drawings:
+        known = {**drawing, "bank": bank_digest(bank)}
+        assert strokes_of(from_json(known, bank, layout), layout) == drawing["strokes"]
 
 
-def test_settings_of_the_readme_are_settings() -> None:
+def test_settings_of_the_pages_are_settings() -> None:
+    assert blocks("toml")
     for block in blocks("toml"):
-        assert override(preset("glyphs"), tomllib.loads(block), source="README.md")
+        assert override(preset("glyphs"), tomllib.loads(block), source="docs")
 
 
-def test_named_files_exist() -> None:
-    names = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
-    names += re.findall(r"^\| `([^`]+)`", README.partition("\n## Files\n")[2], re.MULTILINE)
-    assert len(names) > 8
-    for name in names:
-        assert (ROOT / name).exists(), name
+def anchors(page: Path) -> set[str]:
+    """Return the names of a page's headings, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.+)$", FENCED.sub("", text_of(page)), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "LOG.md"], ids=lambda page: page.name)
+def test_links_and_named_files_exist(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", FENCED.sub("", text_of(page))):
+        name, _, anchor = target.partition("#")
+        file = page.parent / name if name else page
+        assert file.exists(), target
+        assert not anchor or anchor in anchors(file), target
+    if page.name == "LOG.md":  # its files are those of the day
+        return
+    for span in spans(page):
+        if re.fullmatch(r"(npdraw|benchmarks|tests|docs|data)/[\w./-]+", span):
+            assert span.startswith(IGNORED_BY_GIT) or (ROOT / span).exists(), span
+
+
+def tree() -> set[str]:
+    """Return the paths of README's tree; a folder ends in a slash."""
+    (shown,) = blocks("text", README)
+    paths, parents = set(), [""]
+    for line in shown.splitlines():
+        name = line.split()[0]
+        depth = (len(line) - len(line.lstrip())) // 2
+        parents[depth + 1 :] = [parents[depth] + name]
+        paths.add(parents[depth] + name)
+    return paths
+
+
+def test_the_tree_of_the_readme_is_the_repository() -> None:
+    shown = tree()
+    for path in shown:
+        assert (ROOT / path).is_dir() if path.endswith("/") else (ROOT / path).is_file(), path
+    rooms = {f"npdraw/{path.parent.name}/" for path in (ROOT / "npdraw").glob("*/__init__.py")}
+    assert rooms <= shown
+    assert {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")} <= shown
