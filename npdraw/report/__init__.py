@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from npdraw.errors import UsageError
-from npdraw.files import check_place, sweep_temporaries, write_atomic
+from npdraw.files import check_writable, sweep_temporaries, write_atomic
 from npdraw.report.limits import limits_for
 from npdraw.report.outputs import outputs_of
 from npdraw.report.page import compose, is_unchanged
@@ -44,7 +44,7 @@ def report(paths: Sequence[Path], *, root: Path, out: Path, runtime: Runtime) ->
             f"{out} exists and is not an unedited npdraw report",
             hint="Choose another --out, or use --force to replace it.",
         )
-    check_place(out)
+    check_writable(out)
 
     outputs = [outputs_of(run, root, runtime) for run in runs]
     limits = limits_for(len(runs))

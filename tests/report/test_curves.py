@@ -14,15 +14,15 @@ from npdraw.report.runs import find_runs, read_log
 from tests.report.pages import log_of
 
 
-def figures(*runs: Path) -> list[str]:
-    """Return the figures of the training curves of runs, as HTML."""
+def plots(*runs: Path) -> list[str]:
+    """Return the plots of the training curves of runs, as HTML."""
     read = find_runs(runs)
     section = render("curves.html", runs=[run.name for run in read], curves=curves(read, 200))
     return re.findall('<figure class="plot">.*?</figure>', section, re.DOTALL)
 
 
 def test_curves_have_the_points_of_the_logs(run: Path) -> None:
-    drawing = figures(run)[1]
+    drawing = plots(run)[1]
     records = [json.loads(line) for line in log_of(run, "model").read_text().splitlines()]
     titles = re.findall("<title>(.*?)</title>", drawing)
     expected = [f"step {r['step']:,}: {r['nll']:.6g} nats per image" for r in records]
@@ -44,14 +44,14 @@ def test_a_long_log_is_thinned_and_extreme_values_are_drawn(copy: Callable[[str]
     lines = [json.dumps({"step": n, "nll": 50 + n % 7}) for n in range(5000)]
     lines += [f'{{"step": {5000 + n}, "nll": {v}}}' for n, v in enumerate(map(json.dumps, odd))]
     log_of(run, "model").write_text("\n".join(lines))
-    drawing = figures(run)[1]
+    drawing = plots(run)[1]
     steps = [int(s.replace(",", "")) for s in re.findall("samples, step ([0-9,]+):", drawing)]
     assert (len(steps), steps[0], steps[-1]) == (200, 0, 5002)
     assert "nan" not in drawing and "inf" not in drawing
     for values in ([0, 0], [5, 5], [1e-29, 1e29], [-1e29, 1e29], [-3, -2], [0.1, 1e5]):
         records = [json.dumps({"step": n, "nll": v}) for n, v in enumerate(values)]
         log_of(run, "model").write_text("\n".join(records))
-        shown = figures(run)
+        shown = plots(run)
         assert any("NLL" in f for f in shown) == any(values)
         assert not any(word in f for f in shown for word in ("nan", "inf"))
 

@@ -46,8 +46,8 @@ def test_a_model_file_and_the_files_that_belong_to_it(
         changed / "parse.safetensors", "parse", artifact.tensors,
         run_key=RunKey(header.config, header.dataset, {}, header.seed + 1), metrics=header.metrics,
     )  # fmt: skip
-    (found,) = find_runs([changed / "model.safetensors"])
-    assert found.pieces["parse"].problem == "not stored with the model"
+    (read,) = find_runs([changed / "model.safetensors"])
+    assert read.pieces["parse"].problem == "not stored with the model"
     assert "but this run has" in written(changed).content.decode()
 
 

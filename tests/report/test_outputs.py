@@ -28,9 +28,9 @@ def test_the_stepper_has_the_drawings_and_their_frames(
     labels = [entry["label"] for entry in page.drawings]
     assert labels == [*(f"Sample {n}" for n in range(4)), "Test image 0", "Test image 1"]
     for number, entry in enumerate(page.drawings[:4]):
-        found = from_json(entry["drawing"], model.bank, model.layout)
-        assert fingerprint(found) == fingerprint(z[number : number + 1])
-        canvases, images = rendered(model, prefixes(found)[0])
+        drawing = from_json(entry["drawing"], model.bank, model.layout)
+        assert fingerprint(drawing) == fingerprint(z[number : number + 1])
+        canvases, images = rendered(model, prefixes(drawing)[0])
         for name, frames in (("canvas", canvases), ("image", images)):
             mosaic = entry[name]
             assert len(mosaic["at"]) == 1 + len(entry["drawing"]["strokes"])
@@ -64,11 +64,11 @@ def test_pictures_are_those_of_the_model(stages: Any, run: Path) -> None:
 def test_the_bank_shows_the_most_used_parts_first(run: Path, written: Callable[..., Page]) -> None:
     usage = read_artifact(run / "parse.safetensors", kind="parse").tensors["usage"].tolist()
     text = written(run).content.decode()
-    found = re.findall(r'title="Part (\d+), painted ([\d,]+) times: ([\d.]+) %"', text)
+    titles = re.findall(r'title="Part (\d+), painted ([\d,]+) times: ([\d.]+) %"', text)
     order = sorted(range(8), key=lambda part: (-usage[part], part))
-    assert [int(part) for part, _, _ in found] == order
-    assert [int(count.replace(",", "")) for _, count, _ in found] == [usage[k] for k in order]
-    for (_, _, share), part in zip(found, order, strict=True):
+    assert [int(part) for part, _, _ in titles] == order
+    assert [int(count.replace(",", "")) for _, count, _ in titles] == [usage[k] for k in order]
+    for (_, _, share), part in zip(titles, order, strict=True):
         assert float(share) == pytest.approx(100 * usage[part] / sum(usage), abs=0.006)
 
 
@@ -101,8 +101,8 @@ def test_a_report_in_colour(stages: Any, tmp_path: Path, written: Callable[..., 
     entry = page.drawings[0]
     assert entry["drawing"]["canvas"] == [8, 8]
     assert (entry["canvas"]["height"], entry["image"]["height"]) == (8, 16)
-    found = from_json(entry["drawing"], model.bank, model.layout)
-    painted = model.paint(found)[0, :3].permute(1, 2, 0)
+    drawing = from_json(entry["drawing"], model.bank, model.layout)
+    painted = model.paint(drawing)[0, :3].permute(1, 2, 0)
     shown = tile_of(entry["canvas"], entry["canvas"]["at"][-1])
     assert np.abs(shown / 255 - painted.numpy()).max() <= 0.5 / 255 + 1e-6
     assert "16 x 16 pixels, colour" in page.content.decode()

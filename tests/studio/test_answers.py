@@ -70,10 +70,10 @@ def test_samples_and_test_images_are_loaded_by_name(studio: Served, stages: Any)
     assert fingerprint(drawing_of(studio, reply)) == fingerprint(studio.model.sample(1, 7))
     check_pictures(studio, reply)
     reply = studio.ask("load", word="test:3")
-    found = named_drawing("test:3", studio.model, stages.npz.parent)
-    assert fingerprint(drawing_of(studio, reply)) == fingerprint(found.drawing)
-    assert found.image is not None
-    assert np.array_equal(pixels(reply.json["source"]), (found.image[0] * 255).byte().numpy())
+    named = named_drawing("test:3", studio.model, stages.npz.parent)
+    assert fingerprint(drawing_of(studio, reply)) == fingerprint(named.drawing)
+    assert named.image is not None
+    assert np.array_equal(pixels(reply.json["source"]), (named.image[0] * 255).byte().numpy())
     check_pictures(studio, reply)
 
 
@@ -134,18 +134,18 @@ def test_a_region_is_painted_onto_another_drawing(studio: Served) -> None:
 
 
 def test_locked_cells_are_kept_when_the_rest_is_resampled(studio: Served) -> None:
-    z, moved = studio.model.sample(1, 3), 0
+    z, changed = studio.model.sample(1, 3), 0
     for fixed in ([0], [1, 3], [2], [0, 1, 2, 3]):
         kept = torch.tensor([step in fixed for step in range(4)])
         for seed in range(5):
             reply = studio.ask("resample", drawing=studio.json_of(z), fixed=fixed, seed=seed)
-            found = drawing_of(studio, reply)
-            assert fingerprint(found) == fingerprint(studio.model.complete(z, kept, 1, seed))
-            for one, other in ((z.whether, found.whether), (z.what, found.what)):
+            resampled = drawing_of(studio, reply)
+            assert fingerprint(resampled) == fingerprint(studio.model.complete(z, kept, 1, seed))
+            for one, other in ((z.whether, resampled.whether), (z.what, resampled.what)):
                 assert torch.equal(one[0, kept], other[0, kept])
             check_pictures(studio, reply)
-            moved += fingerprint(found) != fingerprint(z)
-    assert moved > 5
+            changed += fingerprint(resampled) != fingerprint(z)
+    assert changed > 5
     free = studio.ask("resample", drawing=studio.json_of(z), fixed=[], seed=9)
     assert fingerprint(drawing_of(studio, free)) == fingerprint(studio.model.sample(1, 9))
 
