@@ -2,7 +2,7 @@
 
 import npdraw
 
-model = npdraw.load("mnist")  # a shipped model, or the file of one
+model = npdraw.load("mnist")  # a shipped model, or a file
 drawings = model.sample(9, seed=0)
 images = model.decode(model.paint(drawings))
 """
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 def load(
     path_or_name: str | PathLike[str], *, device: str = "auto", precision: str = "auto"
 ) -> DrawingModel:
-    """Read a trained model: a file of `npdraw train-decoder`, or a shipped model by its name.
+    """Read a trained model: a file written by `npdraw train-decoder`, or a shipped model by name.
 
-    `device` is auto (cuda if there is one), cpu or cuda; `precision` auto, fp32 or bf16. Torch is
-    imported here, not with npdraw.
+    `device` is auto (cuda if available), cpu or cuda; `precision` is auto, fp32 or bf16. Torch is
+    imported when this is called, not with npdraw.
 
     Raises:
         npdraw.errors.ArtifactError: there is no such model, or it is damaged.

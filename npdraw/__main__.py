@@ -1,7 +1,7 @@
-"""The start of the command line: `npdraw`, and `python -m npdraw`.
+"""The entry point of the command line: `npdraw`, and `python -m npdraw`.
 
-Signals are looked after before anything else, because imports take longer than some commands: an
-exception in the middle of one may come out as another, or nowhere.
+Signals are handled before anything else is imported, because imports take longer than some
+commands: an exception raised during an import may surface as another one, or not at all.
 """
 
 import json
@@ -30,14 +30,14 @@ def main() -> NoReturn:
 
     try:
         run()
-    except KeyboardInterrupt:  # between two lines that would have caught it
+    except KeyboardInterrupt:  # outside the code that would have caught it
         _leave(signal.SIGINT)
     except Terminated as error:
         _leave(error.number)
 
 
 def _open_streams() -> None:
-    """Write to nowhere what has nowhere to go, as under cron: a closed stream stops no training."""
+    """Open closed standard streams on /dev/null, so that a training under cron does not fail."""
     for number in range(3):
         try:
             os.fstat(number)
@@ -48,7 +48,7 @@ def _open_streams() -> None:
 
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
-    """Raise what ends the command in order; in the middle of an import, end it here."""
+    """Raise the exception that ends the command in order; during an import, end it here."""
     if _importing(frame):
         _leave(number)
     raise KeyboardInterrupt if number == signal.SIGINT else Terminated(number)
@@ -57,7 +57,7 @@ def _stop(number: int, frame: FrameType | None) -> NoReturn:
 def _unraisable(lost: "sys.UnraisableHookArgs") -> None:
     """End the command when the exception of `_stop` was raised where Python drops exceptions.
 
-    While an object is taken down, for one: the signal would be printed and forgotten.
+    In a destructor, for example, Python would print it and continue as if no signal had come.
     """
     if isinstance(lost.exc_value, Terminated):
         _leave(lost.exc_value.number)
@@ -67,22 +67,23 @@ def _unraisable(lost: "sys.UnraisableHookArgs") -> None:
 
 
 def _leave(number: int) -> NoReturn:
-    """Tell that the command was stopped, as the command line does, and end the process."""
+    """Print that the command was stopped, as the command line does, and end the process."""
     if os.environ.get("RANK", "0") != "0":
-        os._exit(128 + number)  # of several processes the first one tells
+        os._exit(128 + number)  # only rank zero prints
     again = f"To start again: npdraw {shlex.join(sys.argv[1:])}"
     shown = _SHOW_CURSOR if sys.stderr.isatty() else ""
-    with suppress(OSError):  # a terminal that has gone
+    with suppress(OSError):  # a closed terminal
         os.write(2, f"{shown}Error: stopped\nHint: {again}\n".encode(errors="backslashreplace"))
     if "--json" in sys.argv:
         error = {"code": "stopped", "message": "stopped", "hint": again}
-        told = {"ok": False, "command": sys.argv[1], "error": error}
+        result = {"ok": False, "command": sys.argv[1], "error": error}
         with suppress(OSError):
-            os.write(1, json.dumps(told).encode() + b"\n")
+            os.write(1, json.dumps(result).encode() + b"\n")
     os._exit(128 + number)
 
 
 def _importing(frame: FrameType | None) -> bool:
+    """Return whether an import is under way in `frame` or a caller of it."""
     while frame is not None:
         if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
             return True

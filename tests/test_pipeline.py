@@ -194,7 +194,7 @@ def test_a_signal_saves_and_says_how_to_go_on(
         out, err = process.communicate(timeout=60)
     assert process.returncode == 128 + number
     assert json.loads(out)["error"]["code"] == "stopped"
-    assert "To go on: npdraw train-decoder p.safetensors q.safetensors" in err
+    assert "To resume: npdraw train-decoder p.safetensors q.safetensors" in err
     code, printed = command(*training)
     assert code == 0
     assert printed["resumed_from"] >= STEPS // 4

@@ -22,7 +22,7 @@ def animate(
     out: options.OutMoving = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Show a canvas filling part by part beside the decoded image, as a moving picture.
+    """Animate a canvas as it fills stroke by stroke, beside the decoded image.
 
     Examples:
 
@@ -30,8 +30,8 @@ def animate(
         npdraw animate glyphs --image test:0 --fps 4 --out runs/one.apng
     """
     if image and seeds != SEEDS:
-        raise UsageError("--image and --seeds both say what is shown", hint="Give one of them.")
-    words = image or [f"seed:{number}" for number in resolve.seeds(seeds)]
+        raise UsageError("--image and --seeds cannot be combined", hint="Give one of them.")
+    names = image or [f"seed:{number}" for number in resolve.seeds(seeds)]
     folder = resolve.folder(model, preset, data)
     model = resolve.artifact("model", model, folder)
 
@@ -41,10 +41,10 @@ def animate(
 
     result = stage(
         model,
-        words=words,
+        words=names,
         root=data_root or default_root(),
         fps=fps,
-        out=resolve.moving(out, model, folder, "animation"),
+        out=resolve.animation_path(out, model, folder, "animation"),
         runtime=Runtime(device=device, precision=precision, threads=threads, force=force),
     )
     console.show("animate", result, as_json=as_json)

@@ -29,7 +29,7 @@ def complete(
     Examples:
 
         npdraw complete glyphs --image test:0 --region 0:14,0:28
-        npdraw complete mnist --image seed:3 --prefix 1 --seeds 0-3 --out runs/four.png
+        npdraw complete mnist --image seed:3 --prefix 1 --out runs/completed.png
     """
     numbers = resolve.seeds(seeds)
     folder = resolve.folder(model, preset, data)

@@ -1,6 +1,6 @@
-"""What people and programs see: results on stdout, errors on stderr.
+"""Output of the command line: results on stdout, errors on stderr.
 
-Rich is imported only for a terminal. Paths and messages are never read as markup.
+Rich is imported only for a terminal. Paths and messages are never interpreted as markup.
 """
 
 import json
@@ -16,7 +16,7 @@ from npdraw.runtime.group import environment
 _NATS = (".2f", "nats")
 _FIGURES: Mapping[str, tuple[str, str]] = {
     "seconds": (".1f", "s"),
-    "parts_painted_mean": (".2f", "parts an image"),
+    "parts_painted_mean": (".2f", "parts per image"),
     "canvas_mse": (".4f", ""),
     "validation_nats": _NATS,
     "whether_nats": _NATS,
@@ -32,15 +32,15 @@ _FIGURES: Mapping[str, tuple[str, str]] = {
     "bits_per_dim": (".4f", "bits/dim"),
     "digest": ("", ""),
 }
-"""How figures are printed: name -> format and unit."""
+"""How metrics are printed: name -> format and unit."""
 
 
 def show(
     command: str, result: Mapping[str, Any], *, as_json: bool, lines: Iterable[str] | None = None
 ) -> None:
-    """Print the result of a command on stdout: one JSON object, or for people `lines`.
+    """Print the result of a command on stdout: one JSON object, or `lines` for people.
 
-    Without `lines` they are "name value", one for each figure.
+    Without `lines`, each entry of the result is one line "name value".
     """
     if as_json:
         _print_json({"ok": True, "command": command, **result})
@@ -62,7 +62,7 @@ def columns(rows: Sequence[Sequence[str]]) -> list[str]:
 def figures(result: Mapping[str, Any]) -> list[str]:
     """Return aligned lines "name value"; a value with a standard error is shown as a ± b.
 
-    Groups of values are flattened, with a point between the names: `config.parse.parts`.
+    Nested values are flattened, their names joined by dots: `config.parse.parts`.
     """
     return columns([row for row in _rows("", result) if not row[0].endswith("_se")])
 
@@ -76,7 +76,7 @@ def _rows(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def value_text(name: str, value: Any, *, error: float | None = None) -> str:
-    """Return the value of the figure `name` as people read it, with its unit."""
+    """Return the value of the entry `name` for people, with its unit."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if value is None:
@@ -98,7 +98,7 @@ def _print_json(value: Mapping[str, Any]) -> None:
 
 
 def _finite(value: Any) -> Any:
-    """Return `value` with null for numbers that JSON cannot hold."""
+    """Return `value` with None for NaN and infinity, which JSON cannot hold."""
     if isinstance(value, Mapping):
         return {str(name): _finite(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
@@ -107,9 +107,9 @@ def _finite(value: Any) -> Any:
 
 
 def show_error(command: str, error: NpdrawError, *, as_json: bool) -> None:
-    """Print an error: one line and a hint on stderr; with `as_json` one object on stdout too."""
+    """Print an error and its hint on stderr; with `as_json`, an object on stdout as well."""
     group = environment()
-    message, hint = (plain(" ".join(text.splitlines())) for text in (error.message, error.hint))
+    message, hint = (printable(" ".join(text.splitlines())) for text in (error.message, error.hint))
     where = "" if group.is_rank_zero else f" (process {group.rank + 1} of {group.size})"
     lines = [(f"Error{where}:", message, "bold red"), ("Hint:", hint, "bold")]
     _print_labelled(lines if hint else lines[:1])
@@ -119,15 +119,15 @@ def show_error(command: str, error: NpdrawError, *, as_json: bool) -> None:
         sys.stdout.flush()
 
 
-def plain(text: str) -> str:
-    """Return a line without signs that a terminal would obey: names of files may hold them."""
+def printable(text: str) -> str:
+    """Return `text` with control characters escaped: file names may hold some."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _print_labelled(lines: Sequence[tuple[str, str, str]]) -> None:
-    """Print lines "label text" on stderr, on a terminal the label in its style.
+    """Print lines "label text" on stderr, with styled labels on a terminal.
 
-    All at once, so that lines of several processes do not mix.
+    One write prints them all, so that the lines of several processes do not interleave.
     """
     if on_terminal():
         from rich.console import Console
@@ -141,5 +141,5 @@ def _print_labelled(lines: Sequence[tuple[str, str, str]]) -> None:
 
 
 def on_terminal() -> bool:
-    """Return whether people read stderr on a terminal that obeys escape sequences."""
+    """Return whether stderr is a terminal that interprets escape sequences."""
     return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"

@@ -1,4 +1,4 @@
-"""Show, fetch and check the data sets, and the shipped models.
+"""List, download and check the data sets, and list and check the shipped models.
 
 Examples:
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def ls(*, data_root: options.DataRoot = None, as_json: options.AsJson = False) -> None:
-    """List the data sets and whether their files are there, and the shipped models.
+    """List the data sets, the state of their files, and the shipped models.
 
     Examples:
 
@@ -40,7 +40,7 @@ def download(
     data_root: options.DataRoot = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Fetch the files of a data set; what is there already and sound is kept.
+    """Download the files of a data set; intact files are kept.
 
     Examples:
 
@@ -56,7 +56,7 @@ def download(
 
 
 def doctor(*, data_root: options.DataRoot = None, as_json: options.AsJson = False) -> None:
-    """Read and check every data set that is there, and every shipped model.
+    """Read and check every data set that is present, and every shipped model.
 
     The exit code is 4 if a data set is damaged, 3 if only models are.
 
@@ -69,8 +69,8 @@ def doctor(*, data_root: options.DataRoot = None, as_json: options.AsJson = Fals
     from npdraw.inputs import shipped
 
     root = data_root or default_root()
-    found, models = status(root, check=True), shipped.status(check=True)
-    damaged = [s for s in found if s.state == "damaged"]
+    sets, models = status(root, check=True), shipped.status(check=True)
+    damaged = [s for s in sets if s.state == "damaged"]
     problems = [f"{s.name} is damaged: {s.problem}" for s in damaged]
     problems += [f"the shipped model {s.name}: {s.problem}" for s in models if s.problem]
     if damaged:
@@ -78,19 +78,19 @@ def doctor(*, data_root: options.DataRoot = None, as_json: options.AsJson = Fals
         raise DataError("; ".join(problems), hint=f"Delete the bad file, then: {fetch}")
     if problems:
         raise ArtifactError("; ".join(problems), hint=REINSTALL)
-    _show("data doctor", root, found, models, as_json=as_json)
+    _show("data doctor", root, sets, models, as_json=as_json)
 
 
 def _show(
     command: str,
     root: Path,
-    found: "list[Status]",
+    statuses: "list[Status]",
     models: "list[shipped.Status] | None" = None,
     *,
     as_json: bool,
 ) -> None:
     sets: dict[str, Any] = {
-        s.name: {"state": s.state, "problem": s.problem, **asdict(s.facts)} for s in found
+        s.name: {"state": s.state, "problem": s.problem, **asdict(s.facts)} for s in statuses
     }
     rows = [("data set", "state", "train", "test", "side", "licence", "origin")]
     for name, s in sets.items():

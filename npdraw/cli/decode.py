@@ -5,7 +5,7 @@ from npdraw.cli import console, options, resolve
 
 def decode(
     model: options.NamedModel,
-    drawing: options.Word,
+    drawing: options.DrawingName,
     *,
     data_root: options.DataRoot = None,
     device: options.Device = "auto",

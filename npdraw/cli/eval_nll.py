@@ -2,7 +2,7 @@
 
 from npdraw.cli import console, options, progress, resolve
 from npdraw.config import BATCH_SIZE, SAMPLES
-from npdraw.runtime.lock import alone
+from npdraw.runtime.lock import command_lock
 
 
 def eval_nll(
@@ -26,22 +26,22 @@ def eval_nll(
 ) -> None:
     """Estimate the negative log-likelihood of the test images, in nats per image.
 
-    With --out the same command goes on where it was stopped.
+    With --out, the same command resumes a stopped evaluation.
 
     Examples:
 
         npdraw eval-nll --samples 5 --images 100
-        npdraw eval-nll runs/k100/model.safetensors --samples 5 --images 100 --json
+        npdraw eval-nll runs/k100/model.safetensors --samples 5 --images 50 --json
     """
     folder = resolve.folder(model, preset, find=data)
     model = resolve.artifact("model", model, folder)
 
-    with alone(out, model):
+    with command_lock(out, model):
         from npdraw.datasets import default_root
         from npdraw.runtime.settings import Runtime
         from npdraw.stages.eval_nll import eval_nll as stage
 
-        with progress.told(quiet=quiet) as reporter:
+        with progress.reporting(quiet=quiet) as reporter:
             result = stage(
                 model,
                 source=data,

@@ -13,7 +13,7 @@ def export(
     out: options.OutExport = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Write a model for sharing, its weights rounded to bf16: half the size, still complete.
+    """Write a copy of a model with its weights rounded to bf16: half the size, still complete.
 
     Examples:
 

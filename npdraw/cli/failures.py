@@ -1,4 +1,4 @@
-"""From any exception to one line, a hint and an exit code."""
+"""Any exception becomes one line, a hint and an exit code."""
 
 import errno
 import shlex
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import typer
 
 from npdraw.errors import (
+    DISK_FULL,
     FAILING,
     NpdrawError,
     ResourceError,
@@ -19,7 +20,6 @@ from npdraw.errors import (
 )
 from npdraw.runtime.group import environment
 
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 FORBIDDEN = (
     errno.EACCES,
     errno.EPERM,
@@ -29,28 +29,27 @@ FORBIDDEN = (
     errno.ENAMETOOLONG,
 )
 GRACE = 10.0
-"""Seconds in which torchrun's first process may tell an error that the others have met too."""
+"""Seconds that other ranks leave rank zero to print an error that all of them met."""
 
-
-_KILLED = "If none told an error, one was killed, as systems do when memory runs out."
+_KILLED = "If none printed an error, one was killed, perhaps because memory ran out."
 
 
 class BugError(NpdrawError):
-    """Something nobody thought of."""
+    """An exception that npdraw did not foresee."""
 
     code = "bug"
 
 
 class LostError(NpdrawError):
-    """Another of torchrun's processes has gone, so that this one cannot go on."""
+    """Another process of torchrun has ended, so this one cannot continue."""
 
     code = "lost"
 
 
 def explain(error: BaseException, command: str, arguments: Sequence[str]) -> NpdrawError:
-    """Return what to tell people about `error`, which ended `command` with these arguments."""
+    """Return the error to print for `error`, which ended `command` with these arguments."""
     if isinstance(error, StoppedError):
-        hint = f"{error.hint} {_again('go on', arguments)}".strip()
+        hint = f"{error.hint} {_again('resume', arguments)}".strip()
         number = error.exit_code - 128
         return StoppedError(error.message, hint=hint, signal_number=number)
     if isinstance(error, NpdrawError):
@@ -62,11 +61,11 @@ def explain(error: BaseException, command: str, arguments: Sequence[str]) -> Npd
     if environment().size > 1 and _is_about_others(error):
         return LostError(
             "another process of this group has ended",
-            hint=f"{_KILLED} {_again('go on', arguments)}",
+            hint=f"{_KILLED} {_again('resume', arguments)}",
         )
     return _resources(error, arguments) or BugError(
         f"this is a bug of npdraw: {type(error).__name__}: {error}",
-        hint="Please report it; NPDRAW_DEBUG=1 shows the traceback",
+        hint="Please report it. NPDRAW_DEBUG=1 shows the traceback.",
     )
 
 
@@ -74,17 +73,19 @@ def _interrupted(error: BaseException, arguments: Sequence[str]) -> StoppedError
     message, hint = "stopped", _again("start again", arguments)
     nothing_kept = arguments[:1] == ["eval-nll"] and not _has(arguments, "--out")
     if nothing_kept:
-        hint = f"With --out FILE a stop keeps what is done. {hint}"
-    if isinstance(error, Terminated) and environment().size > 1:  # by torchrun, who knows why
+        hint = f"With --out FILE, a stopped evaluation can be resumed. {hint}"
+    if (
+        isinstance(error, Terminated) and environment().size > 1
+    ):  # by torchrun, for an unknown reason
         message = "stopped, or another process of this group has ended"
-        hint = f"{_KILLED} {_again('start again' if nothing_kept else 'go on', arguments)}"
+        hint = f"{_KILLED} {_again('start again' if nothing_kept else 'resume', arguments)}"
     number = error.number if isinstance(error, Terminated) else signal.SIGINT
     return StoppedError(message, hint=hint, signal_number=number)
 
 
 def _again(purpose: str, arguments: Sequence[str]) -> str:
-    # To go on with --force would throw away what was saved.
-    forced = purpose != "go on"
+    # --force would discard what was saved.
+    forced = purpose != "resume"
     kept = [argument for argument in arguments if forced or argument != "--force"]
     group = environment()
     if group.size == 1:
@@ -100,21 +101,21 @@ def _has(arguments: Sequence[str], flag: str) -> bool:
     return any(word == flag or word.startswith(f"{flag}=") for word in arguments)
 
 
-def one_process(words: Sequence[str]) -> None:
-    """Raise `UsageError` if torchrun started several processes for a command that has no use."""
+def check_one_process(names: Sequence[str]) -> None:
+    """Raise `UsageError` if torchrun started several processes of a command that uses one."""
     together = ("parse", "train-prior", "train-decoder", "eval-nll", "run")
-    if environment().size > 1 and words[1:2] and words[1] not in together:
+    if environment().size > 1 and names[1:2] and names[1] not in together:
         raise UsageError(
-            f"{' '.join(words)} runs in one process, not in {environment().size}",
+            f"{' '.join(names)} runs in one process, not in {environment().size}",
             hint="Start it without torchrun.",
         )
 
 
-def is_to_tell(error: NpdrawError) -> bool:
-    """Whether this process tells its error. Another one than the first of a group may end here.
+def should_report(error: NpdrawError) -> bool:
+    """Return whether this process prints its error. Ranks other than zero may be ended here.
 
-    torchrun terminates all processes once one has ended. The first one ignores that while it tells
-    its error. The others wait for that end: what they have to tell after it, they alone have met.
+    torchrun terminates all processes once one has ended. Rank zero ignores that while it prints its
+    error. The others wait to be terminated: one that is not met an error that rank zero did not.
     """
     group = environment()
     if group.size == 1:
@@ -129,7 +130,7 @@ def is_to_tell(error: NpdrawError) -> bool:
 
 
 def _is_about_others(error: BaseException) -> bool:
-    """Whether torch.distributed complains that it cannot reach another process."""
+    """Return whether torch.distributed says that it cannot reach another process."""
     names = {cls.__name__ for cls in type(error).__mro__}
     return "DistError" in names or (
         isinstance(error, RuntimeError) and "gloo" in str(error).lower()
@@ -137,7 +138,7 @@ def _is_about_others(error: BaseException) -> bool:
 
 
 def _usage(error: typer.TyperException, command: str) -> UsageError:
-    """Return typer's complaint about the arguments, with the nearest name in the hint."""
+    """Return typer's error about the arguments, with the nearest name in the hint."""
     context = getattr(error, "ctx", None)
     page = context.command_path if context else f"npdraw {command}"
     options = getattr(error, "possibilities", None)
@@ -155,11 +156,12 @@ def _resources(error: BaseException, arguments: Sequence[str]) -> NpdrawError | 
     if isinstance(error, OSError) and error.errno in DISK_FULL:
         where = f" for {error.filename}" if error.filename else ""
         return ResourceError(
-            f"no space left on the disk{where}", hint="Make room and run the same command again"
+            f"no space left on the disk{where}",
+            hint="Free some space and run the same command again.",
         )
     if isinstance(error, OSError) and error.errno in FORBIDDEN and error.filename:
         return UsageError(
-            f"cannot use {error.filename}: {error.strerror}", hint="Choose another path"
+            f"cannot use {error.filename}: {error.strerror}", hint="Choose another path."
         )
     if isinstance(error, OSError) and error.errno in FAILING:
         where = f" {error.filename}" if error.filename else ""
@@ -172,7 +174,10 @@ def _resources(error: BaseException, arguments: Sequence[str]) -> NpdrawError | 
 
 
 def _less_memory(arguments: Sequence[str]) -> str:
-    """What helps a command that is not in a batch; one that is has told its size."""
+    """Return advice for a command that ran out of memory outside a batch.
+
+    In a batch the advice is to lower its size (`explain_out_of_memory`).
+    """
     if arguments[:1] == ["parse"]:
-        return "Lower --limit or --parts"
-    return "Close other programs, or take a smaller model"
+        return "Lower --limit or --parts."
+    return "Close other programs, or use a smaller model."

@@ -11,7 +11,7 @@ def info(
     verify: options.Verify = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Print what an artifact says about itself: kind, settings, inputs, figures, digest.
+    """Print the header of an artifact: kind, settings, inputs, metrics and digest.
 
     Examples:
 

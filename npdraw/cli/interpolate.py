@@ -5,8 +5,8 @@ from npdraw.cli import console, options, resolve
 
 def interpolate(
     model: options.NamedModel,
-    drawing: options.Word,
-    other: options.Other,
+    drawing: options.DrawingName,
+    other: options.OtherName,
     *,
     data_root: options.DataRoot = None,
     device: options.Device = "auto",
@@ -17,7 +17,7 @@ def interpolate(
     out: options.OutMoving = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Turn one drawing into another, a step of the grid at a time, as a moving picture.
+    """Animate one drawing turning into another, one cell of the grid at a time.
 
     Examples:
 
@@ -36,7 +36,7 @@ def interpolate(
         words=(drawing, other),
         root=data_root or default_root(),
         fps=fps,
-        out=resolve.moving(out, path, folder, "interpolation"),
+        out=resolve.animation_path(out, path, folder, "interpolation"),
         runtime=Runtime(device=device, precision=precision, threads=threads, force=force),
     )
     console.show("interpolate", result, as_json=as_json)

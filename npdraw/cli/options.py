@@ -1,7 +1,7 @@
-"""Every flag of the command line, spelled once, as the type of a command's parameter.
+"""Every flag of the command line, written once, as the type of a command's parameter.
 
-Flags that change a setting take their name, meaning and default from the dataclasses of
-config.py; their value is None where the flag is not given. Nothing here imports torch or numpy.
+Flags that change a setting take their name, meaning, range and default from the dataclasses of
+config.py; a flag that is not given is None. Nothing here imports torch or numpy.
 """
 
 import re
@@ -23,22 +23,22 @@ TEMPERATURE = 1.0
 SETS = "glyphs, mnist, omniglot, cifar10, celeba, folder:PATH or npz:FILE"
 
 
-def plain(text: str) -> str:
-    """Return `text` escaped so that the help shows its brackets instead of reading markup.
+def escape_markup(text: str) -> str:
+    """Return `text` with its brackets escaped, so that the help does not read them as markup.
 
-    The same rule as `rich.markup.escape`, without importing rich for commands that do not need it.
+    The rule of `rich.markup.escape`, without importing Rich for commands that do not need it.
     """
     return re.sub(r"(\\*)(\[[a-z#/@][^[]*?])", r"\1\1\\\2", text)
 
 
 def _option(flag: str, panel: str, meaning: str, *, default: str = "", **more: Any) -> Any:
-    """Declare a flag; `default` says in words what a default of None stands for."""
-    text = plain(f"{meaning} [default: {default}]" if default else meaning)
+    """Declare a flag; `default` describes what a default of None stands for."""
+    text = escape_markup(f"{meaning} [default: {default}]" if default else meaning)
     return typer.Option(flag, help=text, rich_help_panel=panel, **more)
 
 
 def _argument(name: str, meaning: str, *, default: str = "", **more: Any) -> Any:
-    text = plain(f"{meaning} [default: {default}]" if default else meaning)
+    text = escape_markup(f"{meaning} [default: {default}]" if default else meaning)
     return typer.Argument(metavar=name, help=text, **more)
 
 
@@ -58,7 +58,7 @@ def _preset(panel: str, meaning: str) -> Any:
         "--preset",
         panel,
         meaning,
-        default="the one named after --data; glyphs or pictures for a folder",
+        default="the preset named like --data; for a folder glyphs, or pictures if in colour",
         autocompletion=_complete_preset,
     )
 
@@ -83,17 +83,19 @@ def _out(meaning: str, default: str = "") -> Any:
 # Input
 ParsePath = Annotated[
     Path | None,
-    _argument("PARSE", "artifact of npdraw parse", default="runs/PRESET/parse.safetensors"),
+    _argument("PARSE", "artifact written by npdraw parse", default="runs/PRESET/parse.safetensors"),
 ]
 PriorPath = Annotated[
     Path | None,
-    _argument("PRIOR", "artifact of npdraw train-prior", default="prior.safetensors beside PARSE"),
+    _argument(
+        "PRIOR", "artifact written by npdraw train-prior", default="prior.safetensors beside PARSE"
+    ),
 ]
 ModelPath = Annotated[
     Path | None,
     _argument(
         "MODEL",
-        "artifact of npdraw train-decoder, or the name of a shipped model",
+        "artifact written by npdraw train-decoder, or the name of a shipped model",
         default="runs/PRESET/model.safetensors",
         callback=resolve.model,
     ),
@@ -102,7 +104,7 @@ NamedModel = Annotated[
     Path,
     _argument(
         "MODEL",
-        "artifact of npdraw train-decoder, or the name of a shipped model",
+        "artifact written by npdraw train-decoder, or the name of a shipped model",
         callback=resolve.model,
     ),
 ]
@@ -116,52 +118,58 @@ Runs = Annotated[
     list[Path] | None,
     _argument(
         "RUN",
-        "folders of npdraw run, models, or names of shipped models",
+        "folders written by npdraw run, models, or names of shipped models",
         default="runs/PRESET",
     ),
 ]
-_WORD = "a picture, a drawing (.json), seed:N for a sample, or test:N for a test image"
-Word = Annotated[str, _argument("DRAWING", _WORD)]
-Other = Annotated[str, _argument("OTHER", f"the drawing to end with: {_WORD}")]
-Words = Annotated[list[str], _argument("IMAGE", "pictures, or test:N for test images")]
-Drawing = Annotated[str | None, _option("--image", INPUT, _WORD, default="nothing is given")]
-Drawings = Annotated[
-    list[str] | None, _option("--image", INPUT, f"{_WORD}; may be repeated", default="samples")
+_DRAWING = "a picture, a drawing (.json), seed:N for a sample, or test:N for a test image"
+DrawingName = Annotated[str, _argument("DRAWING", _DRAWING)]
+OtherName = Annotated[str, _argument("OTHER", f"the drawing to end with: {_DRAWING}")]
+ImageNames = Annotated[list[str], _argument("IMAGE", "pictures, or test:N for test images")]
+Drawing = Annotated[
+    str | None, _option("--image", INPUT, _DRAWING, default="none, start from an empty canvas")
 ]
-From = Annotated[str | None, _option("--from", INPUT, f"what --region is taken from: {_WORD}")]
+Drawings = Annotated[
+    list[str] | None,
+    _option("--image", INPUT, f"{_DRAWING}; repeatable", default="samples, see --seeds"),
+]
+From = Annotated[
+    str | None, _option("--from", INPUT, f"the drawing that --region is taken from: {_DRAWING}")
+]
 Region = Annotated[
     str | None,
     _option(
         "--region",
         INPUT,
-        "rectangle of the image in pixels, ends excluded; cells of the grid wholly inside count",
+        "rectangle of the image in pixels, BOTTOM and RIGHT excluded; it selects the cells of the "
+        "grid that lie inside",
         metavar="TOP:BOTTOM,LEFT:RIGHT",
     ),
 ]
 Prefix = Annotated[
-    int | None, _option("--prefix", INPUT, "keep so many first strokes of --image", min=0)
+    int | None, _option("--prefix", INPUT, "number of leading strokes of --image to keep", min=0)
 ]
 Remove = Annotated[
-    list[int] | None, _option("--remove", MODEL, "clear a step; may be repeated", metavar="STEP")
+    list[int] | None, _option("--remove", MODEL, "clear a step; repeatable", metavar="STEP")
 ]
 Move = Annotated[
     list[str] | None,
-    _option("--move", MODEL, "move a part to another step; may be repeated", metavar="STEP:STEP"),
+    _option("--move", MODEL, "move a part to another step; repeatable", metavar="STEP:STEP"),
 ]
 Replace = Annotated[
     list[str] | None,
-    _option("--replace", MODEL, "give a step another part; may be repeated", metavar="STEP:PART"),
+    _option("--replace", MODEL, "paint another part at a step; repeatable", metavar="STEP:PART"),
 ]
 Add = Annotated[
     list[str] | None,
-    _option("--add", MODEL, "paint a part at a blank step; may be repeated", metavar="STEP:PART"),
+    _option("--add", MODEL, "paint a part at a blank step; repeatable", metavar="STEP:PART"),
 ]
 SetName = Annotated[str, _argument("NAME", "mnist, omniglot or cifar10")]
-Data = Annotated[str | None, _data(f"images: {SETS}", "those of the preset")]
+Data = Annotated[str | None, _data(f"data set: {SETS}", "that of the preset")]
 OtherData = Annotated[
-    str | None, _data(f"other images than the artifact's: {SETS}", "the artifact's")
+    str | None, _data(f"data set to use instead of the artifact's: {SETS}", "the artifact's")
 ]
-FindData = Annotated[str | None, _data("look in the folder of this data set", "glyphs")]
+FindData = Annotated[str | None, _data("look in the run folder of this data set", "glyphs")]
 FindPreset = Annotated[str | None, _preset(INPUT, "look in runs/PRESET")]
 DataRoot = Annotated[
     Path | None,
@@ -172,23 +180,33 @@ Limit = Annotated[
     _option(
         "--limit",
         INPUT,
-        "keep so many training images: a count, or a fraction such as 0.1",
+        "training images to use: a count, or a fraction such as 0.1",
         default="all",
         metavar="<count|fraction>",
     ),
 ]
 Images = Annotated[
     int | None,
-    _option("--images", INPUT, "test images, evenly spaced over the split", default="all", min=1),
+    _option(
+        "--images",
+        INPUT,
+        "number of test images, evenly spaced over the test set",
+        default="all",
+        min=1,
+    ),
 ]
 ImageSize = Annotated[int | None, _setting("parse", "image_size", INPUT)]
-Strict = Annotated[bool, _option("--strict", INPUT, "stop at an image that cannot be read")]
+Strict = Annotated[
+    bool, _option("--strict", INPUT, "fail at the first unreadable image instead of skipping it")
+]
 
 # Model
-Preset = Annotated[str | None, _preset(MODEL, f"row of settings: {', '.join(PRESETS)}")]
+Preset = Annotated[str | None, _preset(MODEL, f"preset settings: {', '.join(PRESETS)}")]
 ConfigFile = Annotated[
     Path | None,
-    _option("--config", MODEL, "TOML file with sections parse, prior, decoder; flags win over it"),
+    _option(
+        "--config", MODEL, "TOML file with sections parse, prior and decoder; flags override it"
+    ),
 ]
 Parts = Annotated[int | None, _setting("parse", "parts")]
 PartSize = Annotated[int | None, _setting("parse", "part_size")]
@@ -205,53 +223,56 @@ BothSteps = Annotated[
     _option(
         "--steps",
         MODEL,
-        "training steps of the prior, and as many of the decoder",
+        "training steps, the same number for the prior and the decoder",
         default="those of the preset",
     ),
 ]
-Samples = Annotated[int, _option("--samples", MODEL, "importance samples of each image", min=1)]
+Samples = Annotated[int, _option("--samples", MODEL, "importance samples per image", min=1)]
 Estimator = Annotated[
     Literal["importance", "published"],
     _option(
         "--estimator",
         MODEL,
-        "importance: a bound on the NLL; published: the figure of the authors' code, no bound",
+        "importance: an upper bound on the NLL; published: as in the authors' code, not a bound",
     ),
 ]
 Temperature = Annotated[
     float,
-    _option("--temperature", MODEL, "temperature of the prior, above 0; below 1: safer drawings"),
+    _option(
+        "--temperature",
+        MODEL,
+        "temperature of the prior, above 0; lower values give more typical drawings",
+    ),
 ]
 
 # Run
 Seed = Annotated[int, _seed()]
 LaterSeed = Annotated[int | None, _seed("that of PARSE")]
-BatchSize = Annotated[int, _option("--batch-size", RUN, "images or drawings at a time", min=1)]
+BatchSize = Annotated[
+    int, _option("--batch-size", RUN, "images or drawings per forward pass", min=1)
+]
 SaveEvery = Annotated[int, _option("--save-every", RUN, "steps between checkpoints", min=1)]
 Device = Annotated[
     Literal["auto", "cpu", "cuda"],
-    _option("--device", RUN, "where to compute; auto: cuda if there is one"),
+    _option("--device", RUN, "where to compute; auto: cuda if available"),
 ]
 Precision = Annotated[
-    Literal["auto", "fp32", "bf16"], _option("--precision", RUN, "auto: bf16 where it pays")
+    Literal["auto", "fp32", "bf16"],
+    _option("--precision", RUN, "auto: bf16 where the hardware supports it"),
 ]
-Threads = Annotated[
-    int, _option("--threads", RUN, "CPU threads; 0: as many as torch chooses", min=0, max=256)
-]
+Threads = Annotated[int, _option("--threads", RUN, "CPU threads; 0: torch chooses", min=0, max=256)]
 Port = Annotated[
-    int, _option("--port", RUN, "port on 127.0.0.1; 0: one that is free", min=0, max=65535)
+    int, _option("--port", RUN, "port on 127.0.0.1; 0: any free port", min=0, max=65535)
 ]
-NoBrowser = Annotated[
-    bool, _option("--no-browser", RUN, "only print the URL; otherwise it is opened on a screen")
+NoBrowser = Annotated[bool, _option("--no-browser", RUN, "print the URL without opening a browser")]
+Force = Annotated[bool, _option("--force", RUN, "start again and overwrite existing output")]
+DryRun = Annotated[
+    bool, _option("--dry-run", RUN, "print settings and estimates without writing anything")
 ]
-Force = Annotated[bool, _option("--force", RUN, "start afresh, over what is there")]
-DryRun = Annotated[bool, _option("--dry-run", RUN, "print settings and estimates, write nothing")]
-Verify = Annotated[bool, _option("--verify", RUN, "read all of it and check the digest")]
+Verify = Annotated[bool, _option("--verify", RUN, "read the whole file and check its digest")]
 
 # Output
-Out = Annotated[
-    Path | None, _out("file to write", "in runs/PRESET, or beside the artifact that is read")
-]
+Out = Annotated[Path | None, _out("file to write", "in runs/PRESET, or beside the input artifact")]
 OutFolder = Annotated[Path | None, _out("folder to write to", "runs/PRESET")]
 OutExport = Annotated[
     Path | None, _out("file to write", "export.safetensors beside MODEL, or in runs/NAME")
@@ -259,19 +280,21 @@ OutExport = Annotated[
 OutSamples = Annotated[
     Path | None,
     _out(
-        "the PNG file with --grid, else the folder to write to",
+        "PNG file with --grid, otherwise folder to write to",
         "samples.png or samples beside MODEL, or in runs/NAME",
     ),
 ]
-OutResult = Annotated[Path | None, _out("JSON file to write the result to as well")]
+OutResult = Annotated[
+    Path | None, _out("JSON file for the result; with it, a stopped evaluation can be resumed")
+]
 Dtype = Annotated[
     Literal["bf16", "fp32"],
-    _option("--dtype", OUTPUT, "how weights are stored: bf16 is half the size, rounded"),
+    _option("--dtype", OUTPUT, "how weights are stored; bf16: rounded, half the size"),
 ]
 Seeds = Annotated[
-    str, _option("--seeds", OUTPUT, "an image for each: A-B, or a list such as 0-9,20")
+    str, _option("--seeds", OUTPUT, "one image for each seed: A-B, or a list such as 0-9,20")
 ]
-Grid = Annotated[bool, _option("--grid", OUTPUT, "one PNG sheet instead of a PNG for each image")]
+Grid = Annotated[bool, _option("--grid", OUTPUT, "one PNG sheet instead of one PNG per image")]
 Canvas = Annotated[bool, _option("--canvas", OUTPUT, "show the canvas beside each image")]
 OutPicture = Annotated[
     Path | None, _out("PNG to write", "named after the command, beside MODEL or in runs/NAME")
@@ -283,13 +306,15 @@ OutPage = Annotated[
 OutMoving = Annotated[
     Path | None,
     _out(
-        "GIF, APNG or WebP to write, by its suffix",
+        "GIF, APNG or WebP file to write, by its suffix",
         "named after the command, beside MODEL or in runs/NAME; GIF for grey, WebP for colour",
     ),
 ]
 Fps = Annotated[
     float | None,
-    _option("--fps", OUTPUT, "frames a second [default: 8, of many strokes what makes 15 s]"),
+    _option(
+        "--fps", OUTPUT, "frames per second [default: 8, or faster so that it lasts at most 15 s]"
+    ),
 ]
-Quiet = Annotated[bool, _option("--quiet", OUTPUT, "no progress and no notes")]
-AsJson = Annotated[bool, _option("--json", OUTPUT, "print one JSON object")]
+Quiet = Annotated[bool, _option("--quiet", OUTPUT, "print no progress and no notes")]
+AsJson = Annotated[bool, _option("--json", OUTPUT, "print the result as one JSON object")]

@@ -3,7 +3,7 @@
 from typing import Any
 
 from npdraw.cli import console, options, progress, resolve
-from npdraw.runtime.lock import alone
+from npdraw.runtime.lock import command_lock
 
 
 def parse(
@@ -30,7 +30,7 @@ def parse(
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Choose a bank of parts from images and write each image as a drawing made of them.
+    """Build a bank of parts from images, and parse each image into a drawing made of them.
 
     Examples:
 
@@ -54,12 +54,12 @@ def parse(
     kept = resolve.limit(limit)
     out = out or resolve.RUNS / preset / "parse.safetensors"
 
-    with alone(out, dry_run=dry_run):
+    with command_lock(out, dry_run=dry_run):
         from npdraw.datasets import default_root
         from npdraw.runtime.settings import Runtime
         from npdraw.stages.parse import parse as stage
 
-        with progress.told(quiet=quiet) as reporter:
+        with progress.reporting(quiet=quiet) as reporter:
             result: dict[str, Any] = stage(
                 settings,
                 source=data,

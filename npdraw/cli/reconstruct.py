@@ -6,7 +6,7 @@ from npdraw.config import SAMPLES
 
 def reconstruct(
     model: options.NamedModel,
-    images: options.Words,
+    images: options.ImageNames,
     *,
     samples: options.Samples = SAMPLES,
     data_root: options.DataRoot = None,
@@ -17,7 +17,7 @@ def reconstruct(
     out: options.OutPicture = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Show images beside their parse, the canvas of their drawing, and the decoded image.
+    """Show images beside their parse, the canvas of their drawing and the decoded image.
 
     Examples:
 

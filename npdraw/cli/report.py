@@ -16,7 +16,7 @@ def report(
     out: options.OutPage = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Write one HTML file about a run, or several side by side: curves, pictures, figures.
+    """Write an HTML report of one run, or of several side by side: curves, pictures, metrics.
 
     Examples:
 

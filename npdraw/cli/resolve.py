@@ -1,6 +1,6 @@
 """What the flags of a command mean together: preset, data set, settings and paths.
 
-Bare commands chain: what is not given is looked for, and written, in `runs/<preset>/`.
+Commands chain without arguments: each reads from and writes to `runs/<preset>/` by default.
 """
 
 import re
@@ -22,9 +22,9 @@ _MADE_BY = {"parse": "parse", "prior": "train-prior", "model": "train-decoder"}
 
 
 def preset_and_data(preset_name: str | None, data: str | None) -> tuple[str, str]:
-    """Return the preset and the data set; each is found from the other where it is not given.
+    """Return the preset and the data set; each follows from the other if it is not given.
 
-    Images in a folder or file have the preset `glyphs`, or `pictures` if they are in colour.
+    The preset of images in a folder or file is `glyphs`, or `pictures` if they are in colour.
 
     Raises:
         UsageError: there is no such preset or data set.
@@ -43,7 +43,7 @@ def preset_and_data(preset_name: str | None, data: str | None) -> tuple[str, str
 
 
 def changes(file: Path | None, **flags: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return section -> setting -> value of the TOML file, and of the flags that are given."""
+    """Return section -> setting -> value: the TOML file, overridden by the flags that are given."""
     merged: dict[str, Any] = dict(read_toml(file)) if file else {}
     for section, values in flags.items():
         given = {name: value for name, value in values.items() if value is not None}
@@ -73,7 +73,7 @@ def limit(text: str | None) -> int | float | None:
 
 
 def model(given: Path | None) -> Path | None:
-    """Return the file that MODEL stands for, see `shipped.find_model`."""
+    """Return the file that MODEL stands for (see `shipped.find_model`)."""
     from npdraw.inputs.shipped import find_model
 
     return None if given is None else find_model(given)
@@ -83,11 +83,11 @@ def artifact(kind: str, given: Path | None, folder: Path, *, made_from: Path | N
     """Return the artifact to read: the one given, else the one in `folder`.
 
     Raises:
-        ArtifactError: the one given is not there, or none was given and there is none in `folder`;
-            the hint is the command that makes it, `made_from` an artifact that was given.
+        ArtifactError: the one given does not exist, or none was given and `folder` holds none. The
+            hint is the command that makes it, from the artifact `made_from` if that was given.
     """
     if given is not None:
-        if not given.exists():  # said now, not after the imports of a stage
+        if not given.exists():  # an error now, not after the imports of a stage
             from npdraw.header import read_header
 
             read_header(given, kind=kind)
@@ -124,7 +124,7 @@ def folder(
         if value is not None:
             raise UsageError(
                 f"{flag} {value} says where to look for an artifact, but {name or given} is named",
-                hint=f"Leave out {flag} or {name or given}",
+                hint=f"Omit {flag} or {name or given}.",
             )
     return RUNS / name if name else given.parent
 
@@ -132,11 +132,11 @@ def folder(
 def runs(given: Sequence[Path] | None, preset_name: str | None, data: str | None) -> list[Path]:
     """Return the runs to report on: those given, else `runs/<preset>/`.
 
-    A folder is that folder, whatever else has its name; see `shipped.find_model` for others.
+    An existing folder comes first; for other names see `shipped.find_model`.
 
     Raises:
         UsageError: runs are given together with a flag that only says where to look.
-        ArtifactError: a name is that of no run, model or shipped model.
+        ArtifactError: a name is not that of a run, a model or a shipped model.
     """
     if not given:
         return [folder(None, preset_name, data)]
@@ -147,7 +147,7 @@ def runs(given: Sequence[Path] | None, preset_name: str | None, data: str | None
 
 
 def run_folder(run: Path) -> Path:
-    """Return the folder for what is made of a run: its own, or see `folder` for a model."""
+    """Return the folder for output about a run: the run itself; for a model see `folder`."""
     return run if run.is_dir() else folder(run, None)
 
 
@@ -158,31 +158,29 @@ def region(text: str | None) -> tuple[int, int, int, int] | None:
     match = re.fullmatch(r"(\d{1,6}):(\d{1,6}),(\d{1,6}):(\d{1,6})", text)
     if match is None:
         raise UsageError(
-            f"--region {text} is not TOP:BOTTOM,LEFT:RIGHT", hint="Write for instance 0:14,0:28"
+            f"--region {text} is not TOP:BOTTOM,LEFT:RIGHT", hint="For example: 0:14,0:28"
         )
     top, bottom, left, right = map(int, match.groups())
     if top >= bottom or left >= right:
-        raise UsageError(f"--region {text} is empty or runs backwards; its ends are excluded")
+        raise UsageError(f"--region {text} is empty or reversed; BOTTOM and RIGHT are excluded")
     return top, bottom, left, right
 
 
 def pairs(flag: str, texts: Sequence[str] | None) -> list[tuple[int, int]]:
     """Read values A:B of a flag that may be repeated."""
-    found = []
+    numbers = []
     for text in texts or ():
         match = re.fullmatch(r"(\d{1,9}):(\d{1,9})", text)
         if match is None:
-            raise UsageError(
-                f"{flag} {text} is not two numbers", hint=f"Write for instance {flag} 17:24"
-            )
-        found.append((int(match[1]), int(match[2])))
-    return found
+            raise UsageError(f"{flag} {text} is not two numbers", hint=f"For example: {flag} 17:24")
+        numbers.append((int(match[1]), int(match[2])))
+    return numbers
 
 
-def moving(given: Path | None, path: Path, folder: Path, name: str) -> Path:
-    """Return the moving picture to write: the one given, else `name` in `folder`.
+def animation_path(given: Path | None, path: Path, folder: Path, name: str) -> Path:
+    """Return the animation to write: the one given, else `name` in `folder`.
 
-    GIF for a model of grey images, WebP for one in colour, whose colours a GIF would change.
+    GIF for a model of grey images; WebP for colour, because a GIF has 256 colours.
     """
     if given is not None:
         return given
@@ -196,32 +194,33 @@ def moving(given: Path | None, path: Path, folder: Path, name: str) -> Path:
 def seed(number: int | None) -> int | None:
     """Return `--seed`; `UsageError` if no artifact could record it."""
     if number is not None and number > LARGEST_SEED:
-        raise UsageError(f"--seed {number} is too large", hint=f"Seeds go up to {LARGEST_SEED}")
+        raise UsageError(f"--seed {number} is too large", hint=f"Seeds go up to {LARGEST_SEED}.")
     return number
 
 
 def seeds(text: str) -> list[int]:
     """Read `--seeds`: numbers and ranges A-B (both ends included) with commas between them."""
-    found: list[int] = []
+    numbers: list[int] = []
     for part in text.split(","):
         first, dash, last = (piece.strip() for piece in part.partition("-"))
         if not first.isdecimal() or (dash and not last.isdecimal()):
             raise UsageError(
                 f"--seeds {text}: {part.strip()!r} is neither a number nor a range",
-                hint="Write for instance --seeds 0-99, --seeds 3 or --seeds 0-9,20",
+                hint="For example: --seeds 0-99, --seeds 3 or --seeds 0-9,20",
             )
         low, high = int(first), int(last if dash else first)
         if high > LARGEST_SEED:
             raise UsageError(
-                f"--seeds {text}: {high} is too large", hint=f"Seeds go up to {LARGEST_SEED}"
+                f"--seeds {text}: {high} is too large", hint=f"Seeds go up to {LARGEST_SEED}."
             )
         if high < low:
             raise UsageError(
-                f"--seeds {text}: {low}-{high} runs backwards", hint=f"Write {high}-{low}"
+                f"--seeds {text}: {low}-{high} is reversed", hint=f"Write {high}-{low}."
             )
-        if len(found) + high - low >= MOST_SEEDS:
+        if len(numbers) + high - low >= MOST_SEEDS:
             raise UsageError(
-                f"--seeds {text}: more than {MOST_SEEDS:,} seeds", hint="Sample them in portions"
+                f"--seeds {text}: more than {MOST_SEEDS:,} seeds",
+                hint="Sample them in several runs.",
             )
-        found.extend(range(low, high + 1))
-    return list(dict.fromkeys(found))
+        numbers.extend(range(low, high + 1))
+    return list(dict.fromkeys(numbers))

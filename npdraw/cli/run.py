@@ -2,7 +2,7 @@
 
 from npdraw.cli import console, options, progress, resolve
 from npdraw.config import SAMPLES, SAVE_EVERY
-from npdraw.runtime.lock import alone
+from npdraw.runtime.lock import command_lock
 
 
 def run(
@@ -29,7 +29,7 @@ def run(
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Run the whole pipeline, from images to samples, doing only what is not up to date.
+    """Run the whole pipeline, from images to samples, and skip what is up to date.
 
     Examples:
 
@@ -48,12 +48,12 @@ def run(
     kept = resolve.limit(limit)
     out = out or resolve.RUNS / preset
 
-    with alone(out / "model.safetensors", dry_run=dry_run):  # for all stages
+    with command_lock(out / "model.safetensors", dry_run=dry_run):  # held for all stages
         from npdraw.datasets import default_root
         from npdraw.runtime.settings import Runtime
         from npdraw.stages.run import run as stage
 
-        with progress.told(quiet=quiet) as reporter:
+        with progress.reporting(quiet=quiet) as reporter:
             result = stage(
                 settings,
                 source=data,

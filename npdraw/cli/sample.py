@@ -22,7 +22,7 @@ def sample(
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Draw new images, one for each seed.
+    """Draw new images, one per seed.
 
     Examples:
 
@@ -36,7 +36,7 @@ def sample(
     from npdraw.runtime.settings import Runtime
     from npdraw.stages.sample import sample as stage
 
-    with progress.told(quiet=quiet) as reporter:
+    with progress.reporting(quiet=quiet) as reporter:
         result = stage(
             model,
             seeds=numbers,

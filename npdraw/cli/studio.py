@@ -18,9 +18,9 @@ def studio(
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Open a page to draw with a model: move its parts and see the image follow.
+    """Open a page to draw with a model: move parts and watch the image change.
 
-    It is served on 127.0.0.1 only, until Ctrl-C. The URL holds a secret: who has it may draw too.
+    It is served on 127.0.0.1 only, until Ctrl-C. The URL holds a secret: whoever has it can draw.
 
     Examples:
 
@@ -36,7 +36,7 @@ def studio(
     from npdraw.runtime.settings import Runtime
     from npdraw.studio.server import studio as stage
 
-    with progress.told(quiet=quiet) as reporter:
+    with progress.reporting(quiet=quiet) as reporter:
 
         def ready(result: Mapping[str, Any]) -> None:
             console.show("studio", result, as_json=as_json, lines=[result["url"]])

@@ -2,7 +2,7 @@
 
 from npdraw.cli import console, options, progress, resolve
 from npdraw.config import SAVE_EVERY
-from npdraw.runtime.lock import alone
+from npdraw.runtime.lock import command_lock
 
 
 def train_decoder(
@@ -27,7 +27,7 @@ def train_decoder(
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Train encoder and decoder, and with them the prior, on the images.
+    """Train the encoder and the decoder on the images, jointly with the prior.
 
     Examples:
 
@@ -42,12 +42,12 @@ def train_decoder(
     )
     out = out or folder / "model.safetensors"
 
-    with alone(out, parse_path, prior_path, dry_run=dry_run):
+    with command_lock(out, parse_path, prior_path, dry_run=dry_run):
         from npdraw.datasets import default_root
         from npdraw.runtime.settings import Runtime
         from npdraw.stages.train_decoder import train_decoder as stage
 
-        with progress.told(quiet=quiet) as reporter:
+        with progress.reporting(quiet=quiet) as reporter:
             result = stage(
                 parse_path,
                 prior_path,

@@ -2,7 +2,7 @@
 
 from npdraw.cli import console, options, progress, resolve
 from npdraw.config import SAVE_EVERY
-from npdraw.runtime.lock import alone
+from npdraw.runtime.lock import command_lock
 
 
 def train_prior(
@@ -36,11 +36,11 @@ def train_prior(
     changes = resolve.changes(config, prior={"steps": steps, "batch_size": batch_size})
     out = out or folder / "prior.safetensors"
 
-    with alone(out, parse, dry_run=dry_run):
+    with command_lock(out, parse, dry_run=dry_run):
         from npdraw.runtime.settings import Runtime
         from npdraw.stages.train_prior import train_prior as stage
 
-        with progress.told(quiet=quiet) as reporter:
+        with progress.reporting(quiet=quiet) as reporter:
             result = stage(
                 parse,
                 changes=changes,

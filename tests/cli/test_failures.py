@@ -191,12 +191,12 @@ def test_stopped_commands_say_how_to_go_on_without_starting_afresh(
     assert execute(["train-prior", parse, "--force", "--steps", "9"]) == 130
     error, hint = capsys.readouterr().err.splitlines()
     assert error == "Error: stopped at step 7 of 9"
-    assert hint == f"Hint: It is saved. To go on: npdraw train-prior '{parse}' --steps 9"
+    assert hint == f"Hint: It is saved. To resume: npdraw train-prior '{parse}' --steps 9"
 
 
 def test_an_evaluation_that_kept_nothing_says_how_to_keep_it() -> None:
     again = "To start again: npdraw eval-nll --samples 500"
-    keep = "With --out FILE a stop keeps what is done. "
+    keep = "With --out FILE, a stopped evaluation can be resumed. "
     for arguments, hint in (
         (["eval-nll", "--samples", "500"], keep + again),
         (["eval-nll", "--samples", "500", "--out", "e.json"], f"{again} --out e.json"),
@@ -207,8 +207,8 @@ def test_an_evaluation_that_kept_nothing_says_how_to_keep_it() -> None:
 
 def test_out_of_memory_outside_of_batches() -> None:
     for arguments, hint in (
-        (["parse"], "Lower --limit or --parts"),
-        (["sample"], "Close other programs, or take a smaller model"),
+        (["parse"], "Lower --limit or --parts."),
+        (["sample"], "Close other programs, or use a smaller model."),
     ):
         assert failures.explain(MemoryError(), arguments[0], arguments).hint == hint
 

@@ -66,7 +66,8 @@ def test_a_page_has_a_sentence_and_two_examples_and_fits(
     text = shown(page, capsys)
     assert "\x1b" not in text
     assert max(map(len, text.splitlines())) <= columns
-    assert len(examples(text)) == 2  # none is broken into two lines
+    assert len(examples(text)) == 2
+    assert examples(text) == examples(PAGES[page].help)  # none is broken into two lines
     sentence = inspect.cleandoc(PAGES[page].help).split("\n\n")[0]
     assert sentence.endswith(".")
     assert " ".join(sentence.split()) in " ".join(text.split())
@@ -110,10 +111,10 @@ def test_brackets_are_shown_not_read_as_markup(capsys: pytest.CaptureFixture[str
     app = typer.Typer(rich_markup_mode="rich")
     text = "Take [remote|local], [/data], [a b] and [3]."
 
-    def command(*, x: bool = typer.Option(False, "--x", help=options.plain(text))) -> None:
+    def command(*, x: bool = typer.Option(False, "--x", help=options.escape_markup(text))) -> None:
         pass
 
-    app.command(help=options.plain(text))(command)
+    app.command(help=options.escape_markup(text))(command)
     app(["--help"], standalone_mode=False)
     assert " ".join(capsys.readouterr().out.split()).count(text) == 1
 

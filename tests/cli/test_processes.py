@@ -108,7 +108,7 @@ def test_a_process_that_lost_another_says_so(become: Become) -> None:
     assert (told.code, told.exit_code) == ("lost", 1)
     assert "another process" in told.message
     assert "memory" in told.hint
-    assert "To go on: torchrun --nproc-per-node 2 -m npdraw parse" in told.hint
+    assert "To resume: torchrun --nproc-per-node 2 -m npdraw parse" in told.hint
     terminated = failures.explain(Terminated(), "parse", ["parse"])
     assert "or another process of this group has ended" in terminated.message
     assert terminated.hint == told.hint
@@ -126,7 +126,7 @@ def test_the_way_to_go_on_is_that_of_the_start(
 ) -> None:
     become(0, size, local_size)
     told = failures.explain(StoppedError("m"), "parse", ["parse", "--force", "--limit", "9"])
-    assert told.hint == f"To go on: {start} parse --limit 9"
+    assert told.hint == f"To resume: {start} parse --limit 9"
 
 
 @pytest.mark.parametrize("words", [["sample"], ["export"], ["info", "x"], ["data", "ls"]])
@@ -145,10 +145,10 @@ def test_some_commands_run_in_one_process(
 
 def test_the_others_show_no_bar(become: Become) -> None:
     become(1)
-    with progress.told(quiet=False) as reporter:
+    with progress.reporting(quiet=False) as reporter:
         assert type(reporter) is progress.Silent
     become(0)
-    with progress.told(quiet=False) as reporter:
+    with progress.reporting(quiet=False) as reporter:
         assert type(reporter) is progress.Lines
 
 

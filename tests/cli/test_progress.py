@@ -30,7 +30,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
 def test_a_pipe_gets_one_line_every_ten_seconds_and_one_at_the_end(
     clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with progress.told(quiet=False) as reporter:
+    with progress.reporting(quiet=False) as reporter:
         reporter.start("train", 100, scale=8, done=40)
         for step in range(41, 101):
             clock[0] += 0.5
@@ -48,7 +48,7 @@ def test_a_pipe_gets_one_line_every_ten_seconds_and_one_at_the_end(
 def test_the_end_is_told_once(
     steps: int, clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with progress.told(quiet=False) as reporter:
+    with progress.reporting(quiet=False) as reporter:
         reporter.start("train", 100)
         for step in range(1, steps + 1):
             clock[0] += 1
@@ -60,7 +60,7 @@ def test_the_end_is_told_once(
 
 
 def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    with progress.told(quiet=True) as reporter:
+    with progress.reporting(quiet=True) as reporter:
         reporter.note("skipped 3 files")
         reporter.start("train", 1)
         reporter.update(1, loss=1.0)
@@ -74,7 +74,7 @@ def test_it_goes_on_when_nobody_reads_it(monkeypatch: pytest.MonkeyPatch) -> Non
             raise BrokenPipeError
 
     monkeypatch.setattr(sys, "stderr", Closed())
-    with progress.told(quiet=False) as reporter:
+    with progress.reporting(quiet=False) as reporter:
         reporter.note("one")
         reporter.start("train", 1)
         reporter.finish()
@@ -82,7 +82,7 @@ def test_it_goes_on_when_nobody_reads_it(monkeypatch: pytest.MonkeyPatch) -> Non
 
 SHOWING = """
 from npdraw.cli import progress
-with progress.told(quiet=False) as reporter:
+with progress.reporting(quiet=False) as reporter:
     reporter.note("reading [/data] and [bold]x[/bold]")
     reporter.start("train", 4)
     for step in range(5):

@@ -61,7 +61,7 @@ def test_outputs_of_a_shipped_model_go_to_runs(folder: Path, shipped: Path) -> N
     assert resolve.folder(Path("mine.safetensors"), None) == Path()
     with pytest.raises(UsageError, match="but mnist is named") as raised:
         resolve.folder(file, "glyphs")
-    assert raised.value.hint == "Leave out --preset or mnist"
+    assert raised.value.hint == "Omit --preset or mnist."
 
 
 def test_a_shipped_model_is_sampled_exported_and_described(

@@ -168,7 +168,7 @@ def test_the_cursor_comes_back(number: int, chain: Chain, tmp_path: Path) -> Non
     os.close(terminal)
     assert running.wait().code == 128 + number
     assert shown.rindex(b"\x1b[?25h") > shown.rindex(b"\x1b[?25l")
-    assert b"To go on: npdraw train-prior" in shown
+    assert b"To resume: npdraw train-prior" in shown
 
 
 def _sit_at(terminal: str) -> None:
