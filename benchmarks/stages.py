@@ -25,7 +25,6 @@ from npdraw.config import BATCH_SIZE, SAMPLES
 from npdraw.datasets import load, parse_source
 from npdraw.datasets.splits import binarize
 from npdraw.inputs.models import layout_of
-from npdraw.model.canvas import paint_step
 from npdraw.model.importance import samples_per_pass
 from npdraw.model.latents import Latents, blank
 from npdraw.model.parsing import parse
@@ -99,8 +98,8 @@ def parsing_and_painting(bench: Preset) -> Latents:
 
     def step_by_step() -> None:
         canvas = model.paint(blank(len(drawings), layout.steps, bench.device))
-        for step in range(layout.steps):
-            canvas = paint_step(canvas, drawings, step, bench.bank, layout)
+        for cell in torch.eye(layout.steps, dtype=torch.bool, device=bench.device):
+            canvas = torch.maximum(canvas, model.paint(drawings.only(cell)))
 
     looped = len(drawings) / seconds(step_by_step)
     measure(

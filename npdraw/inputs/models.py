@@ -245,6 +245,6 @@ class _Weightless(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is torch.randn:  # on the meta device it imports 500 modules
             func = torch.empty
-        if func in (torch.empty, torch.zeros, torch.ones):
+        if func in (torch.empty, torch.full, torch.zeros, torch.ones):
             kwargs = {**kwargs, "device": "meta"}
         return func(*args, **kwargs)

@@ -56,23 +56,6 @@ def _last_in_frame(z: Latents, layout: Layout) -> Tensor:
     return last.scatter_reduce(1, index.flatten(1), order.flatten(1), "amax")
 
 
-def paint_step(
-    canvas: Tensor,
-    z: Latents,
-    step: int,
-    bank: Tensor,
-    layout: Layout,
-    compositing: str = "max",
-) -> Tensor:
-    """Paint one step of hard drawings onto a canvas [N, C + 1, H, W]; returns the new canvas."""
-    only = Latents(torch.zeros_like(z.whether), z.where, z.what)
-    only.whether[:, step] = z.whether[:, step]
-    layer = paint(only, bank, layout, compositing)
-    if compositing == "over":
-        return torch.where(layer[:, -1:] > 0, layer, canvas)
-    return torch.maximum(canvas, layer)
-
-
 def paint_relaxed(z: Relaxed, bank: Tensor, layout: Layout, compositing: str = "max") -> Tensor:
     """Paint soft drawings, differentiably in whether, where and what; always in fp32.
 

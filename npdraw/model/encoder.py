@@ -37,8 +37,7 @@ class Encoder(nn.Module):
         self.cells = residual_blocks(channels, depth)
         self.heads = nn.Conv2d(channels, 1 + layout.placements + parts, 1)
         nn.init.zeros_(self.heads.weight)
-        self.gain_scale = nn.Parameter(torch.empty(3))
-        nn.init.constant_(self.gain_scale, gain)
+        self.gain_scale = nn.Parameter(torch.full((3,), gain))
 
     def forward(self, images: Tensor, bank: Tensor) -> Factors:
         """Return q of every step for images [N, C, H, W] in [0, 1] and the bank [K, C, P, P]."""

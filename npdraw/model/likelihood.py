@@ -1,4 +1,4 @@
-"""Pixel distributions p(x | canvas). A likelihood is one class: parameters -> nats, mean, sample.
+"""Pixel distributions p(x | canvas). A likelihood is one class: parameters -> nats, mean.
 
 docs/model.md, section 6: Bernoulli for binary images, a mixture of discretised logistics for 256
 values. Every method takes the decoder's output, `parameters` [N, outputs(C), H, W], and computes in
@@ -12,8 +12,6 @@ from typing import Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from npdraw.model.latents import sample_inverse_cdf
 
 
 class Likelihood(Protocol):
@@ -131,30 +129,6 @@ class MixtureOfLogistics:
                 _mean_in_unit(found.centre(channel, values), found.log_scale[:, :, channel])
             )
         return (found.log_share.exp()[:, :, None] * torch.stack(means, 2)).sum(1)
-
-    def sample(self, parameters: Tensor, uniform: Tensor) -> Tensor:
-        """Return images of multiples of 1 / 255, [N, C, H, W].
-
-        `uniform` [N, 1 + C, H, W] in [0, 1) chooses each pixel's component and each value.
-        """
-        channels = self._channels(parameters)
-        found = self._components(parameters, channels)
-        chosen = sample_inverse_cdf(found.log_share.movedim(1, -1), uniform[:, 0])[:, None, None]
-        take = chosen.expand(-1, -1, channels, -1, -1)
-        slopes = chosen.expand(-1, -1, found.slope.shape[2], -1, -1)
-        one = _Components(
-            found.log_share,
-            found.mean.gather(1, take),
-            found.log_scale.gather(1, take),
-            found.slope.gather(1, slopes),
-        )
-        drawn = torch.zeros_like(one.mean)
-        noise = torch.logit(uniform[:, 1:].clamp(1e-6, 1 - 1e-6))
-        for channel in range(channels):
-            spread = one.log_scale[:, 0, channel].exp() * noise[:, channel]
-            value = (one.centre(channel, drawn)[:, 0] + spread).clamp(0, 1)
-            drawn[:, 0, channel] = (value * (LEVELS - 1)).round() / (LEVELS - 1)
-        return drawn[:, 0]
 
     def _channels(self, parameters: Tensor) -> int:
         numbers = {self.outputs(channels): channels for channels in (1, 3)}

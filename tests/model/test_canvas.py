@@ -3,7 +3,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from npdraw.model.canvas import last_painter, paint, paint_relaxed, paint_step
+from npdraw.model.canvas import last_painter, paint, paint_relaxed
 from npdraw.model.latents import Latents, Relaxed
 from npdraw.model.layout import Layout
 
@@ -88,12 +88,14 @@ def test_equal_layers_over_one_pixel_keep_their_value(compositing):
 def test_steps_painted_one_by_one_make_the_canvas(layout, compositing, drawings):
     bank = make_bank(layout)
     z = drawings(layout, PARTS, 3)
-    canvas = torch.zeros(3, 2, layout.height, layout.width)
+    canvas, steps = torch.zeros(3, 2, layout.height, layout.width), torch.arange(layout.steps)
     for t in range(layout.steps):
-        before = canvas.clone()
-        canvas = paint_step(canvas, z, t, bank, layout, compositing)
-        idle = ~z.whether[:, t]
-        assert torch.equal(canvas[idle], before[idle])
+        layer = paint(z.only(steps == t), bank, layout, compositing)
+        assert not layer[~z.whether[:, t]].any()
+        if compositing == "over":
+            canvas = torch.where(layer[:, -1:] > 0, layer, canvas)
+        else:
+            canvas = torch.maximum(canvas, layer)
     assert torch.equal(canvas, paint(z, bank, layout, compositing))
 
 
@@ -109,10 +111,6 @@ def test_where_and_what_of_steps_that_do_not_paint_do_not_matter(
     canvas = paint(z, bank, layout, compositing)
     assert torch.equal(paint(other, bank, layout, compositing), canvas)
     assert torch.equal(relaxed_canvas(other, bank, layout, compositing), canvas)
-    empty = torch.zeros_like(canvas)
-    for t in range(layout.steps):
-        one, two = (paint_step(empty, x, t, bank, layout, compositing) for x in (z, other))
-        assert torch.equal(one, two)
 
 
 @all_layouts
