@@ -66,7 +66,7 @@ def lines() -> list[list[str]]:
 
 def commands() -> list[list[str]]:
     """Return the lines to run, without `npdraw`."""
-    # The studio serves until Ctrl-C: tests/studio/test_studio.py starts and stops it.
+    # The studio serves until Ctrl-C: tests/studio/test_server.py starts and stops it.
     return [w[1:] for w in lines() if w[0] == "npdraw" and w[1] != "studio"]
 
 
