@@ -295,12 +295,12 @@ def test_a_file_that_cannot_be_read_is_named(
     assert "\n" not in caught.value.message
 
 
-def test_a_file_without_end_is_no_file_of_settings() -> None:
+def test_an_endless_file_is_refused() -> None:
     with pytest.raises(UsageError, match="/dev/zero has more than 1,048,576 bytes of settings"):
         read_toml(Path("/dev/zero"))
 
 
-def test_a_file_that_is_nested_without_end_is_named(tmp_path: Path) -> None:
+def test_a_file_that_is_nested_too_deeply_is_named(tmp_path: Path) -> None:
     (tmp_path / "deep.toml").write_text("a = " + "[" * 5000)
     with pytest.raises(UsageError, match=r"deep\.toml is not a TOML file"):
         read_toml(tmp_path / "deep.toml")

@@ -48,7 +48,7 @@ def test_json_is_one_object_without_numbers_it_cannot_hold(
     }
 
 
-def test_no_name_reaches_the_terminal_as_an_order(capsys: pytest.CaptureFixture[str]) -> None:
+def test_control_characters_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     error = UsageError("cannot read \x1b[31mred\x9b.png\nor ä", hint="a\rb")
     console.show_error("parse", error, as_json=False)
     shown = r"Error: cannot read \x1b[31mred\x9b.png or ä" + "\nHint: a b\n"

@@ -30,10 +30,10 @@ def examples(page: str) -> list[str]:
 
 def test_every_page_is_run_or_endless() -> None:
     command: Any = typer.main.get_command(app)
-    found = {""}
+    names = {""}
     for name, page in command.commands.items():
-        found |= {name, *(f"{name} {below}" for below in getattr(page, "commands", ()))}
-    assert found == {*ORDER, *ENDLESS}
+        names |= {name, *(f"{name} {below}" for below in getattr(page, "commands", ()))}
+    assert names == {*ORDER, *ENDLESS}
 
 
 def test_the_examples_of_every_page_work(
@@ -43,9 +43,9 @@ def test_the_examples_of_every_page_work(
     # The only thing in which they need a network.
     monkeypatch.setattr("npdraw.datasets.download", lambda name, root: fetched.append(name))
     for page in ORDER:
-        found = examples(page)
-        assert len(found) == 2
-        for example in found:
+        shown = examples(page)
+        assert len(shown) == 2
+        for example in shown:
             arguments = shlex.split(example)[1:]
             code = execute(arguments)
             out, err = capsys.readouterr()

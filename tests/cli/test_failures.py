@@ -2,11 +2,6 @@
 
 import errno
 import json
-import os
-import shlex
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +9,6 @@ import pytest
 
 from npdraw.cli import execute, failures
 from npdraw.errors import (
-    STOPPING,
     ArtifactError,
     BusyError,
     DataError,
@@ -28,7 +22,7 @@ from npdraw.errors import (
 
 
 class OutOfMemoryError(RuntimeError):
-    """As torch's, which is known by its name."""
+    """Like torch's, which is recognised by its name."""
 
 
 def raising(error: BaseException) -> Any:
@@ -181,7 +175,7 @@ def test_missing_images_are_4(folder: Path, capsys: pytest.CaptureFixture[str]) 
     assert "nowhere" in capsys.readouterr().err
 
 
-def test_stopped_commands_say_how_to_go_on_without_starting_afresh(
+def test_stopped_commands_say_how_to_resume_without_force(
     fake_stage: Any, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fake_stage("train_prior", raising(StoppedError("stopped at step 7 of 9", hint="It is saved.")))
@@ -205,7 +199,7 @@ def test_an_evaluation_that_kept_nothing_says_how_to_keep_it() -> None:
         assert failures.explain(KeyboardInterrupt(), arguments[0], arguments).hint == hint
 
 
-def test_out_of_memory_outside_of_batches() -> None:
+def test_out_of_memory_outside_batches() -> None:
     for arguments, hint in (
         (["parse"], "Lower --limit or --parts."),
         (["sample"], "Close other programs, or use a smaller model."),
@@ -214,7 +208,7 @@ def test_out_of_memory_outside_of_batches() -> None:
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE, errno.ESTALE])
-def test_what_a_machine_fails_at_is_no_bug(number: int) -> None:
+def test_a_failing_machine_is_not_a_bug(number: int) -> None:
     error = failures.explain(OSError(number, "it broke", "x"), "parse", ["parse", "--force"])
     assert (error.exit_code, error.message) == (5, "cannot read or write x: it broke")
     assert error.hint == "To try again: npdraw parse --force"
@@ -242,96 +236,3 @@ def test_messages_are_not_read_as_markup_and_take_one_line(
     fake_stage("parse", raising(NpdrawError("[/data] and\n[bold]x[/bold] " + "y" * 200)))
     assert execute(["parse"]) == 1
     assert capsys.readouterr().err == f"Error: [/data] and [bold]x[/bold] {'y' * 200}\n"
-
-
-WAITING = """
-import sys, time
-from types import SimpleNamespace
-from npdraw.__main__ import main
-def parse(*_, **__):
-    print("ready", file=sys.stderr, flush=True)
-    time.sleep(60)
-sys.modules["npdraw.stages.parse"] = SimpleNamespace(parse=parse)
-sys.modules["npdraw.runtime.settings"] = SimpleNamespace(Runtime=SimpleNamespace)
-sys.argv = ["npdraw", "parse", "--force", "--json"]
-main()
-"""
-
-
-@pytest.mark.parametrize("number", STOPPING)
-def test_signals_end_a_command_with_their_code(number: signal.Signals, folder: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-c", WAITING],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    assert process.stderr.readline() == "ready\n"
-    process.send_signal(number)
-    out, err = process.communicate(timeout=20)
-    assert process.returncode == 128 + number
-    assert json.loads(out)["error"]["code"] == "stopped"
-    assert err == "Error: stopped\nHint: To start again: npdraw parse --force --json\n"
-
-
-def test_a_command_that_nohup_started_does_not_hear_of_the_terminals_end(folder: Path) -> None:
-    ignoring = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)" + WAITING
-    process = subprocess.Popen(
-        [sys.executable, "-c", ignoring], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stderr is not None
-    assert process.stderr.readline() == "ready\n"
-    process.send_signal(signal.SIGHUP)
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=20)
-    assert process.returncode == 128 + signal.SIGTERM
-
-
-@pytest.mark.parametrize(
-    ("words", "code"),
-    [
-        ("data ls >&-", 0),
-        ("data ls --json >&- 2>&-", 0),
-        ("--help >&- <&-", 0),
-        ("parse --preset mnst 2>&-", 2),
-        ("parse --preset mnst --json >&-", 2),
-        ("parse --data npz:no.npz 2>&-", 4),
-        ("data ls >/dev/full", 5),
-        ("data ls --json >/dev/full", 5),
-        ("data ls --json >/dev/full 2>&1", 5),
-    ],
-)
-def test_streams_that_are_closed_or_full(words: str, code: int, folder: Path) -> None:
-    done = subprocess.run(
-        f"{shlex.quote(sys.executable)} -m npdraw {words}",
-        shell=True,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == code, done.stderr
-    for shown in (done.stdout, done.stderr):
-        assert "Traceback" not in shown and "Exception" not in shown and "bug" not in shown
-
-
-def test_nobody_reads_the_result(folder: Path) -> None:
-    for arguments, code in (
-        (["data", "ls"], 0),
-        (["data", "ls", "--json"], 0),
-        (["--help"], 0),
-        (["parse", "--help"], 0),
-        (["parse", "--preset", "mnst", "--json"], 2),
-    ):
-        reader, writer = os.pipe()
-        os.close(reader)
-        done = subprocess.run(
-            [sys.executable, "-m", "npdraw", *arguments],
-            stdout=writer,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-        os.close(writer)
-        assert done.returncode == code
-        assert [line[:7] for line in done.stderr.splitlines()] == ["Error: ", "Hint: D"][:code]

@@ -1,4 +1,4 @@
-"""Every help page renders as it is written, has two examples, and costs no heavy import."""
+"""Every help page shows its text, has two examples, and imports nothing heavy."""
 
 import ast
 import inspect
@@ -24,12 +24,12 @@ HEAVY = {"torch", "torchvision", "numpy", "safetensors", "PIL"}
 
 def pages() -> dict[str, Any]:
     """Return every command and group, by what is typed in front of --help."""
-    found = {"": typer.main.get_command(cli.app)}
-    for child, command in found[""].commands.items():
-        found[child] = command
+    named = {"": typer.main.get_command(cli.app)}
+    for child, command in named[""].commands.items():
+        named[child] = command
         for grandchild, below in getattr(command, "commands", {}).items():
-            found[f"{child} {grandchild}"] = below
-    return found
+            named[f"{child} {grandchild}"] = below
+    return named
 
 
 PAGES = pages()

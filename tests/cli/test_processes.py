@@ -1,4 +1,4 @@
-"""What the processes of torchrun say: the first one all of it, the others what only they know."""
+"""What the processes of torchrun print: rank zero everything, the others only their own errors."""
 
 import json
 import signal
@@ -31,7 +31,7 @@ def become(monkeypatch: pytest.MonkeyPatch) -> Iterator[Become]:
     handler = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(failures, "GRACE", 0.0)
     yield as_rank
-    signal.signal(signal.SIGTERM, handler)  # a failing command of several changes it
+    signal.signal(signal.SIGTERM, handler)  # a failing command of several processes changes it
 
 
 def raising(error: BaseException) -> Any:
@@ -41,7 +41,7 @@ def raising(error: BaseException) -> Any:
     return stage
 
 
-def test_results_and_progress_come_from_the_first(
+def test_results_and_progress_come_from_rank_zero(
     become: Become, fake_stage: Any, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def stage(*_: Any, progress: Any, **__: Any) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def test_results_and_progress_come_from_the_first(
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_what_others_know_is_told_by_the_first(
+def test_what_other_ranks_know_is_reported_by_rank_zero(
     error: BaseException,
     become: Become,
     fake_stage: Any,
@@ -85,7 +85,7 @@ def test_what_others_know_is_told_by_the_first(
 
 
 @pytest.mark.parametrize("error", [UsageError("m"), ResourceError("m"), ValueError("m")])
-def test_what_another_process_alone_meets_is_told_on_stderr(
+def test_an_error_of_another_rank_alone_is_printed_on_stderr(
     error: Exception,
     become: Become,
     fake_stage: Any,
@@ -104,14 +104,14 @@ def test_a_process_that_lost_another_says_so(become: Become) -> None:
     error = RuntimeError("[/gloo/transport/tcp/pair.cc:544] Connection closed by peer")
     assert failures.explain(error, "parse", ["parse"]).code == "bug"
     become(0)
-    told = failures.explain(error, "parse", ["parse"])
-    assert (told.code, told.exit_code) == ("lost", 1)
-    assert "another process" in told.message
-    assert "memory" in told.hint
-    assert "To resume: torchrun --nproc-per-node 2 -m npdraw parse" in told.hint
+    shown = failures.explain(error, "parse", ["parse"])
+    assert (shown.code, shown.exit_code) == ("lost", 1)
+    assert "another process" in shown.message
+    assert "memory" in shown.hint
+    assert "To resume: torchrun --nproc-per-node 2 -m npdraw parse" in shown.hint
     terminated = failures.explain(Terminated(), "parse", ["parse"])
     assert "or another process of this group has ended" in terminated.message
-    assert terminated.hint == told.hint
+    assert terminated.hint == shown.hint
     assert terminated.exit_code == 143
     assert failures.explain(KeyboardInterrupt(), "parse", ["parse"]).message == "stopped"
     assert failures.explain(RuntimeError("shapes"), "parse", ["parse"]).code == "bug"
@@ -121,12 +121,12 @@ def test_a_process_that_lost_another_says_so(become: Become) -> None:
     ("size", "local_size", "start"),
     [(2, 2, "torchrun --nproc-per-node 2 -m npdraw"), (4, 2, "torchrun ... -m npdraw")],
 )
-def test_the_way_to_go_on_is_that_of_the_start(
+def test_a_command_resumes_as_it_was_started(
     size: int, local_size: int, start: str, become: Become
 ) -> None:
     become(0, size, local_size)
-    told = failures.explain(StoppedError("m"), "parse", ["parse", "--force", "--limit", "9"])
-    assert told.hint == f"To resume: {start} parse --limit 9"
+    shown = failures.explain(StoppedError("m"), "parse", ["parse", "--force", "--limit", "9"])
+    assert shown.hint == f"To resume: {start} parse --limit 9"
 
 
 @pytest.mark.parametrize("words", [["sample"], ["export"], ["info", "x"], ["data", "ls"]])
@@ -143,7 +143,7 @@ def test_some_commands_run_in_one_process(
     assert "one process" not in capsys.readouterr().out
 
 
-def test_the_others_show_no_bar(become: Become) -> None:
+def test_other_ranks_show_no_progress(become: Become) -> None:
     become(1)
     with progress.reporting(quiet=False) as reporter:
         assert type(reporter) is progress.Silent
@@ -184,7 +184,7 @@ def meet(rank: int) -> subprocess.Popen[str]:
     )
 
 
-def test_an_error_that_all_meet_is_told_by_the_first_to_its_end(folder: Path) -> None:
+def test_rank_zero_prints_an_error_that_all_meet(folder: Path) -> None:
     with meet(0) as first:
         out, err = first.communicate(timeout=20)
     assert first.returncode == 4
@@ -192,7 +192,7 @@ def test_an_error_that_all_meet_is_told_by_the_first_to_its_end(folder: Path) ->
     assert err == "began\nError: no images\n"
 
 
-def test_the_others_wait_to_be_terminated_when_they_meet_an_error(folder: Path) -> None:
+def test_other_ranks_wait_to_be_terminated_when_they_meet_an_error(folder: Path) -> None:
     with meet(1) as other:
         assert other.stderr is not None
         assert other.stderr.readline() == "began\n"

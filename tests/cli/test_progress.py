@@ -36,7 +36,7 @@ def test_a_pipe_gets_one_line_every_ten_seconds_and_one_at_the_end(
             clock[0] += 0.5
             reporter.update(step, loss=93.254, elbo=-1.0)
         reporter.finish()
-    # Two steps a second: the 40 that were done before do not count for the rate.
+    # Two steps per second: the 40 that were done before do not count for the rate.
     assert capsys.readouterr().err.splitlines() == [
         "train 60/100  loss 93.25  elbo -1.00 nats  16 images/s  0:20 left",
         "train 80/100  loss 93.25  elbo -1.00 nats  16 images/s  0:10 left",
@@ -45,7 +45,7 @@ def test_a_pipe_gets_one_line_every_ten_seconds_and_one_at_the_end(
 
 
 @pytest.mark.parametrize("steps", [0, 13, 99, 100])
-def test_the_end_is_told_once(
+def test_the_end_is_reported_once(
     steps: int, clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with progress.reporting(quiet=False) as reporter:
@@ -68,7 +68,7 @@ def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr() == ("", "")
 
 
-def test_it_goes_on_when_nobody_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_continues_when_nobody_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
     class Closed(io.StringIO):
         def write(self, _: str) -> int:
             raise BrokenPipeError

@@ -76,7 +76,7 @@ def test_an_unknown_setting_names_the_file_and_the_nearest(tmp_path: Path) -> No
         resolve.changes(file, parse={"parts": 9})
 
 
-def test_folders_chain(tmp_path: Path) -> None:
+def test_commands_share_a_folder(tmp_path: Path) -> None:
     given = tmp_path / "parse.safetensors"
     assert resolve.folder(None, None) == Path("runs/glyphs")
     assert resolve.folder(None, "mnist-paper") == Path("runs/mnist-paper")
@@ -94,11 +94,11 @@ def test_a_flag_that_would_not_be_read_is_refused() -> None:
         resolve.folder(given, None, "mnist")
 
 
-def test_an_artifact_is_the_one_given_or_the_one_there(tmp_path: Path) -> None:
+def test_an_artifact_is_the_one_given_or_the_one_in_the_folder(tmp_path: Path) -> None:
     there = tmp_path / "prior.safetensors"
     there.touch()
     assert resolve.artifact("prior", None, tmp_path) == there
-    # What is wrong with one that is there, its reader tells.
+    # Reading one that exists is left to the stage.
     assert resolve.artifact("parse", there, Path("no/such")) == there
     with pytest.raises(ArtifactError, match="there is no file no/such") as caught:
         resolve.artifact("prior", Path("no/such"), tmp_path)

@@ -23,14 +23,14 @@ def test_a_file_wins_then_the_name(folder: Path, shipped: Path) -> None:
     file = shipped / "mnist.safetensors"
     assert resolve.model(Path("mnist")) == file
     assert resolve.model(None) is None
-    (folder / "mnist").mkdir()  # is no file
+    (folder / "mnist").mkdir()  # not a file
     assert resolve.model(Path("mnist")) == file
     (folder / "omniglot").touch()
     assert resolve.model(Path("omniglot")) == Path("omniglot")
 
 
 @pytest.mark.parametrize("path", ["no/mnits", "mnits.safetensors", "there", "", "lib/mnist"])
-def test_what_is_no_name_is_left_to_its_reader(path: str, folder: Path, shipped: Path) -> None:
+def test_other_paths_are_left_to_the_reader(path: str, folder: Path, shipped: Path) -> None:
     (folder / "there").mkdir()
     assert resolve.model(Path(path)) == Path(path)
 
@@ -92,11 +92,11 @@ def test_a_shipped_model_finds_its_images_by_their_name(
 
 
 def test_ls_shows_the_shipped_models(folder: Path, shipped: Path, capsys: Capture) -> None:
-    found = result_of(capsys, "data", "ls")
+    listed = result_of(capsys, "data", "ls")
     digest = result_of(capsys, "info", "mnist")["digest"]
     file = shipped / "mnist.safetensors"
-    assert set(found["models"]) == {"glyphs", "mnist", "omniglot"} < set(found["sets"])
-    assert found["models"]["mnist"] == {
+    assert set(listed["models"]) == {"glyphs", "mnist", "omniglot"} < set(listed["sets"])
+    assert listed["models"]["mnist"] == {
         "state": "ready",
         "problem": "",
         "bytes": file.stat().st_size,
@@ -156,9 +156,9 @@ def test_only_models_have_names(folder: Path, shipped: Path, capsys: Capture) ->
 def test_a_report_is_of_a_folder_a_file_or_a_name(
     folder: Path, shipped: Path, capsys: Capture
 ) -> None:
-    told = result_of(capsys, "report", "omniglot")  # its test images are not here
-    assert (told["runs"], told["out"]) == (["omniglot"], "runs/omniglot/report.html")
-    assert "images" in told["missing"]["omniglot"]
+    result = result_of(capsys, "report", "omniglot")  # its test images are not here
+    assert (result["runs"], result["out"]) == (["omniglot"], "runs/omniglot/report.html")
+    assert "images" in result["missing"]["omniglot"]
     assert result_of(capsys, "report", "omniglot")["up_to_date"] is True
     (folder / "mnist").mkdir()  # a folder wins: it may be a run
     error = result_of(capsys, "report", "mnist", code=3)["error"]

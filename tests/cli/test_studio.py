@@ -11,7 +11,7 @@ import pytest
 from npdraw import studio as extra
 from npdraw.cli import execute
 
-TOLD = {"url": "http://127.0.0.1:1/secret/", "port": 1, "model": "0" * 64}
+RESULT = {"url": "http://127.0.0.1:1/secret/", "port": 1, "model": "0" * 64}
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     def stage(path: Path, *, ready: Any, **named: Any) -> None:
         calls.append((path, named))
-        ready(TOLD)
+        ready(RESULT)
 
     fake = SimpleNamespace(studio=stage)
     monkeypatch.setitem(sys.modules, "npdraw.studio.server", fake)
@@ -48,10 +48,10 @@ def test_the_url_is_the_result(
 ) -> None:
     assert execute(["studio", "omniglot"]) == 0
     out, err = capsys.readouterr()
-    assert (out, err) == (f"{TOLD['url']}\n", "Ctrl-C ends the studio.\n")
+    assert (out, err) == (f"{RESULT['url']}\n", "Ctrl-C ends the studio.\n")
     assert execute(["studio", "omniglot", "--json", "--quiet"]) == 0
     out, err = capsys.readouterr()
-    assert json.loads(out) == {"ok": True, "command": "studio", **TOLD}
+    assert json.loads(out) == {"ok": True, "command": "studio", **RESULT}
     assert err == ""
 
 
