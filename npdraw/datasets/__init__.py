@@ -129,6 +129,7 @@ def load(
         raise UsageError(f"unknown split {split!r}", hint=did_you_mean(split, SPLITS))
     if channels not in (1, 3):
         raise UsageError(f"images with {channels} channels", hint="Use 1 (grey) or 3 (colour).")
+
     if source.name == "folder" and source.path is not None:
         images, notes = folder.read_folder(
             source.path, split, image_size=image_size, channels=channels, strict=strict
@@ -136,6 +137,7 @@ def load(
         return Loaded(images, notes)
     if source.name == "npz" and source.path is not None:
         return Loaded(folder.fit(npz.read_npz(source.path, split), image_size, channels))
+
     facts = SETS[source.name]
     native = _read_named(source.name, split, root, image_size)
     notes = (facts.note,) if facts.note else ()

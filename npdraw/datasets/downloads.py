@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.request import Request, urlopen
 
 from npdraw.errors import BusyError, DataError, NpdrawError, UsageError
-from npdraw.files import disk_error, exclusive, sweep_temporaries, write_atomic
+from npdraw.files import disk_error, file_lock, sweep_temporaries, write_atomic
 
 TIMEOUT = 30.0
 """Seconds without a byte from the server after which a download fails."""
@@ -42,7 +42,7 @@ def download_lock(folder: Path) -> Iterator[None]:
     with ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(exclusive(folder / LOCK))
+            stack.enter_context(file_lock(folder / LOCK))
         except BlockingIOError as error:
             raise BusyError(
                 f"another npdraw is downloading to {folder}", hint="Wait for it to finish."

@@ -1,3 +1,5 @@
+"""The embedded data set: pinned pixels, balanced characters, and the geometry of its strokes."""
+
 import hashlib
 
 import numpy as np
@@ -13,7 +15,7 @@ DIGESTS = {
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_the_images_are_the_same_for_ever(split):
+def test_the_images_are_the_same_everywhere(split):
     """If this fails, every figure measured on glyphs has to be measured again."""
     images = glyphs(split)
     assert images.dtype == np.uint8
@@ -44,12 +46,12 @@ def test_they_are_sized_like_mnist():
     assert 0.3 < soft.sum() / inked.sum() < 0.7
 
 
-def test_no_two_drawings_are_equal_and_the_splits_have_other_writers():
+def test_no_two_drawings_are_equal_and_the_splits_have_different_writers():
     both = np.concatenate([glyphs("train"), glyphs("test")])
     assert len({image.tobytes() for image in both}) == len(both)
 
 
-def test_characters_can_be_told_apart_but_vary():
+def test_characters_can_be_distinguished_but_vary():
     known, unknown = glyphs("train")[:6000], glyphs("test")[:500]
     a = known.reshape(len(known), -1).astype(np.float32) / 255
     b = unknown.reshape(len(unknown), -1).astype(np.float32) / 255
