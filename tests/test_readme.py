@@ -225,3 +225,24 @@ def test_the_tree_of_the_readme_is_the_repository() -> None:
     rooms = {f"npdraw/{path.parent.name}/" for path in (ROOT / "npdraw").glob("*/__init__.py")}
     assert rooms <= shown
     assert {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")} <= shown
+
+
+def test_the_log_is_newest_first_and_its_beliefs_have_evidence() -> None:
+    log = text_of(ROOT / "LOG.md")
+    _, *parts = re.split(r"^# ", log, flags=re.MULTILINE)[1:]
+    assert len(parts) == 2
+    titles: list[str] = []
+    for part in parts:
+        entries = re.findall(r"^## (\d{4}-\d\d-\d\d: .+)$", part, re.MULTILINE)
+        dates = [entry[:10] for entry in entries]
+        assert dates == sorted(dates, reverse=True)
+        titles += entries
+    table = log.partition("| belief |")[2].partition("\n\n")[0]
+    cited = [row.split(" | ")[1] for row in table.splitlines()[2:]]
+    assert len(cited) > 10
+    for evidence in cited:
+        date = ""
+        for entry in evidence.split("; "):
+            dated = re.fullmatch(r"(\d{4}-\d\d-\d\d), (.+)", entry)
+            date, words = dated.groups() if dated else (date, entry)
+            assert any(title.startswith(f"{date}: {words}") for title in titles), entry
