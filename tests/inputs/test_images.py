@@ -1,4 +1,4 @@
-"""The images of a pipeline, split, found again and checked by later stages."""
+"""The images of a pipeline: split, then loaded again and checked by later stages."""
 
 import shutil
 from dataclasses import replace
@@ -19,7 +19,7 @@ from npdraw.inputs.images import deformed, find_source, same_images, training_im
 
 @pytest.fixture
 def parse(stages: Any, made: Any, tmp_path: Path) -> Path:
-    """A copy of the parse and of what is beside it."""
+    """Return a copy of the parse and its run folder."""
     shutil.copy(made.parse, tmp_path / "p")
     shutil.copytree(made.folder / "parse.safetensors.run", tmp_path / "p.run")
     return tmp_path / "p"
@@ -32,34 +32,32 @@ def same(stages: Any, parse: Path, given: str | None) -> Any:
 
 def test_the_last_images_are_for_validation(stages: Any) -> None:
     config, images = stages.config.parse, np.load(stages.npz)["train"][:, None]
-    found = training_images(parse_source(stages.source), Path(), config, None, stages.Recorder())
-    assert torch.equal(found.train, torch.from_numpy(images[: stages.train]))
-    assert torch.equal(found.held_out, torch.from_numpy(images[stages.train :]))
-    assert torch.equal(found.images, torch.from_numpy(images))
+    result = training_images(parse_source(stages.source), Path(), config, None, stages.Recorder())
+    assert torch.equal(result.train, torch.from_numpy(images[: stages.train]))
+    assert torch.equal(result.held_out, torch.from_numpy(images[stages.train :]))
+    assert torch.equal(result.images, torch.from_numpy(images))
 
 
-def test_pictures_of_a_folder_are_mixed_before_some_are_held_out(
-    stages: Any, tmp_path: Path
-) -> None:
+def test_pictures_of_a_folder_are_shuffled_before_the_split(stages: Any, tmp_path: Path) -> None:
     grey = np.arange(80, dtype=np.uint8)
     for level in grey:
         Image.fromarray(np.full((8, 8), level)).save(tmp_path / f"{level:02}.png")
     source, config = parse_source(f"folder:{tmp_path}"), stages.config.parse
-    found = training_images(source, Path(), config, None, stages.Recorder())
+    result = training_images(source, Path(), config, None, stages.Recorder())
     levels = np.delete(grey, slice(9, None, 10))  # without the test images, every tenth
     assert (
-        found.images[:, 0, 0, 0].tolist()
+        result.images[:, 0, 0, 0].tolist()
         == shuffled_if_sorted(source, levels).tolist()
         != levels.tolist()
     )
 
 
-def test_moved_images_join_the_training_split_only(stages: Any) -> None:
+def test_shifted_images_are_added_to_the_training_split_only(stages: Any) -> None:
     images = np.load(stages.npz)["train"][:, None]
     config = replace(stages.config.parse, shift=1)
-    found = training_images(parse_source(stages.source), Path(), config, None, stages.Recorder())
-    assert torch.equal(found.held_out, torch.from_numpy(images[stages.train :]))
-    assert found.dataset["train"] == len(found.train) == 9 * stages.train
+    result = training_images(parse_source(stages.source), Path(), config, None, stages.Recorder())
+    assert torch.equal(result.held_out, torch.from_numpy(images[stages.train :]))
+    assert result.dataset["train"] == len(result.train) == 9 * stages.train
     padded = np.pad(images[: stages.train], [(0, 0), (0, 0), (1, 1), (1, 1)])
     moved = {  # by pixels down and to the right
         (down, right): padded[:, :, 1 - down : 9 - down, 1 - right : 9 - right]
@@ -68,41 +66,41 @@ def test_moved_images_join_the_training_split_only(stages: Any) -> None:
     }
     assert np.array_equal(moved[0, 0], images[: stages.train])
     expected = sorted(image.tobytes() for copies in moved.values() for image in copies)
-    assert sorted(image.numpy().tobytes() for image in found.train) == expected
+    assert sorted(image.numpy().tobytes() for image in result.train) == expected
 
 
-def test_linear_maps_about_the_middle_take_pixels_from_where_they_say() -> None:
+def test_a_linear_map_takes_pixels_from_where_it_points() -> None:
     image = torch.rand(6, 6)
     turn, mirror = [[0.0, -1.0], [1.0, 0.0]], [[-1.0, 0.0], [0.0, 1.0]]
     slant, smaller = [[1.0, 2.0], [0.0, 1.0]], [[3.0, 0.0], [0.0, 3.0]]
     maps = torch.tensor([[[1.0, 0.0], [0.0, 1.0]], turn, mirror, slant, smaller])
-    found = deformed(image.expand(5, 1, 6, 6), maps)[:, 0]
-    # Row y, counted from the middle (-2.5 to 2.5), takes what is 2 y pixels to the right.
+    result = deformed(image.expand(5, 1, 6, 6), maps)[:, 0]
+    # Row y, counted from the middle (-2.5 to 2.5), takes pixels from 2 y to the right.
     slanted = torch.zeros(6, 6)
     slanted[0, 5], slanted[1, 3:], slanted[2, 1:] = image[0, 0], image[1, :3], image[2, :5]
     slanted[3, :5], slanted[4, :3], slanted[5, 0] = image[3, 1:], image[4, 3:], image[5, 5]
     third = torch.zeros(6, 6)
     third[2:4, 2:4] = image[1:5:3, 1:5:3]
     expected = torch.stack([image, image.rot90(1), image.flip(1), slanted, third])
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(result, expected, rtol=0, atol=1e-5)
 
 
-def test_deformed_images_stay_in_their_range() -> None:
+def test_deformed_images_stay_in_range() -> None:
     edges = (torch.rand(20, 1, 8, 8) < 0.5).float()  # where bicubic curves overshoot
-    found = deformed(edges, torch.eye(2) + 0.1 * torch.randn(20, 2, 2))
-    assert 0 <= found.min() < 0.01 and 0.99 < found.max() <= 1
-    assert not torch.equal(found, edges)
+    result = deformed(edges, torch.eye(2) + 0.1 * torch.randn(20, 2, 2))
+    assert 0 <= result.min() < 0.01 and 0.99 < result.max() <= 1
+    assert not torch.equal(result, edges)
 
 
-def test_moved_images_come_back(stages: Any, tmp_path: Path) -> None:
+def test_shifted_images_are_loaded_again_by_later_stages(stages: Any, tmp_path: Path) -> None:
     moved = stages.configured(parse={"shift": 1})
     moved.parse(tmp_path / "p", limit=20)
-    found = same(moved, tmp_path / "p", None)
-    assert found.dataset == read_header(tmp_path / "p").dataset
-    assert (len(found.images), found.dataset["validation"]) == (9 * 10 + 10, 10)
+    result = same(moved, tmp_path / "p", None)
+    assert result.dataset == read_header(tmp_path / "p").dataset
+    assert (len(result.images), result.dataset["validation"]) == (9 * 10 + 10, 10)
 
 
-def test_the_source_is_given_or_found_beside_the_artifact(stages: Any, parse: Path) -> None:
+def test_the_source_is_given_or_found_in_the_run_folder(stages: Any, parse: Path) -> None:
     header = read_header(parse)
     assert find_source(header, parse, None) == Source("npz", stages.npz)
     assert find_source(header, parse, "mnist") == Source("mnist")
@@ -127,10 +125,10 @@ def test_the_same_images_come_back_limit_included(stages: Any, tmp_path: Path) -
     stages.parse(out, limit=0.6)
     expected = torch.from_numpy(np.load(stages.npz)["train"][:36, None])
     for given in (None, stages.source):
-        found = same(stages, out, given)
-        assert torch.equal(found.images, expected)
-        assert found.validation == read_header(out).dataset["validation"] == 18
-        assert found.dataset == read_header(out).dataset
+        result = same(stages, out, given)
+        assert torch.equal(result.images, expected)
+        assert result.validation == read_header(out).dataset["validation"] == 18
+        assert result.dataset == read_header(out).dataset
 
 
 def test_other_images_of_the_same_kind_are_refused(
@@ -146,12 +144,12 @@ def test_other_images_of_the_same_kind_are_refused(
         assert caught.value.exit_code == 4
         assert source in caught.value.message
         assert "--data" in caught.value.hint
-    # More images of which the first are the same are the same images with a limit.
+    # More images, the first of which are the same, are the same images with a limit.
     more = stages.from_images(tmp_path / "more.npz", np.concatenate([images, images]))
     assert len(same(stages, parse, more.source).images) == len(images)
 
 
-def test_images_of_another_name_are_taken_and_recorded(
+def test_images_of_another_data_set_are_used_and_recorded(
     stages: Any, parse: Path, tmp_path: Path
 ) -> None:
     np.savez(
@@ -159,10 +157,10 @@ def test_images_of_another_name_are_taken_and_recorded(
         train=np.load(stages.npz)["train"][:30],
         test=np.load(stages.npz)["test"],
     )
-    found = same(stages, parse, "mnist")
-    assert found.dataset["name"] == "mnist"
-    assert found.dataset["train"] + found.dataset["validation"] == 30
-    assert found.source == Source("mnist")
+    result = same(stages, parse, "mnist")
+    assert result.dataset["name"] == "mnist"
+    assert result.dataset["train"] + result.dataset["validation"] == 30
+    assert result.source == Source("mnist")
 
 
 def test_a_wrong_name_is_a_usage_error(stages: Any, parse: Path) -> None:

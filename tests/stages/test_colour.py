@@ -1,4 +1,4 @@
-"""The whole pipeline in colour: 256 values a pixel, a canvas half as wide as the image."""
+"""The whole pipeline in colour: 256 values per pixel, a canvas half as wide as the image."""
 
 import math
 from pathlib import Path
@@ -102,7 +102,7 @@ def test_from_images_to_colour_samples(colour: Any, tmp_path: Path) -> None:
         assert picture.mode == "RGB"
         assert picture.size == (16 + 1 + 16, 16)
         shown = np.asarray(picture)
-    left = shown[:, :16]  # the canvas, in the size of the image
+    left = shown[:, :16]  # the canvas, at the size of the image
     assert np.array_equal(left[::2, ::2].repeat(2, 0).repeat(2, 1), left)
 
 

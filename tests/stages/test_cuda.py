@@ -1,4 +1,4 @@
-"""Every stage on a GPU; skipped where there is none."""
+"""Every stage on a GPU; skipped without one."""
 
 from collections.abc import Callable
 from functools import partial
@@ -76,7 +76,7 @@ def prior_step(stages: Any, made: Any) -> Callable[[], Any]:
 )
 def test_no_step_waits_for_the_gpu(make: Any, stages: Any, made: Any) -> None:
     step = make(stages, made)
-    for _ in range(3):  # what is prepared once may wait
+    for _ in range(3):  # one-time preparations may wait
         step()
     try:
         torch.cuda.set_sync_debug_mode("error")
@@ -87,7 +87,7 @@ def test_no_step_waits_for_the_gpu(make: Any, stages: Any, made: Any) -> None:
     assert figures["loss"] > 0
 
 
-def test_divergence_names_its_step_although_it_is_noticed_later() -> None:
+def test_divergence_names_its_step_although_it_is_detected_later() -> None:
     for broken in (0, 2):
         model = torch.nn.Linear(3, 1).to(CUDA)
         state = new_state(model, [(model, 1e-3)], 0.0)
@@ -99,7 +99,7 @@ def test_divergence_names_its_step_although_it_is_noticed_later() -> None:
             sync_metrics(state)
 
 
-def test_figures_are_those_of_the_step_before() -> None:
+def test_metrics_are_those_of_the_previous_step() -> None:
     model = torch.nn.Linear(3, 1).to(CUDA)
     state = new_state(model, [(model, 0.0)], 0.0)
     x = torch.ones(2, 3, device=CUDA)

@@ -49,7 +49,7 @@ class Coin(torch.nn.Module):
 
 @pytest.fixture(autouse=True)
 def one_thread(seeded):
-    """Single numbers gain nothing from threads, and lose much where cores are busy."""
+    """Use one thread: scalars gain nothing from more, and lose much on busy cores."""
     torch.set_num_threads(1)
 
 
@@ -97,7 +97,7 @@ def test_ours_tends_to_the_likelihood_and_the_published_one_does_not(e):
     wrong = 0.5 * math.log(e * (1 - e))
     for column in log_mean_exp(published):
         assert column.item() == pytest.approx(wrong, abs=0.05)
-    assert e == 0.5 or wrong > math.log(e) + 0.5  # better than the truth: no bound
+    assert e == 0.5 or wrong > math.log(e) + 0.5  # better than the truth, so not a bound
 
 
 def test_the_stage_computes_both_under_their_names(nll):
@@ -117,7 +117,7 @@ def test_with_one_sample_ours_is_infinite_half_the_time(nll):
     assert nll(0.1, "importance", 1)["nll"] == math.inf
 
 
-def test_log_mean_exp_is_what_it_says_and_does_not_overflow():
+def test_log_mean_exp_is_correct_and_does_not_overflow():
     log_weights = torch.randn(7, 5, dtype=torch.float64)
     expected = log_weights.exp().mean(0).log()
     assert torch.allclose(log_mean_exp(log_weights), expected)

@@ -1,4 +1,4 @@
-"""A model written for sharing: the same model with rounded weights, in half the bytes."""
+"""A model exported for sharing: the same model with rounded weights, in half the bytes."""
 
 import shutil
 from pathlib import Path
@@ -38,7 +38,7 @@ def test_weights_are_rounded_and_come_back_in_fp32(made: Any, tmp_path: Path) ->
     assert {name for name, t in stored.items() if t.dtype == torch.float32} == {"bank"}
     saved = made.model.stat().st_size - out.stat().st_size
     weights = sum(t.numel() for name, t in stored.items() if name != "bank")
-    assert saved == pytest.approx(2 * weights, abs=500)  # the headers differ a little
+    assert saved == pytest.approx(2 * weights, abs=500)  # the headers differ slightly
     assert result == {
         "dtype": "bf16",
         "bytes": out.stat().st_size,
@@ -47,7 +47,7 @@ def test_weights_are_rounded_and_come_back_in_fp32(made: Any, tmp_path: Path) ->
     }
 
 
-def test_the_header_is_the_models_and_names_it(made: Any, tmp_path: Path) -> None:
+def test_the_header_is_that_of_the_model_and_names_it(made: Any, tmp_path: Path) -> None:
     made_by(made.model, tmp_path / "x")
     before, after = read_header(made.model), read_header(tmp_path / "x")
     assert after.inputs == {**before.inputs, "model": before.digest}
@@ -73,7 +73,7 @@ def test_equal_commands_give_equal_bytes(made: Any, tmp_path: Path) -> None:
     digests = {made_by(made.model, out)["digest"] for out in (one, two)}
     assert one.read_bytes() == two.read_bytes()
     assert len(digests) == 1
-    assert {path.name for path in tmp_path.iterdir()} == {"one", "two"}  # and nothing beside them
+    assert {path.name for path in tmp_path.iterdir()} == {"one", "two"}  # and nothing else
 
 
 def test_fp32_keeps_every_bit(made: Any, tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_fp32_keeps_every_bit(made: Any, tmp_path: Path) -> None:
     assert result["dtype"] == "fp32"
 
 
-def test_again_it_is_up_to_date_and_other_settings_need_force(
+def test_a_repeated_export_is_up_to_date_and_other_settings_need_force(
     made: Any, trained: Any, tmp_path: Path
 ) -> None:
     out = tmp_path / "x"
@@ -109,7 +109,7 @@ def test_again_it_is_up_to_date_and_other_settings_need_force(
     assert read_header(out).inputs["model"] == read_header(trained.model).digest
 
 
-def test_what_would_be_lost_is_refused(made: Any, tmp_path: Path) -> None:
+def test_inputs_and_other_files_are_not_overwritten(made: Any, tmp_path: Path) -> None:
     model, out = tmp_path / "model", tmp_path / "x"
     shutil.copy(made.model, model)
     with pytest.raises(UsageError, match="is an input of this command"):
@@ -123,7 +123,7 @@ def test_what_would_be_lost_is_refused(made: Any, tmp_path: Path) -> None:
     assert read_header(out, verify=True).kind == "model"
 
 
-def test_only_sound_models_are_exported(made: Any, tmp_path: Path, flip: Any) -> None:
+def test_only_valid_models_are_exported(made: Any, tmp_path: Path, flip: Any) -> None:
     with pytest.raises(ArtifactError, match="is a prior, expected a model"):
         made_by(made.prior, tmp_path / "x")
     model = tmp_path / "model"

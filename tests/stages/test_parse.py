@@ -1,4 +1,4 @@
-"""Stage 1: what is stored, from which images, and what happens when something is there already."""
+"""Stage 1: what is stored, from which images, and what happens to existing output."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ def images_of(stages: Any) -> Any:
     return np.load(stages.npz)["train"]
 
 
-def test_the_bank_comes_from_the_training_split_alone(stages: Any, tmp_path: Path) -> None:
+def test_the_bank_comes_from_the_training_split_only(stages: Any, tmp_path: Path) -> None:
     images = images_of(stages)
     held_out, train = images.copy(), images.copy()
     held_out[stages.train :] = 255 - held_out[stages.train :]
@@ -43,7 +43,7 @@ def test_the_bank_comes_from_the_training_split_alone(stages: Any, tmp_path: Pat
 
 
 @pytest.mark.parametrize(("seed", "limit"), [(3, None), (0, 10)])
-def test_stored_drawings_and_figures_are_of_one_binarisation(
+def test_stored_drawings_and_metrics_are_of_one_binarisation(
     seed: int, limit: int | None, stages: Any, slow_paint: Any, tmp_path: Path
 ) -> None:
     result = stages.parse(tmp_path / "p", seed=seed, limit=limit)
@@ -74,20 +74,20 @@ def test_stored_drawings_and_figures_are_of_one_binarisation(
     usage = [int((whether & (what == part)).sum()) for part in range(settings.parts)]
     assert tensors["usage"].tolist() == usage
     assert result["dead_parts"] == usage.count(0)
-    assert limit is None or {0, 1} <= set(usage)  # one painting is enough not to be dead
+    assert limit is None or {0, 1} <= set(usage)  # a part painted once is not dead
     assert (tensors["where"][~whether] == 0).all()
     assert (what[~whether] == 0).all()
     assert {name: result[name] for name in artifact.header.metrics} == artifact.header.metrics
     assert result.keys() >= KEYS
 
 
-def test_no_bank_where_nothing_would_be_painted(stages: Any, tmp_path: Path) -> None:
+def test_images_without_strokes_are_refused(stages: Any, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="only 0 different patches that are not too faint"):
         stages.configured(parse={"threshold": 1e6}).parse(tmp_path / "p")
 
 
 @pytest.mark.parametrize("bound", ["IMAGES_AT_ONCE", "GAINS_AT_ONCE"])
-def test_chunks_do_not_show(
+def test_chunks_do_not_change_the_result(
     bound: str, stages: Any, made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     layout, parts = layout_of(stages.config.parse), stages.config.parse.parts
@@ -103,7 +103,7 @@ def test_chunks_do_not_show(
         assert torch.equal(tensor, whole[name])
 
 
-def test_the_same_command_gives_the_same_bytes_anywhere(
+def test_the_same_command_gives_the_same_bytes_in_any_folder(
     stages: Any, made: Any, tmp_path: Path
 ) -> None:
     elsewhere = stages.from_images(
@@ -116,7 +116,7 @@ def test_the_same_command_gives_the_same_bytes_anywhere(
 
 
 @pytest.mark.parametrize(("limit", "kept"), [(30, 30), (0.5, 30), (1.0, 60), (1, None), (61, None)])
-def test_limit_keeps_the_first_images_and_sees_nothing_else(
+def test_limit_uses_only_the_first_images(
     limit: int | float, kept: int | None, stages: Any, tmp_path: Path
 ) -> None:
     if kept is None:
@@ -130,7 +130,7 @@ def test_limit_keeps_the_first_images_and_sees_nothing_else(
     assert (tmp_path / "p").read_bytes() == (tmp_path / "few").read_bytes()
 
 
-def test_an_artifact_says_where_it_comes_from(stages: Any, made: Any) -> None:
+def test_an_artifact_records_its_inputs(stages: Any, made: Any) -> None:
     header = read_artifact(made.parse, kind="parse").header
     images = images_of(stages)[:, None]
     assert header.dataset == {
@@ -145,7 +145,7 @@ def test_an_artifact_says_where_it_comes_from(stages: Any, made: Any) -> None:
     assert (header.inputs, header.seed) == ({}, 0)
 
 
-def test_every_setting_counts(stages: Any, made: Any, tmp_path: Path) -> None:
+def test_every_setting_changes_the_weights(stages: Any, made: Any, tmp_path: Path) -> None:
     whole = read_artifact(made.parse, kind="parse").tensors
     for name, value in {
         "parts": 7,
@@ -168,7 +168,7 @@ def test_every_setting_counts(stages: Any, made: Any, tmp_path: Path) -> None:
         ), name
 
 
-def test_the_second_time_it_is_up_to_date(
+def test_a_repeated_command_is_up_to_date(
     stages: Any, made: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = made.parse.stat()
@@ -202,7 +202,7 @@ def test_other_settings_are_refused_unless_forced(stages: Any, tmp_path: Path) -
     assert fewer.parse(out)["up_to_date"] is True
 
 
-def test_a_damaged_output_is_named_and_left_until_forced(
+def test_a_damaged_output_is_named_and_kept_until_forced(
     stages: Any, made: Any, tmp_path: Path, flip: Any
 ) -> None:
     out = tmp_path / "p"
@@ -228,7 +228,7 @@ def test_more_parts_than_patches_is_a_usage_error(stages: Any, tmp_path: Path) -
     assert caught.value.exit_code == 2
     assert "--parts" in caught.value.hint
     assert not out.exists()
-    stages.parse(out)  # what the failure left beside it is in nobody's way
+    stages.parse(out)  # what the failure left in the run folder does not matter
     assert out.exists()
 
 
@@ -252,7 +252,7 @@ def pictures(folder: Path, images: Any) -> None:
         Image.fromarray(image).save(folder / f"{index:03d}.png")
 
 
-def test_a_folder_is_known_beside_the_artifact_only(stages: Any, tmp_path: Path) -> None:
+def test_the_path_of_a_folder_is_kept_in_the_run_folder_only(stages: Any, tmp_path: Path) -> None:
     folder, out = tmp_path / "secret-place", tmp_path / "p"
     pictures(folder, images_of(stages))
     stages.parse(out, source=f"folder:{folder}")
@@ -262,10 +262,12 @@ def test_a_folder_is_known_beside_the_artifact_only(stages: Any, tmp_path: Path)
     assert b"secret-place" not in out.read_bytes()
     header = read_artifact(out, kind="parse").header
     assert header.dataset["name"] == "folder"
-    assert header.dataset["train"] + header.dataset["validation"] == 54  # every tenth is for tests
+    assert (
+        header.dataset["train"] + header.dataset["validation"] == 54
+    )  # every tenth is a test image
 
 
-def test_pictures_that_cannot_be_read_are_told(stages: Any, tmp_path: Path) -> None:
+def test_unreadable_pictures_are_reported(stages: Any, tmp_path: Path) -> None:
     folder = tmp_path / "pictures"
     pictures(folder, images_of(stages)[:12])
     (folder / "torn.png").write_bytes((folder / "000.png").read_bytes()[:40])

@@ -1,4 +1,4 @@
-"""All stages in a row, each doing only what is not up to date."""
+"""Running all stages, each doing only what is not up to date."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ def digests(out: Path) -> list[str]:
     return [read_header(out / f"{kind}.safetensors", verify=True).digest for kind in ARTIFACTS]
 
 
-def test_the_stages_in_a_row_are_the_stages_one_by_one(
+def test_run_gives_the_same_bytes_as_the_stages_one_by_one(
     stages: Any, made: Any, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
@@ -54,7 +54,7 @@ def test_only_what_is_not_up_to_date_is_done(stages: Any, tmp_path: Path) -> Non
         if "resumed_from" in again:
             again["resumed_from"] = again.get("steps", stages.test)  # all of it
         if name == "sample":
-            again["seconds"] = None  # a sheet does not tell
+            again["seconds"] = None  # a sheet does not record it
         assert second[name] == again
     assert digests(out) == before
     assert (out / "samples.png").read_bytes() == sheet
@@ -71,12 +71,12 @@ def test_only_what_is_not_up_to_date_is_done(stages: Any, tmp_path: Path) -> Non
 
     (out / "prior.safetensors").unlink()
     fourth = stages.run(out)
-    assert fourth["train_prior"]["resumed_from"] == 4  # its checkpoint was there
+    assert fourth["train_prior"]["resumed_from"] == 4  # its checkpoint existed
     assert fourth["train_decoder"]["up_to_date"] is True
     assert digests(out) == before
 
 
-def test_an_interrupted_run_goes_on_where_it_was(stages: Any, made: Any, tmp_path: Path) -> None:
+def test_an_interrupted_run_resumes(stages: Any, made: Any, tmp_path: Path) -> None:
     def at(done: int) -> None:
         if seen.tasks[-1][0] == "train-decoder" and done == 3 and not sent:
             sent.append(done)

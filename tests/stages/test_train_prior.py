@@ -1,9 +1,8 @@
-"""Stage 2: the prior is a function of its settings and seed, however often it was interrupted."""
+"""Stage 2: the prior is a function of its settings and seed."""
 
 import json
 import math
 import shutil
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from npdraw.artifacts import read_artifact
 from npdraw.config import as_dict
-from npdraw.errors import (
-    ArtifactError,
-    BusyError,
-    DivergedError,
-    StoppedError,
-    UsageError,
-)
+from npdraw.errors import ArtifactError, UsageError
 from npdraw.header import read_header
 from npdraw.inputs.models import drawings_of, read_parse, read_prior
-from npdraw.runtime.run_folder import locked
 from npdraw.stages import train_prior as stage
+from tests.stages.weights import same, tensors
 
 KEYS = {
     "steps",
@@ -37,99 +29,7 @@ KEYS = {
 """What docs/interface.md promises of `npdraw train-prior --json`."""
 
 
-def tensors(path: Path) -> dict[str, torch.Tensor]:
-    return read_artifact(path, kind="prior").tensors
-
-
-def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_two_and_two_steps_are_four(
-    dropout: float,
-    number: int,
-    stages: Any,
-    made: Any,
-    interrupt: Any,
-    metrics: Any,
-    tmp_path: Path,
-) -> None:
-    dropping = stages.configured(prior={"dropout": dropout})
-    whole, halves = tmp_path / "whole", tmp_path / "halves"
-    dropping.train_prior(made.parse, whole)
-    with pytest.raises(StoppedError, match="stopped at step 2 of 4") as caught:
-        dropping.train_prior(made.parse, halves, progress=interrupt(2, number), save_every=100)
-    assert caught.value.exit_code == 128 + number
-    assert not halves.exists()
-    checkpoint = tmp_path / "halves.run/checkpoint.safetensors"
-    assert read_header(checkpoint, kind="checkpoint", verify=True).metrics["step"] == 2
-
-    seen = stages.Recorder()
-    assert dropping.train_prior(made.parse, halves, progress=seen)["resumed_from"] == 2
-    assert seen.tasks[0][2]["done"] == 2
-    assert halves.read_bytes() == whole.read_bytes()
-    assert metrics(halves) == metrics(whole)
-
-
-def test_a_crash_goes_back_to_the_checkpoint(
-    stages: Any, made: Any, crash: Any, interrupt: Any, metrics: Any, tmp_path: Path
-) -> None:
-    longer = stages.configured(prior={"steps": 60})
-    whole, torn = tmp_path / "whole", tmp_path / "torn"
-    assert longer.train_prior(made.parse, whole)["resumed_from"] == 0
-    logged = [record["step"] for record in metrics(whole)]
-    assert len(logged) > 2
-    at = logged[-2] + 3  # after a record that the last checkpoint before it does not know
-    every = logged[-2] * 3 // 5
-    with pytest.raises(GeneratorExit):
-        longer.train_prior(made.parse, torn, save_every=every, progress=crash(at))
-    assert metrics(torn)[-1]["step"] > every
-    checkpoint = tmp_path / "torn.run/checkpoint.safetensors"
-    assert read_header(checkpoint).metrics["step"] == every
-    # The next one gets as far as a record, so that the last one must not repeat it.
-    with pytest.raises(StoppedError, match=f"at step {logged[-2]} of"):
-        longer.train_prior(made.parse, torn, progress=interrupt(logged[-2]))
-    assert metrics(torn) == metrics(whole)[:-1]
-    assert longer.train_prior(made.parse, torn)["resumed_from"] == logged[-2]
-    assert torn.read_bytes() == whole.read_bytes()
-    assert metrics(torn) == metrics(whole)
-
-
-def test_a_signal_before_the_first_step_is_kept_too(
-    stages: Any, made: Any, interrupt: Any, tmp_path: Path
-) -> None:
-    for _ in range(2):
-        with pytest.raises(StoppedError, match="at step 0 of 4"):
-            stages.train_prior(made.parse, tmp_path / "p", progress=interrupt(0))
-    assert stages.train_prior(made.parse, tmp_path / "p")["resumed_from"] == 0
-    assert (tmp_path / "p").read_bytes() == made.prior.read_bytes()
-
-
-def test_a_signal_at_the_end_comes_too_late(
-    stages: Any, made: Any, interrupt: Any, tmp_path: Path
-) -> None:
-    class AtTheEnd(stages.Recorder):  # type: ignore[misc, name-defined]
-        def finish(self) -> None:
-            signal.raise_signal(signal.SIGINT)
-
-    stages.train_prior(made.parse, tmp_path / "p", progress=AtTheEnd())
-    assert (tmp_path / "p").read_bytes() == made.prior.read_bytes()
-
-
-def test_a_finished_training_without_its_output_only_writes_it(
-    stages: Any, made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "p"
-    stages.train_prior(made.parse, out)
-    out.unlink()
-    monkeypatch.setattr(stage, "optimizer_step", None)  # would fail if a step were taken
-    assert stages.train_prior(made.parse, out)["resumed_from"] == 4
-    assert out.read_bytes() == made.prior.read_bytes()
-
-
-def test_the_result_has_the_promised_figures(stages: Any, made: Any) -> None:
+def test_the_result_has_the_documented_metrics(stages: Any, made: Any) -> None:
     result = made.results["prior"]
     assert result.keys() >= KEYS
     assert (result["steps"], result["resumed_from"]) == (4, 0)
@@ -155,15 +55,7 @@ def test_validation_does_not_depend_on_the_batch_size(
     assert stage.validate(prior, drawings) == pytest.approx(whole, rel=1e-5)
 
 
-def test_the_second_time_it_is_up_to_date_and_repeats_every_figure(stages: Any, made: Any) -> None:
-    before = made.prior.stat()
-    again = stages.train_prior(made.parse, made.prior)
-    assert again.pop("up_to_date") is True
-    assert again == {**made.results["prior"], "resumed_from": 4}
-    assert made.prior.stat() == before
-
-
-def test_an_artifact_says_where_it_comes_from(stages: Any, made: Any) -> None:
+def test_an_artifact_records_its_inputs(stages: Any, made: Any) -> None:
     header, parse = read_header(made.prior), read_header(made.parse)
     assert header.inputs == {"parse": parse.digest}
     assert header.dataset == parse.dataset
@@ -198,14 +90,14 @@ def test_the_seed_is_that_of_the_parse_unless_given(stages: Any, made: Any, tmp_
         ("ema", 0.05),
     ],
 )
-def test_every_setting_counts(
+def test_every_setting_changes_the_weights(
     name: str, value: float, stages: Any, made: Any, tmp_path: Path
 ) -> None:
     stages.configured(prior={name: value}).train_prior(made.parse, tmp_path / "p")
     assert not same(tensors(tmp_path / "p"), tensors(made.prior))
 
 
-def test_where_to_save_and_with_how_many_threads_does_not_count(
+def test_the_save_interval_does_not_change_the_weights(
     stages: Any, made: Any, tmp_path: Path
 ) -> None:
     stages.train_prior(made.parse, tmp_path / "p", save_every=1)
@@ -230,7 +122,7 @@ def test_the_loss_falls_on_a_small_problem(stages: Any, trained: Any, metrics: A
     learnt = stage.validate(prior.eval(), drawings_of(read_parse(trained.parse))[: stages.train])
     for name in ("validation_nats", "whether_nats", "where_nats", "what_nats"):
         assert learnt[name] < 0.95 * log[0][name]
-    # Of forty images nothing general about whether is learnt; of parts there is.
+    # Forty images teach nothing general about whether, but something about parts.
     assert log[-1]["what_nats"] < 0.97 * log[0]["what_nats"]
 
 
@@ -256,45 +148,8 @@ def test_the_best_average_is_stored(
     stored.pop("bank")
     assert same(stored, seen[2])
     assert not same(stored, seen[4])
-    assert len(seen) == 6  # the last one judges what is stored
+    assert len(seen) == 6  # the last one validates the stored weights
     assert same(seen[5], seen[2])
-
-
-def test_other_settings_are_refused_unless_forced(
-    stages: Any, made: Any, interrupt: Any, tmp_path: Path
-) -> None:
-    out = tmp_path / "p"
-    other = stages.configured(prior={"steps": 3})
-    stages.train_prior(made.parse, out)
-    before = out.read_bytes()
-    with pytest.raises(UsageError, match=r"p exists with other settings: prior\.steps 4, now 3"):
-        other.train_prior(made.parse, out)
-    assert out.read_bytes() == before
-    assert other.train_prior(made.parse, out, force=True)["resumed_from"] == 0
-    other.train_prior(made.parse, tmp_path / "fresh")
-    assert out.read_bytes() == (tmp_path / "fresh").read_bytes()
-
-    # The same for a training that is on its way.
-    with pytest.raises(StoppedError):
-        stages.train_prior(made.parse, tmp_path / "q", progress=interrupt(2))
-    with pytest.raises(UsageError, match=r"q exists with other settings: prior\.steps 4, now 3"):
-        other.train_prior(made.parse, tmp_path / "q")
-    assert stages.train_prior(made.parse, tmp_path / "q")["resumed_from"] == 2
-
-
-def test_force_starts_an_unfinished_training_afresh(
-    stages: Any, made: Any, interrupt: Any, metrics: Any, tmp_path: Path, flip: Any
-) -> None:
-    out = tmp_path / "p"
-    with pytest.raises(StoppedError):
-        stages.train_prior(made.parse, out, progress=interrupt(2))
-    flip(tmp_path / "p.run/checkpoint.safetensors", -1)
-    with pytest.raises(ArtifactError, match="checkpoint") as caught:
-        stages.train_prior(made.parse, out)
-    assert "--force" in caught.value.hint
-    assert stages.train_prior(made.parse, out, force=True)["resumed_from"] == 0
-    assert out.read_bytes() == made.prior.read_bytes()
-    assert metrics(out) == metrics(made.prior)
 
 
 def test_settings_of_the_parse_are_fixed(stages: Any, made: Any, tmp_path: Path) -> None:
@@ -309,7 +164,9 @@ def test_settings_of_the_parse_are_fixed(stages: Any, made: Any, tmp_path: Path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_no_parse_is_refused(stages: Any, made: Any, tmp_path: Path, flip: Any) -> None:
+def test_files_that_are_not_parses_are_refused(
+    stages: Any, made: Any, tmp_path: Path, flip: Any
+) -> None:
     flipped, truncated, empty = (tmp_path / name for name in ("flipped", "truncated", "empty"))
     shutil.copy(made.parse, flipped)
     flip(flipped, -1)
@@ -330,30 +187,6 @@ def test_what_is_no_parse_is_refused(stages: Any, made: Any, tmp_path: Path, fli
         assert caught.value.exit_code == 3
         assert caught.value.hint
     assert not (tmp_path / "p").exists()
-
-
-def test_a_diverged_training_ends_and_can_go_on(
-    stages: Any, made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "p"
-    learn = stage.learning_rate
-    monkeypatch.setattr(stage, "learning_rate", lambda step, *_: 1e30 if step == 2 else 1.0)
-    with pytest.raises(DivergedError, match="at step 3") as caught:
-        stages.train_prior(made.parse, out, save_every=1)
-    assert caught.value.exit_code == 6
-    assert "--force" in caught.value.hint  # the same command would only diverge again
-    assert not out.exists()
-    monkeypatch.setattr(stage, "learning_rate", learn)
-    with pytest.raises(DivergedError):
-        stages.train_prior(made.parse, out)
-    stages.train_prior(made.parse, out, force=True)
-    assert out.read_bytes() == made.prior.read_bytes()
-
-
-def test_an_output_is_trained_by_one_process(stages: Any, made: Any, tmp_path: Path) -> None:
-    with locked(tmp_path / "p"), pytest.raises(BusyError):
-        stages.train_prior(made.parse, tmp_path / "p")
-    stages.train_prior(made.parse, tmp_path / "p")
 
 
 def test_dry_run_writes_nothing(stages: Any, made: Any, tmp_path: Path) -> None:

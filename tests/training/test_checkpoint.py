@@ -1,4 +1,4 @@
-"""Checkpoints: everything comes back, anything else is refused."""
+"""Checkpoints: they restore everything, and invalid ones are refused."""
 
 import math
 import re
@@ -20,7 +20,7 @@ from tests.training.tiny_training import copied, equal, steps, training
 RUN_KEY = RunKey({"preset": "glyphs", "prior": {"steps": 9}}, {"name": "npz"}, {}, 0)
 
 
-def test_a_checkpoint_brings_everything_back(tmp_path: Path) -> None:
+def test_a_checkpoint_restores_everything(tmp_path: Path) -> None:
     state = training()
     steps(state, 3)
     remember_best(state, 1 / 3)
@@ -186,7 +186,7 @@ def test_force_starts_over_a_damaged_checkpoint(tmp_path: Path, flip: Any) -> No
         assert list(folder.iterdir()) == []
 
 
-def test_a_checkpoint_says_what_it_is(tmp_path: Path) -> None:
+def test_a_checkpoint_records_its_run(tmp_path: Path) -> None:
     state = training()
     steps(state, 1)
     save_checkpoint(tmp_path / "c", state, RunKey({"a": 1}, {"b": 2}, {"parse": "0" * 64}, 7))

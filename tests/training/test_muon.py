@@ -1,4 +1,4 @@
-"""Orthogonal updates, against the singular value decomposition and a slow loop."""
+"""Muon's updates compared with the singular value decomposition and a slow loop."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from npdraw.training.muon import Muon, orthogonalize
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("shape", [(6, 6), (4, 9), (9, 4), (1, 5), (5, 1), (30, 50)])
-def test_singular_values_come_near_1_and_vectors_stay(
+def test_singular_values_approach_1_and_vectors_stay(
     shape: tuple[int, int], dtype: torch.dtype
 ) -> None:
     matrices = torch.randn(3, *shape) * torch.tensor([1.0, 1e-3, 1e3])[:, None, None]
@@ -18,14 +18,14 @@ def test_singular_values_come_near_1_and_vectors_stay(
     u, s, v = torch.linalg.svd(matrices.double(), full_matrices=False)
     turned = u.mT @ found @ v.mT
     values = turned.diagonal(dim1=1, dim2=2)
-    # Of values far below the largest five iterations bring only some of the way.
+    # Five iterations do not suffice for values far below the largest.
     large = s > 0.05 * s.amax(1, keepdim=True)
     assert ((values > 0.65) & (values < 1.25))[large].all()
     stray = float((turned - torch.diag_embed(values)).abs().max())
     assert stray < (0.1 if dtype == torch.bfloat16 else 1e-3)
 
 
-def test_each_matrix_is_made_orthogonal_by_itself() -> None:
+def test_each_matrix_is_orthogonalised_separately() -> None:
     matrices = torch.randn(4, 5, 7)
     together = orthogonalize(matrices)
     for alone, found in zip(matrices, together, strict=True):
@@ -37,7 +37,7 @@ def test_no_gradient_no_update() -> None:
     weight = nn.Parameter(torch.randn(3, 4))
     before = weight.detach().clone()
     muon = Muon([{"params": [weight]}], 0.1, weight_decay=0.5)
-    muon.step()  # no gradient at all: not even decay
+    muon.step()  # without a gradient there is no decay either
     assert torch.equal(weight, before)
     weight.grad = torch.zeros(3, 4)
     muon.step()

@@ -27,7 +27,7 @@ DECAYING = {"body.conv.weight": 0.01, "linear.weight": 0.02}
 # Schedule
 
 
-def test_learning_rate_rises_in_a_line_and_falls_in_a_cosine() -> None:
+def test_learning_rate_rises_linearly_and_falls_as_a_cosine() -> None:
     rates = [learning_rate(step, 100, 0.1) for step in range(101)]
     assert rates[:10] == pytest.approx([(step + 1) / 11 for step in range(10)])
     assert rates[10] == 1
@@ -65,7 +65,7 @@ def test_the_average_follows_with_its_decay_but_faster_at_first() -> None:
     assert 5 / 15 > 0.3 > 4 / 14  # both sides of the minimum occurred
 
 
-def test_each_part_has_its_rate() -> None:
+def test_each_part_has_its_learning_rate() -> None:
     state = training(decay=0.0)
     before = copied(state)
     optimizer_step(state, loss_of(state, 0), 0.25, 0.9)
@@ -74,7 +74,7 @@ def test_each_part_has_its_rate() -> None:
         moved = (value - before[name]).abs()
         if name in DECAYING:  # Muon: the root mean square is about a fifth of the rate
             assert 0.5 < float(moved.square().mean().sqrt()) / (0.2 * rate) < 1.3
-        else:  # the first step of Adam moves every weight by the rate
+        else:  # the first step of Adam moves every weight by the learning rate
             torch.testing.assert_close(moved, torch.full_like(moved, rate), rtol=1e-3, atol=1e-6)
 
 
