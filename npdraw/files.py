@@ -1,4 +1,8 @@
-"""Writing files: completely or not at all."""
+"""Writing files completely or not at all, and locking them.
+
+npdraw needs POSIX (Linux, macOS): locks are `fcntl.flock`, renames replace files atomically, and
+folders are synced.
+"""
 
 import errno
 import fcntl
@@ -13,16 +17,16 @@ from npdraw.errors import DISK_FULL, FAILING, ResourceError, UsageError
 
 _PACKAGE = Path(__file__).parent
 SHIPPED = (_PACKAGE / "shipped", _PACKAGE.parent / "data" / "models")
-"""Folders of the models that come with npdraw: of an installation, of a checkout."""
+"""Folders of the models that come with npdraw: in an installation, and in a checkout."""
 
 REINSTALL = "Install npdraw again; in a checkout: git checkout data/models"
-"""What to do about a damaged one of them."""
+"""What to do if one of these models is damaged."""
 
 _CANNOT_SYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}
 
 
 def write_atomic(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
-    """Write a file completely or not at all, with the usual mode and missing folders made.
+    """Write a file completely or not at all, creating missing folders; its mode follows the umask.
 
     Raises:
         ResourceError: the disk is full or fails.
@@ -36,8 +40,8 @@ def write_atomic(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
             what = "a folder" if target.is_dir() else "not a regular file"
             raise UsageError(f"cannot write {path}: it is {what}", hint="Name a file with --out.")
         target.parent.mkdir(parents=True, exist_ok=True)
-        # The kernel applies the umask: reading it would need a change that threads could see.
-        try:  # a signal may come right after the file is there
+        # Creating the file applies the umask; reading the umask would change it for all threads.
+        try:  # from here on, a signal may find the file created
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
             with open(descriptor, "wb") as file:  # noqa: PTH123
                 for chunk in chunks:
@@ -46,7 +50,7 @@ def write_atomic(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
                 os.fsync(file.fileno())
             os.replace(temporary, target)  # noqa: PTH105
         except BaseException:
-            with suppress(OSError):  # what went wrong first is what is told
+            with suppress(OSError):  # the first error is the one to report
                 temporary.unlink(missing_ok=True)
             raise
         _sync_folder(target.parent)
@@ -62,46 +66,47 @@ def write_atomic(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
 
 
 def disk_error(path: Path, error: OSError) -> ResourceError | None:
-    """Return the error of a disk that is full or fails while `path` is written, None for others."""
+    """Return the error for a disk that is full or fails while `path` is written, else None."""
     if error.errno in DISK_FULL:
         return ResourceError(
             f"the disk is full: cannot write {path}: {error.strerror}",
-            hint="Free some space and run the same command again",
+            hint="Free some space and run the same command again.",
         )
     if error.errno in FAILING:
         return ResourceError(
-            f"cannot write {path}: {error.strerror}", hint="Run the same command again"
+            f"cannot write {path}: {error.strerror}", hint="Run the same command again."
         )
     return None
 
 
 @contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Hold the lock that is the file `path`, which is made; its folder must be there.
+def file_lock(path: Path) -> Iterator[None]:
+    """Hold a lock on the file `path`, which is created; its folder must exist.
 
-    The lock is the kernel's, so it is free again when the process is gone, however it went.
+    The kernel frees the lock when the process ends, in whatever way.
 
     Raises:
-        BlockingIOError: another process holds it.
-        OSError: there can be no such file or lock, or it is a link, or no regular file.
+        BlockingIOError: another process holds the lock.
+        OSError: the file cannot be created or locked, or it is a link or not a regular file.
     """
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK  # a pipe would be waited for
+    # Without O_NONBLOCK, opening a named pipe would wait for its other end.
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
     with open(os.open(path, flags, 0o666), "wb") as file:  # noqa: PTH123
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, f"{path.name} is not a regular file")
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Its last holder may have removed it in this moment, and another one may be made.
+        # Its last holder may just have removed the file, and someone may have created a new one.
         if not (path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))):
             raise BlockingIOError
         yield
 
 
 class _NothingError(Exception):
-    """Nothing is to be written after all."""
+    """Raised instead of writing anything."""
 
 
-def check_place(path: Path) -> None:
-    """Raise what `write_atomic` would raise about this place, before the work is done."""
+def check_writable(path: Path) -> None:
+    """Raise what `write_atomic` would raise for this path, before any work is done."""
 
     def nothing() -> Iterator[bytes]:
         raise _NothingError
@@ -112,26 +117,26 @@ def check_place(path: Path) -> None:
 
 
 def sweep_temporaries(path: Path) -> None:
-    """Remove what interrupted writes of `path` left behind, but nothing of a running process."""
+    """Remove temporaries that interrupted writes of `path` left, but none of a running process."""
     target = Path(os.path.realpath(path))
     _sweep(target.parent, re.escape(target.name))
 
 
 def sweep_folder(folder: Path) -> None:
-    """Remove what interrupted writes of any file in `folder` left behind, as above."""
+    """Remove temporaries that interrupted writes of any file in `folder` left, as above."""
     _sweep(folder, ".+")
 
 
 def _sweep(folder: Path, name: str) -> None:
     pattern = re.compile(rf"\.{name}\.([1-9][0-9]*)-[0-9a-f]{{8}}\.tmp")
     with suppress(OSError):
-        for found in sorted(folder.iterdir()):
-            match = pattern.fullmatch(found.name)
-            if match and (int(match[1]) == os.getpid() or not _alive(int(match[1]))):
-                found.unlink(missing_ok=True)
+        for path in sorted(folder.iterdir()):
+            match = pattern.fullmatch(path.name)
+            if match and (int(match[1]) == os.getpid() or not _is_running(int(match[1]))):
+                path.unlink(missing_ok=True)
 
 
-def _alive(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
@@ -146,7 +151,7 @@ def _sync_folder(folder: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in _CANNOT_SYNC:  # some network file systems cannot
+        if error.errno not in _CANNOT_SYNC:  # as on some network file systems
             raise
     finally:
         os.close(descriptor)

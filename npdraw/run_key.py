@@ -1,4 +1,4 @@
-"""The key of a run: everything that decides the bytes of its output."""
+"""The key of a run, which decides whether an output is up to date or a checkpoint resumes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from npdraw.header import Header
 
 @dataclass(frozen=True)
 class RunKey:
-    """What decides the bytes of an output: runs with equal keys are the same run."""
+    """Everything that decides the bytes of an output: runs with equal keys are the same run."""
 
     config: dict[str, Any]
     """Settings, section -> name -> value."""
     dataset: dict[str, Any]
-    """Name, split sizes, shape and digest of the images."""
+    """Name, split sizes, image shape and digest of the data set."""
     inputs: dict[str, str]
-    """Role -> digest of each artifact that is read."""
+    """Role -> digest of each artifact read."""
     seed: int
 
     @classmethod
@@ -25,7 +25,7 @@ class RunKey:
         return cls(header.config, header.dataset, header.inputs, header.seed)
 
     def differences(self, header: Header) -> list[str]:
-        """Name the settings in which an artifact's header differs, with both values."""
+        """Return the settings in which an artifact's header differs, each with both values."""
         mine = flatten({"seed": self.seed, "inputs": self.inputs, "dataset": self.dataset})
         mine |= flatten(self.config)
         other = flatten({"seed": header.seed, "inputs": header.inputs, "dataset": header.dataset})

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from npdraw.errors import ResourceError, UsageError
-from npdraw.files import check_place, sweep_temporaries, write_atomic
+from npdraw.files import check_writable, sweep_temporaries, write_atomic
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ def test_a_path_that_cannot_be_written_is_named(tmp_path: Path, place: str, reas
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "file").write_bytes(b"old")
     before = sorted(tmp_path.iterdir())
-    for attempt in (lambda path: write_atomic(path, [b"x"]), check_place):
+    for attempt in (lambda path: write_atomic(path, [b"x"]), check_writable):
         with pytest.raises(UsageError, match=reason) as caught:
             attempt(tmp_path / place)
         assert str(tmp_path / place) in caught.value.message
@@ -155,7 +155,7 @@ def test_a_path_that_cannot_be_written_is_named(tmp_path: Path, place: str, reas
 def test_checking_a_path_leaves_no_trace(tmp_path: Path) -> None:
     (tmp_path / "old").write_bytes(b"old")
     for name in ("old", "new"):
-        check_place(tmp_path / name)
+        check_writable(tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == ["old"]
     assert (tmp_path / "old").read_bytes() == b"old"
 

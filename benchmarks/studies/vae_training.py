@@ -13,7 +13,7 @@ from torch import Tensor
 
 from benchmarks.studies.vae import VAE
 from npdraw.model.importance import log_mean_exp
-from npdraw.runtime.noise import batch, generator, uniform
+from npdraw.runtime.noise import batch_indices, generator, uniform
 from npdraw.runtime.settings import Runtime
 from npdraw.training.state import (
     State,
@@ -123,7 +123,7 @@ def train_step(
 ) -> None:
     """Binarise a batch again and take a step on the ELBO; `done` is the fraction of time spent."""
     noise = generator("train", seed, state.step, train.device)
-    index = batch(seed, state.step, settings.batch_size, len(train)).to(train.device)
+    index = batch_indices(seed, state.step, settings.batch_size, len(train)).to(train.device)
     chances = torch.rand((len(index), *train.shape[1:]), generator=noise, device=train.device)
     normal = torch.randn((len(index), model.latents), generator=noise, device=train.device)
     images = train[index].float() / 255

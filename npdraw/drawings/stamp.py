@@ -22,6 +22,6 @@ def stamp(
         "shows": command,
         "model": model.header.digest,
         "drawings": [fingerprint(z) for z in drawings],
-        "precision": model.runtime.chosen(model.device),
+        "precision": model.runtime.precision_name(model.device),
     } | more
     return {name: entries.pop(name) for name in _ORDER if name in entries}

@@ -1,9 +1,9 @@
-"""Several processes on one computation, started by `torchrun` (torch.distributed).
+"""Data parallelism over several processes that `torchrun` started (torch.distributed).
 
-Work is shared so that the result is that of one process: the rows of a batch, or whole chunks of
-images, go to the processes in turn. What they exchange between steps are small tensors in main
-memory, over gloo, so that agreeing on something never waits for a GPU. A single process exchanges
-nothing and needs no process group.
+The rows of a batch, or whole chunks of images, are shared out so that the result is that of a
+single process. Apart from gradients, the processes exchange only small tensors in main memory,
+over gloo, so that no exchange waits for a GPU. A single process exchanges nothing and needs no
+process group.
 """
 
 import json
@@ -20,41 +20,41 @@ from torch.nn.parallel import DistributedDataParallel
 from npdraw.errors import UsageError
 from npdraw.runtime.group import ElsewhereError, Group, environment
 
-PATIENCE = timedelta(days=1)
-"""How long a process waits for the others. A bank may take the first one hours; one that died is
-noticed at once, because its connections close."""
+TIMEOUT = timedelta(days=1)
+"""How long a process waits for the others: rank zero may take hours to make a bank. The death of a
+process is noticed at once, because its connections close."""
 
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[Group]:
-    """Join the processes that torchrun started and yield the group; else `SINGLE_PROCESS`.
+    """Join the processes that torchrun started and yield the group, or yield `SINGLE_PROCESS`.
 
-    A block inside a block uses the same connections. After an error they are left to the end of
-    the process: closing them in order would wait for processes that do not come any more.
+    A nested block uses the same connections. After an error they stay open until the process
+    ends, because closing them properly would wait for processes that may never arrive.
     """
     group = environment()
     if group.size == 1 or dist.is_initialized():
         yield group
         return
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=PATIENCE)
+    dist.init_process_group(backend, timeout=TIMEOUT)
     yield group
     dist.destroy_process_group()
 
 
 def on_rank_zero(group: Group, work: Callable[[], Any]) -> Any:
-    """Do `work` in the first process only; every process returns its result, or fails with it.
+    """Call `work` in rank zero only and return its result in every process.
 
-    What the others return has been through JSON. They raise `ElsewhereError` for whatever `work`
-    raises, so that all end together, and none waits for one that has gone.
+    The other ranks receive the result as JSON. If `work` raises, they raise `ElsewhereError`, so
+    that all processes end together and none waits for one that is gone.
     """
     if group.size == 1:
         return work()
     if not group.is_rank_zero:
-        told = _receive()
-        if "failed" in told:
-            raise ElsewhereError(told["failed"], exit_code=told["exit_code"])
-        return told["result"]
+        message = _receive()
+        if "failed" in message:
+            raise ElsewhereError(message["failed"], exit_code=message["exit_code"])
+        return message["result"]
     try:
         result = work()
     except Exception as error:
@@ -79,7 +79,19 @@ def _receive() -> dict[str, Any]:
     return value
 
 
-def largest(group: Group, number: int) -> int:
+def rank_slice(group: Group, total: int) -> slice:
+    """Return this process's rows of a batch of `total` rows."""
+    return slice(total * group.rank // group.size, total * (group.rank + 1) // group.size)
+
+
+def chunks(group: Group, total: int, chunk: int) -> Iterator[tuple[int, slice]]:
+    """Yield index and rows of this process's chunks of `total` rows, `chunk` rows each."""
+    for index, start in enumerate(range(0, total, chunk)):
+        if index % group.size == group.rank:
+            yield index, slice(start, min(start + chunk, total))
+
+
+def all_reduce_max(group: Group, number: int) -> int:
     """Return the largest of the numbers that the processes hold."""
     if group.size == 1:
         return number
@@ -88,52 +100,44 @@ def largest(group: Group, number: int) -> int:
     return int(numbers)
 
 
-def rank_slice(group: Group, total: int) -> slice:
-    """Return which rows of a batch of `total` are this process's."""
-    return slice(total * group.rank // group.size, total * (group.rank + 1) // group.size)
-
-
-def chunks(group: Group, total: int, chunk: int) -> Iterator[tuple[int, slice]]:
-    """Yield this process's share of the chunks of `total` rows: index and rows of each."""
-    for index, start in enumerate(range(0, total, chunk)):
-        if index % group.size == group.rank:
-            yield index, slice(start, min(start + chunk, total))
-
-
 def all_gather_rows(group: Group, table: Tensor) -> Tensor:
-    """Return a table in main memory of which each process filled its share, and left the rest 0.
+    """Return the whole of a table on the CPU, in which each process filled some rows, the rest 0.
 
-    Every element is the one that was filled in, bit for bit.
+    Every element is exactly, bit for bit, the one that was filled in.
     """
     if group.size == 1:
         return table
-    # gloo adds no booleans and no short integers.
+    # gloo cannot add booleans or 16-bit integers.
     sent = table.clone() if table.is_floating_point() else table.to(torch.int64)
     dist.all_reduce(sent)
     return sent.to(table.dtype)
 
 
-def total(group: Group, table: Tensor) -> Tensor:
-    """Return the sum of the rows of `filled`, [rows, ...] -> [...], added up from first to last."""
+def all_reduce_sum(group: Group, table: Tensor) -> Tensor:
+    """Return the sum over the rows of a table, [rows, ...] -> [...], as for `all_gather_rows`.
+
+    The rows are added from first to last, so that the sum does not depend on the number of
+    processes.
+    """
     result = torch.zeros_like(table[0])
     for row in all_gather_rows(group, table):
         result += row
     return result
 
 
-def batch_mean(group: Group, values: Tensor, images: int) -> Tensor:
-    """Return a scalar of one number for each of this process's rows in a batch of `images`.
+def local_batch_mean(group: Group, values: Tensor, images: int) -> Tensor:
+    """Return this process's term of the mean over a batch of `images`, a scalar.
 
-    The mean of the scalars of all processes is the mean over the batch, also where the shares are
-    unequal.
+    `values` holds one number per row of this process. Averaged over the processes the terms give
+    the mean over the batch, even if the processes have different numbers of rows.
     """
     if group.size == 1:
         return values.mean()
     return values.sum() * (group.size / images)
 
 
-def group_mean(group: Group, values: Tensor) -> Tensor:
-    """Return the mean of the processes' `values`, on their device, without waiting for a GPU."""
+def all_reduce_mean(group: Group, values: Tensor) -> Tensor:
+    """Return the mean of `values` over the processes, on its device, without waiting for a GPU."""
     if group.size > 1:
         dist.all_reduce(values)
         values /= group.size
@@ -145,15 +149,15 @@ def check_batch(group: Group, images: int) -> None:
     if images < group.size:
         raise UsageError(
             f"a batch of {images} cannot be shared by {group.size} processes",
-            hint=f"Raise --batch-size (batch_size in --config), or --nproc-per-node {images}.",
+            hint=f"Raise --batch-size (batch_size in --config), or use --nproc-per-node {images}.",
         )
 
 
 def replica(model: nn.Module, group: Group) -> nn.Module:
-    """Return what computes the training loss: `model`, with gradients averaged over the group.
+    """Return the module to call for the training loss: `model`, with gradients averaged.
 
-    Call it when the model is on its device; from here on all processes have the first one's
-    weights. Every weight that requires a gradient must get one in every step.
+    Call this once the model is on its device; all processes then have the weights of rank zero.
+    Every weight that requires a gradient must get one in every step.
     """
     if group.size == 1:
         return model

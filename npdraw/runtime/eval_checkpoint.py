@@ -1,7 +1,7 @@
-"""The figures of an unfinished evaluation: saved and resumed (docs/interface.md, rule 7).
+"""The figures of an unfinished evaluation, saved and resumed (docs/interface.md, rule 7).
 
-They are those of the first images, in order, so that a result depends neither on when they were
-saved nor on how many processes go on.
+They are always those of the first images, in order, so that the result depends neither on when
+they were saved nor on how many processes resume.
 """
 
 import time
@@ -24,14 +24,14 @@ from npdraw.runtime.group import Group
 from npdraw.runtime.run_folder import CHECKPOINT, resume_or_clear
 
 EVERY = 60.0
-"""Seconds of work from one save to the next."""
+"""Seconds of work between saves."""
 
 
-class Partial:
-    """Figures of the first `done` images, in every process of the group."""
+class EvalCheckpoint:
+    """The figures of the first `done` images, equal in every process of the group."""
 
     def __init__(self, images: int, figures: int, group: Group) -> None:
-        """Begin without any image; nothing is kept on disk unless `resume` names a folder."""
+        """Start with no image; nothing is saved before `resume` names a folder."""
         self.figures = torch.zeros(images, figures, dtype=torch.float64)
         self.done = 0
         self._group = group
@@ -41,26 +41,26 @@ class Partial:
 
     @property
     def seconds(self) -> float:
-        """Seconds of work on these figures, what earlier processes saved included."""
+        """Seconds of work on these figures, including those of earlier, resumed processes."""
         return time.perf_counter() - self._began
 
     def resume(self, out: Path, folder: Path, run_key: RunKey, *, force: bool) -> None:
-        """Go on from what the run folder of `out` holds, or clear it; from here on keep it there.
+        """Resume from the run folder of `out`, or clear it; `save` then writes to this folder.
 
-        The first process decides, and all read: they must see the same folder. Errors as
-        `output.resumable`.
+        Errors as for `run_folder.resume_or_clear`, and `ArtifactError` for figures that are not of
+        such an evaluation.
         """
         self._path, self._run_key = folder / CHECKPOINT, run_key
         if resume_or_clear(folder, out, run_key, force=force, group=self._group):
             self._load(self._path)
 
     def add(self, figures: Tensor) -> None:
-        """Add the figures of the images that follow, float64 [N, figures]."""
+        """Add the figures of the next N images, float64 [N, figures]."""
         self.figures[self.done : self.done + len(figures)] = figures
         self.done += len(figures)
 
     def save(self, *, now: bool) -> None:
-        """Put the figures on disk if it is time or `now`; the first process does it."""
+        """Save the figures if the last save is `EVERY` seconds ago, or `now`; rank zero writes."""
         path = self._path
         if path is None:
             return
@@ -73,7 +73,7 @@ class Partial:
         on_rank_zero(self._group, write)
 
     def _write(self, path: Path) -> None:
-        # As their bits: one may be infinite, which an artifact refuses but a result may be.
+        # As integers with the same bits: a figure may be infinite, which an artifact refuses.
         write_artifact(
             path,
             "checkpoint",

@@ -1,4 +1,4 @@
-"""Which of the processes that `torchrun` started this one is. Light: the command line asks too."""
+"""The rank of this process among those that `torchrun` started. Imports no torch."""
 
 import os
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ from npdraw.errors import NpdrawError
 
 @dataclass(frozen=True)
 class Group:
-    """This process among those that work together."""
+    """This process among the processes that work together."""
 
     rank: int = 0
-    """Its number, 0..size - 1; the first one, 0, alone writes and prints."""
+    """Its number, 0..size - 1; only rank zero writes and prints."""
     size: int = 1
-    """Processes in all; a single one never talks to others."""
+    """Number of processes; a single one never communicates."""
     local_rank: int = 0
     """Its number on its machine: the index of its CUDA device."""
     local_size: int = 1
-    """Processes on its machine."""
+    """Number of processes on its machine."""
 
     @property
     def is_rank_zero(self) -> bool:
@@ -26,11 +26,11 @@ class Group:
 
 
 SINGLE_PROCESS = Group()
-"""A process without others."""
+"""A process that works alone."""
 
 
 class ElsewhereError(NpdrawError):
-    """The first process met an error and tells it; this one only ends, with the same code."""
+    """Rank zero met an error and reports it; this process only ends, with the same exit code."""
 
     code = "elsewhere"
 
@@ -40,7 +40,7 @@ class ElsewhereError(NpdrawError):
 
 
 def environment() -> Group:
-    """Return the group that torchrun's variables describe, else `SINGLE_PROCESS`."""
+    """Return the group that torchrun's environment variables describe, or `SINGLE_PROCESS`."""
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
     if not all(os.environ.get(name, "").isdecimal() for name in names):
         return SINGLE_PROCESS

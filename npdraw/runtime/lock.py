@@ -1,6 +1,7 @@
-"""The lock of an output: one process at a time works on it. Light: taken before torch is there.
+"""The lock of an output: only one process at a time works on it.
 
-Of twenty commands started at once, nineteen should say so at once, not after twenty imports.
+Imports no torch, because a command takes the lock before it imports torch: if twenty are started at
+once, nineteen of them report it immediately.
 """
 
 import os
@@ -9,45 +10,45 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from npdraw.errors import BusyError, UsageError
-from npdraw.files import exclusive, sweep_folder, sweep_temporaries
+from npdraw.files import file_lock, sweep_folder, sweep_temporaries
 from npdraw.runtime.group import environment
 
 _ours: set[Path] = set()
-"""The run folders that the command of this process has locked: its stages need not."""
+"""Run folders already locked by this process's command; its stages skip locking."""
 
 
 def run_folder(out: Path) -> Path:
-    """Return the folder that keeps what belongs to `out` but is not its content.
+    """Return the run folder of `out`, `OUT.run/`, which lies beside it.
 
-    That of a link is beside the file that it leads to, which is the one that is written.
+    For a link it lies beside the target, which is the file that is written.
     """
     target = Path(os.path.realpath(out)) if out.is_symlink() else out
     return target.with_name(target.name + ".run")
 
 
 def check_output(out: Path, inputs: Sequence[Path]) -> None:
-    """Raise `UsageError` if `out` cannot be a file to write, or is one of the inputs."""
+    """Raise `UsageError` if `out` cannot be written as a file, or is one of the inputs."""
     if not out.name:
-        raise UsageError("--out names no file", hint="Name a file with --out.")
+        raise UsageError("--out does not name a file", hint="Name a file with --out.")
     if out.exists() and not out.is_file():
         what = "a folder" if out.is_dir() else "not a regular file"
         raise UsageError(f"cannot write {out}: it is {what}", hint="Name a file with --out.")
     if any(out.exists() and path.exists() and out.samefile(path) for path in inputs):
         raise UsageError(
-            f"{out} is an input of this command and would be lost",
+            f"{out} is an input of this command and would be overwritten",
             hint="Choose another --out.",
         )
 
 
 @contextmanager
-def alone(out: Path | None, *inputs: Path, dry_run: bool = False) -> Iterator[None]:
-    """Hold the lock of an output for a whole command, from before its imports.
+def command_lock(out: Path | None, *inputs: Path, dry_run: bool = False) -> Iterator[None]:
+    """Hold the lock of an output for a whole command, before anything slow is imported.
 
-    Nothing is locked without an output or an input, for a dry run, and by another process of a
-    group than the first. Errors as `lock`.
+    Nothing is locked if there is no output, if an input is missing, for a dry run, or in a process
+    other than rank zero. Errors as for `lock`.
     """
-    senseless = dry_run or not all(path.exists() for path in inputs)
-    if out is None or senseless or not environment().is_rank_zero:
+    cannot_run = dry_run or not all(path.exists() for path in inputs)
+    if out is None or cannot_run or not environment().is_rank_zero:
         yield
         return
     with lock(out, inputs) as folder:
@@ -61,15 +62,15 @@ def alone(out: Path | None, *inputs: Path, dry_run: bool = False) -> Iterator[No
 
 @contextmanager
 def lock(out: Path, inputs: Sequence[Path]) -> Iterator[Path]:
-    """Hold the lock of an output and yield its run folder, swept of what killed runs left.
+    """Hold the lock of an output and yield its run folder, without the leftovers of killed runs.
 
-    `inputs` are files that must not be written over. The lock is the kernel's, so it is free again
-    when the process is gone, however it went. A stage has the lock of its command. A folder that
-    holds nothing at the end is gone again, and those made for it.
+    `inputs` are files that must not be overwritten. A stage shares the lock of its command. The
+    kernel frees the lock when the process ends, in whatever way. Folders made here are removed
+    again if they are empty in the end.
 
     Raises:
-        BusyError: another process has it.
-        UsageError: as `check_output`, or the folder cannot be written.
+        BusyError: another process holds the lock.
+        UsageError: see `check_output`; or the folder cannot be written.
     """
     check_output(out, inputs)
     folder = run_folder(out)
@@ -80,15 +81,16 @@ def lock(out: Path, inputs: Sequence[Path]) -> Iterator[Path]:
     with ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(exclusive(folder / "lock"))
+            stack.enter_context(file_lock(folder / "lock"))
         except BlockingIOError as error:
             raise BusyError(
-                f"another npdraw is working on {out}", hint="Wait for it, or choose another --out."
+                f"another npdraw is working on {out}",
+                hint="Wait for it, or choose another --out.",
             ) from error
         except OSError as error:
             reason = error.strerror
             if isinstance(error, FileExistsError):
-                reason = "it is there and is not a folder"
+                reason = "it exists and is not a folder"
             raise UsageError(
                 f"cannot write {folder}: {reason}", hint="Choose another place with --out."
             ) from error
@@ -105,7 +107,7 @@ def _place(folder: Path) -> Path:
 
 
 def _leave(folder: Path, made: Sequence[Path]) -> None:
-    """Remove the lock and what was made for it, unless there is something else in there now."""
+    """Remove the lock and the folders made for it, unless the run folder holds something else."""
     with suppress(OSError):
         if [path.name for path in folder.iterdir()] == ["lock"]:
             (folder / "lock").unlink()

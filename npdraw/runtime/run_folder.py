@@ -1,13 +1,21 @@
-"""The output of a stage and the folder `OUT.run/` beside it: settings, log, what is done.
+"""The output of a stage, `OUT`, and its run folder `OUT.run/`: settings, log, checkpoint, result.
 
-The same command again goes on or reports that its output is up to date; output that is there with
-other settings is refused unless forced (docs/interface.md, rule 7).
+Running the same command again resumes it, or reports that its output is up to date; output made
+with other settings is replaced only with --force (docs/interface.md, rule 7). Every stage goes
+through the same steps:
+
+1. `locked`: hold the lock of the output; another process that wants it gets `BusyError`.
+2. `up_to_date`: if the output is finished, return the result of that run and stop here.
+3. `resume_or_clear`: continue from the checkpoint of this run, or start in an empty run folder.
+4. Work, saving the checkpoint and appending to the log (`metrics_log`); on a signal, save and stop.
+5. Write the output, and only then `write_result`: with the result the run is finished.
+
+A kill at any moment leaves either the old output or the new one, and a run folder from which the
+same command continues.
 """
 
 import json
-import os
 import shutil
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -22,17 +30,17 @@ from npdraw.runtime.group import SINGLE_PROCESS, Group
 from npdraw.runtime.lock import lock, run_folder
 
 CHECKPOINT = "checkpoint.safetensors"
-"""In the run folder: what is done so far."""
+"""Name in the run folder of what is done so far."""
 
 _RESULT = "result.json"
-"""In the run folder: what the finished run told."""
+"""Name in the run folder of the result of the finished run."""
 
 
 @contextmanager
 def locked(out: Path, *inputs: Path, group: Group = SINGLE_PROCESS) -> Iterator[Path]:
-    """Hold the lock of an output and yield its run folder; in a group the first process holds it.
+    """Hold the lock of an output and yield its run folder; in a group rank zero holds the lock.
 
-    Errors and `inputs` as `lock`.
+    `inputs` and errors as for `lock`.
     """
     with ExitStack() as stack:
         on_rank_zero(group, lambda: str(stack.enter_context(lock(out, inputs))))
@@ -40,11 +48,11 @@ def locked(out: Path, *inputs: Path, group: Group = SINGLE_PROCESS) -> Iterator[
 
 
 def finished(out: Path, kind: str, run_key: RunKey, *, force: bool) -> Header | None:
-    """Return the header of `out` if it is up to date, None if it is to be made, as when forced.
+    """Return the header of `out` if it is up to date, or None if it has to be made.
 
     Raises:
         UsageError: it exists with other settings, and `force` is not given.
-        ArtifactError: something else is there, and `force` is not given.
+        ArtifactError: it exists but is not such an artifact, and `force` is not given.
     """
     if force or not out.exists():
         return None
@@ -56,32 +64,34 @@ def finished(out: Path, kind: str, run_key: RunKey, *, force: bool) -> Header | 
     return header
 
 
-def begun(folder: Path, run_key: RunKey) -> bool:
-    """Whether the run folder holds this run, not yet at its end.
+def is_unfinished(folder: Path, run_key: RunKey) -> bool:
+    """Return whether the run folder holds an unfinished run with this key.
 
-    So what was begun with `force` goes on without it, whatever its output still is.
+    A run started with `force` therefore resumes without it, whatever its output is meanwhile.
 
     Raises:
-        ArtifactError: the checkpoint is damaged, or the folder holds what no run has left there:
-            through a link something elsewhere would be written over.
+        ArtifactError: the checkpoint is damaged, or the folder holds a link or a special file,
+            through which a file elsewhere would be overwritten.
     """
     for path in folder.iterdir():
         if path.is_symlink() or not path.is_file():
             raise ArtifactError(
-                f"{path} is not a regular file", hint="Remove it, or --force starts afresh."
+                f"{path} is not a regular file", hint="Remove it, or use --force to start again."
             )
     checkpoint = folder / CHECKPOINT
-    if not _is_there(checkpoint) or (folder / _RESULT).exists():
+    if not _exists(checkpoint) or (folder / _RESULT).exists():
         return False
     return not run_key.differences(read_header(checkpoint, kind="checkpoint", verify=True))
 
 
 def resumable(checkpoint: Path, out: Path, run_key: RunKey, *, force: bool) -> bool:
-    """Whether a checkpoint continues this run; `UsageError` if it has other settings, unforced.
+    """Return whether a checkpoint continues this run; with `force` it is not read, even if damaged.
 
-    Forced, the run starts afresh: no checkpoint is looked at, be it damaged.
+    Raises:
+        UsageError: it has other settings.
+        ArtifactError: it is damaged.
     """
-    if force or not _is_there(checkpoint):
+    if force or not _exists(checkpoint):
         return False
     _check_same(out, read_header(checkpoint, kind="checkpoint", verify=True), run_key)
     return True
@@ -90,10 +100,10 @@ def resumable(checkpoint: Path, out: Path, run_key: RunKey, *, force: bool) -> b
 def resume_or_clear(
     folder: Path, out: Path, run_key: RunKey, *, force: bool, group: Group = SINGLE_PROCESS
 ) -> bool:
-    """Return whether the checkpoint in the run folder continues this run; if not, clear the folder.
+    """Return whether the checkpoint in the run folder continues this run; else clear the folder.
 
     Rank zero decides for its group. All processes then read the checkpoint, so they must see the
-    same folder, on one machine or a shared file system. Errors as `resumable`.
+    same folder, on one machine or a shared file system. Errors as for `resumable`.
     """
 
     def decide() -> bool:
@@ -106,8 +116,8 @@ def resume_or_clear(
     return decision
 
 
-def _is_there(path: Path) -> bool:
-    """Whether there is anything of this name, be it a link that leads nowhere."""
+def _exists(path: Path) -> bool:
+    """Return whether the path exists, even if it is a dangling link."""
     return path.exists() or path.is_symlink()
 
 
@@ -116,7 +126,7 @@ def _check_same(out: Path, header: Header, run_key: RunKey) -> None:
     if differences:
         raise UsageError(
             f"{out} exists with other settings: {'; '.join(differences[:4])}",
-            hint="--force starts it afresh; --out writes elsewhere.",
+            hint="Use --force to start again, or --out to write elsewhere.",
         )
 
 
@@ -129,34 +139,34 @@ def up_to_date(
     force: bool,
     group: Group = SINGLE_PROCESS,
 ) -> dict[str, Any] | None:
-    """Return the result of the finished run if `out` is up to date, None if it is to be made.
+    """Return the result of the finished run if `out` is up to date, or None if it has to be made.
 
-    The first process of a group looks; errors as `finished`.
+    Rank zero decides for its group. Errors as for `finished` and `is_unfinished`.
     """
 
-    def look() -> dict[str, Any] | None:
-        if force or begun(folder, run_key):  # forced, no checkpoint is looked at, be it damaged
+    def check() -> dict[str, Any] | None:
+        if force or is_unfinished(folder, run_key):  # with force the checkpoint is not read
             return None
         header = finished(out, kind, run_key, force=False)
-        return None if header is None else repeated(folder, header, out)
+        return None if header is None else earlier_result(folder, header, out)
 
-    found: dict[str, Any] | None = on_rank_zero(group, look)
-    return found
+    result: dict[str, Any] | None = on_rank_zero(group, check)
+    return result
 
 
-def repeated(folder: Path, header: Header, out: Path) -> dict[str, Any]:
-    """Return the result of the finished run whose output is up to date."""
+def earlier_result(folder: Path, header: Header, out: Path) -> dict[str, Any]:
+    """Return the result of the finished run that wrote `out`, marked as up to date."""
     result = {"seconds": None} | read_json(folder / _RESULT) | header.metrics
     return result | {"out": str(out), "up_to_date": True}
 
 
 def write_result(folder: Path, result: Mapping[str, Any]) -> None:
-    """Keep what a finished run told, for the next time: with this it is finished."""
+    """Save the result of a run, which marks it as finished; `up_to_date` returns it."""
     write_json(folder / _RESULT, result)
 
 
 def clear(folder: Path) -> None:
-    """Remove everything in a run folder but the lock."""
+    """Remove everything in a run folder except the lock."""
     for entry in folder.iterdir():
         if entry.name == "lock":
             continue
@@ -172,53 +182,9 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file of ours; empty if it is missing or damaged: it only helps."""
+    """Read a JSON file of npdraw; return {} if it is missing or damaged, as none is essential."""
     try:
         value = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
-
-
-class MetricsLog:
-    """`metrics.jsonl`: one JSON object a line, appended while training."""
-
-    def __init__(self, path: Path, *, step: int, group: Group = SINGLE_PROCESS) -> None:
-        """Open the log and cut it back to the records up to `step`, where the run goes on.
-
-        Only the first process of a group writes.
-        """
-        self.path, self._writes = path, group.is_rank_zero
-        self._began = time.perf_counter()
-        if self._writes:
-            self._cut(step)
-
-    def _cut(self, step: int) -> None:
-        path = self.path
-        lines = path.read_bytes().splitlines() if path.exists() else []
-        kept: list[dict[str, Any]] = []
-        for line in lines if step else []:  # step 0 is judged, and told, again
-            try:
-                record = json.loads(line)
-                if record["step"] > step:
-                    break
-            except (ValueError, TypeError, KeyError, RecursionError):
-                break  # the line that a kill cut short; nothing follows it
-            kept.append(record)
-        write_atomic(path, [json.dumps(record).encode() + b"\n" for record in kept])
-        self._began -= kept[-1]["seconds"] if kept else 0.0
-
-    @property
-    def seconds(self) -> float:
-        """Seconds of work on this run, what earlier processes logged included."""
-        return time.perf_counter() - self._began
-
-    def append(self, step: int, **figures: float) -> None:
-        """Add a record."""
-        if not self._writes:
-            return
-        record = {"step": step, "seconds": round(self.seconds, 3), **figures}
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-            file.flush()
-            os.fsync(file.fileno())  # before a checkpoint that goes on from here

@@ -1,28 +1,28 @@
-"""Stop a stage by INT, TERM or HUP: finish the step, save, leave (docs/interface.md, rule 7)."""
+"""Stopping a stage by INT, TERM or HUP: finish the step, save, stop (docs/interface.md, rule 7)."""
 
 import signal
 from types import FrameType
 
 from npdraw.errors import STOPPING, StoppedError
-from npdraw.runtime.distributed import largest
+from npdraw.runtime.distributed import all_reduce_max
 from npdraw.runtime.group import SINGLE_PROCESS, Group
 
 
-class Stop:
-    """Notes the first INT, TERM or HUP, so that the loop can finish its step, save and leave.
+class StopSignal:
+    """Notes the first INT, TERM or HUP, so that a loop can finish its step, save and stop.
 
-    A second one acts at once, as if nobody had listened. In a group of processes each may note it
-    at another step: they stop together, at the step at which they `agree`.
+    A second signal has its usual effect. In a group the processes may receive the signal at
+    different steps; `sync` makes all of them stop at the same step.
     """
 
     def __init__(self, group: Group = SINGLE_PROCESS) -> None:
         self.signal = 0
-        """The signal to stop for, 0 for none; it changes only when the processes `agree`."""
+        """The signal to stop for, 0 for none; only `sync` changes it."""
         self._group = group
-        self._noted = 0
+        self._received = 0
         self._previous: dict[int, object] = {}
 
-    def __enter__(self) -> "Stop":
+    def __enter__(self) -> "StopSignal":
         for number in STOPPING:
             if signal.getsignal(number) is signal.SIG_IGN:  # nohup
                 continue
@@ -33,19 +33,19 @@ class Stop:
         self._restore()
 
     def _note(self, number: int, _: FrameType | None) -> None:
-        self._noted = number
+        self._received = number
         self._restore()
 
-    def agree(self) -> None:
-        """Take up what any process noted; each calls it once a step, before it may save."""
-        self.signal = largest(self._group, self._noted)
+    def sync(self) -> None:
+        """Share what any process received; every process calls it once per step, before saving."""
+        self.signal = all_reduce_max(self._group, self._received)
 
     def _restore(self) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
         self._previous.clear()
 
-    def leave(self, step: int, steps: int, unit: str = "step") -> None:
-        """Raise `StoppedError` if it was agreed to stop; call it after saving."""
+    def raise_if_stopped(self, step: int, steps: int, unit: str = "step") -> None:
+        """Raise `StoppedError` if there is a signal to stop for; call it after saving."""
         if self.signal:
             raise StoppedError(f"stopped at {unit} {step} of {steps}", signal_number=self.signal)

@@ -18,13 +18,13 @@ from npdraw.inputs.models import read_model, to_device
 from npdraw.model.importance import FIGURES, importance_figures, samples_per_pass
 from npdraw.run_key import RunKey
 from npdraw.runtime.distributed import all_gather_rows, chunks, on_rank_zero, process_group
-from npdraw.runtime.eval_checkpoint import Partial
+from npdraw.runtime.eval_checkpoint import EvalCheckpoint
 from npdraw.runtime.group import Group
 from npdraw.runtime.noise import uniform
 from npdraw.runtime.progress import Progress
-from npdraw.runtime.run_folder import begun, clear, locked, read_json, write_json
+from npdraw.runtime.run_folder import clear, is_unfinished, locked, read_json, write_json
 from npdraw.runtime.settings import Runtime, explain_out_of_memory, send
-from npdraw.runtime.signals import Stop
+from npdraw.runtime.signals import StopSignal
 
 
 def eval_nll(
@@ -71,13 +71,13 @@ def eval_nll(
         "images": len(values),
         "estimator": estimator,
         "seed": seed,
-        "precision": runtime.chosen(device),
+        "precision": runtime.precision_name(device),
     }
     run_key = _run_key(settings)
     with process_group(device) as group, ExitStack() as held:
         # Resume or start. Without `out` nothing is saved, and a signal acts at once.
-        stop = Stop(group)
-        partial = Partial(len(values), FIGURES, group)
+        stop = StopSignal(group)
+        partial = EvalCheckpoint(len(values), FIGURES, group)
         if out is not None:
             folder = held.enter_context(locked(out, model_path, group=group))
             held.enter_context(stop)
@@ -139,11 +139,11 @@ def _check_figures(figures: Tensor, model_path: Path) -> None:
 
 
 def fill(
-    partial: Partial,
+    partial: EvalCheckpoint,
     figures_of: Callable[[slice], Tensor],
     chunk: int,
     group: Group,
-    stop: Stop,
+    stop: StopSignal,
     progress: Progress,
 ) -> None:
     """Loop over the images, `chunk` per process: evaluate, report, save, stop if a signal came."""
@@ -156,9 +156,9 @@ def fill(
             figures[part] = figures_of(slice(first + part.start, first + part.stop))
         partial.add(all_gather_rows(group, figures))
         progress.update(partial.done, nll=float(partial.figures[: partial.done, 0].mean()))
-        stop.agree()
+        stop.sync()
         partial.save(now=stop.signal != 0)
-        stop.leave(partial.done, images, "image")
+        stop.raise_if_stopped(partial.done, images, "image")
     progress.finish()
 
 
@@ -172,7 +172,7 @@ def _earlier(
     # A result may replace another result, but never something that took a training to make.
     if not earlier and _is_artifact(out):
         raise UsageError(f"{out} is an artifact", hint="Choose another --out.")
-    if force or begun(folder, run_key):
+    if force or is_unfinished(folder, run_key):
         return None
     if earlier.get("settings") == settings:
         return earlier | {"out": str(out), "up_to_date": True}

@@ -18,7 +18,13 @@ from npdraw.model.latents import Latents, blank
 from npdraw.model.layout import Layout
 from npdraw.model.parsing import parse as parse_images
 from npdraw.run_key import RunKey
-from npdraw.runtime.distributed import all_gather_rows, chunks, on_rank_zero, process_group, total
+from npdraw.runtime.distributed import (
+    all_gather_rows,
+    all_reduce_sum,
+    chunks,
+    on_rank_zero,
+    process_group,
+)
 from npdraw.runtime.group import Group
 from npdraw.runtime.noise import generator
 from npdraw.runtime.progress import Progress
@@ -171,4 +177,4 @@ def _drawings(
         progress.update(min(done, len(values)))
     progress.finish()
     parsed = z.map(lambda x: all_gather_rows(group, x))
-    return parsed, float(total(group, errors))
+    return parsed, float(all_reduce_sum(group, errors))

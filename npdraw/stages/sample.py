@@ -12,7 +12,7 @@ from torch import Tensor
 
 from npdraw.artifacts import write_artifact
 from npdraw.errors import UsageError
-from npdraw.files import check_place, sweep_folder
+from npdraw.files import check_writable, sweep_folder
 from npdraw.inputs.models import drawing_tensors, read_model, to_device
 from npdraw.model.latents import concatenate
 from npdraw.pictures.files import is_up_to_date, text_of, write_still
@@ -58,7 +58,7 @@ def sample(
         "seeds": seeds,
         "temperature": temperature,
         "canvas": canvas,
-        "precision": runtime.chosen(device),
+        "precision": runtime.precision_name(device),
     }
     run_key = RunKey(
         {"sample": settings, **header.config}, header.dataset, {"model": header.digest}, header.seed
@@ -69,7 +69,7 @@ def sample(
         _check_folder(out, run_key, _names(seeds), runtime.force)
     elif is_up_to_date(out, shown_by, force=runtime.force):
         return result | {"up_to_date": True}
-    check_place(out if grid else out / DRAWINGS)
+    check_writable(out if grid else out / DRAWINGS)
 
     # Sample.
     began = time.perf_counter()

@@ -28,11 +28,11 @@ from npdraw.model.npdraw import NPDraw, Relaxation
 from npdraw.model.prior import Prior
 from npdraw.pictures.sheet import SHEET_SAMPLES, draw, render, write_sheet
 from npdraw.run_key import RunKey
-from npdraw.runtime.distributed import check_batch, chunks, total
+from npdraw.runtime.distributed import all_reduce_sum, check_batch, chunks
 from npdraw.runtime.group import SINGLE_PROCESS, Group, environment
+from npdraw.runtime.metrics_log import MetricsLog
 from npdraw.runtime.noise import uniform
 from npdraw.runtime.progress import Progress
-from npdraw.runtime.run_folder import MetricsLog
 from npdraw.runtime.settings import Runtime, explain_out_of_memory, send
 from npdraw.training.decoder_step import train_step
 from npdraw.training.session import Session, resume_or_start, training_session, write_finished
@@ -186,11 +186,11 @@ def fit(
             write_sheet(session.folder, state.step, images)
 
         # Save, and stop if a signal came.
-        session.stop.agree()
+        session.stop.sync()
         if fresh and (last or session.stop.signal or state.step % session.runtime.save_every == 0):
             sync_metrics(state)
             session.save(state)
-        session.stop.leave(state.step, steps)
+        session.stop.raise_if_stopped(state.step, steps)
         if last:
             break
 
@@ -216,7 +216,7 @@ def validate(
         with torch.no_grad():
             figures = importance_figures(model, x, uniforms, "importance")
         sums[number] = figures.sum(0).cpu()
-    nll, rate, distortion, canvas = (total(group, sums) / len(images)).tolist()
+    nll, rate, distortion, canvas = (all_reduce_sum(group, sums) / len(images)).tolist()
     return {
         "nll": nll,
         "elbo": rate + distortion,
@@ -241,4 +241,4 @@ def relaxed_elbo(
         uniforms = send(uniform("relaxed", seed, range(part.start, part.stop), shape), x.device)
         terms = model.relaxed(x, None, uniforms, Relaxation(temperature))
         sums[number] = (terms.distortion + terms.rate).sum(dtype=torch.float64).cpu()
-    return float(total(group, sums)) / len(images)
+    return float(all_reduce_sum(group, sums)) / len(images)

@@ -21,11 +21,17 @@ from npdraw.model.latents import Latents
 from npdraw.model.prior import Prior
 from npdraw.pictures.sheet import SHEET_SAMPLES, draw, to_uint8, write_sheet
 from npdraw.run_key import RunKey
-from npdraw.runtime.distributed import batch_mean, check_batch, chunks, rank_slice, total
+from npdraw.runtime.distributed import (
+    all_reduce_sum,
+    check_batch,
+    chunks,
+    local_batch_mean,
+    rank_slice,
+)
 from npdraw.runtime.group import SINGLE_PROCESS, Group, environment
-from npdraw.runtime.noise import batch, seed_dropout
+from npdraw.runtime.metrics_log import MetricsLog
+from npdraw.runtime.noise import batch_indices, seed_dropout
 from npdraw.runtime.progress import Progress
-from npdraw.runtime.run_folder import MetricsLog
 from npdraw.runtime.settings import Runtime, explain_out_of_memory, send
 from npdraw.training.session import Session, resume_or_start, training_session, write_finished
 from npdraw.training.state import (
@@ -147,11 +153,11 @@ def fit(
             write_sheet(session.folder, state.step, to_uint8(canvas[:, :-1]).cpu())
 
         # Save, and stop if a signal came.
-        session.stop.agree()
+        session.stop.sync()
         if fresh and (last or session.stop.signal or state.step % session.runtime.save_every == 0):
             sync_metrics(state)
             session.save(state)
-        session.stop.leave(state.step, steps)
+        session.stop.raise_if_stopped(state.step, steps)
         if last:
             break
 
@@ -169,13 +175,13 @@ def train_step(
     Each process of a group takes its rows of the batch.
     """
     device, settings, group = prior.position.device, config.prior, state.group
-    index = batch(seed, state.step, settings.batch_size, len(train))
+    index = batch_indices(seed, state.step, settings.batch_size, len(train))
     z = train[send(index[rank_slice(group, len(index))], device)]
     seed_dropout(seed, state.step, group.rank)
     with runtime.autocast(device):
         factors = state.replica(z.one_hot(prior.layout.placements, len(prior.bank)))
         nats = -factors.joint(z)
-    loss = batch_mean(group, nats, len(index))
+    loss = local_batch_mean(group, nats, len(index))
     rate = learning_rate(state.step, settings.steps, settings.warmup)
     return optimizer_step(state, loss, rate, settings.ema)
 
@@ -189,7 +195,7 @@ def validate(prior: Prior, drawings: Latents, group: Group = SINGLE_PROCESS) -> 
         factors = prior(z.one_hot(prior.layout.placements, len(prior.bank)))
         nats = torch.stack(factors.log_prob(z)).sum((1, 2), dtype=torch.float64)
         sums[number] = -nats.cpu()
-    whether, where, what = (total(group, sums) / len(drawings)).tolist()
+    whether, where, what = (all_reduce_sum(group, sums) / len(drawings)).tolist()
     return {
         "validation_nats": whether + where + what,
         "whether_nats": whether,

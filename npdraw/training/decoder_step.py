@@ -13,8 +13,8 @@ from npdraw.config import Config, DecoderConfig
 from npdraw.inputs.images import deformed
 from npdraw.model.npdraw import NPDraw, Relaxation, WakeConfig
 from npdraw.model.parsing import parse as parse_images
-from npdraw.runtime.distributed import batch_mean, rank_slice
-from npdraw.runtime.noise import batch, generator, seed_dropout
+from npdraw.runtime.distributed import local_batch_mean, rank_slice
+from npdraw.runtime.noise import batch_indices, generator, seed_dropout
 from npdraw.runtime.settings import Runtime, send
 from npdraw.training.state import State, learning_rate, optimizer_step
 
@@ -90,15 +90,19 @@ def train_step(
         rate = settings.wake_rate * learning_rate(done, settings.steps - first, settings.warmup)
         decay = min(decay, (done + 1) / (done + 11))
         loss, metrics = _wake_loss(state, model, drawn, settings, runtime)
-    means = {name: batch_mean(state.group, value, drawn.size) for name, value in metrics.items()}
-    return optimizer_step(state, batch_mean(state.group, loss, drawn.size), rate, decay, **means)
+    means = {
+        name: local_batch_mean(state.group, value, drawn.size) for name, value in metrics.items()
+    }
+    return optimizer_step(
+        state, local_batch_mean(state.group, loss, drawn.size), rate, decay, **means
+    )
 
 
 def _draw_batch(state: State, train: Tensor, config: Config, seed: int) -> Batch:
     """Return the batch of this step: chosen, deformed and binarised, all keyed by seed and step."""
     device, settings, step = train.device, config.decoder, state.step
     noise = generator("train", seed, step, device)
-    index = send(batch(seed, step, settings.batch_size, len(train)), device)
+    index = send(batch_indices(seed, step, settings.batch_size, len(train)), device)
     rows, size = rank_slice(state.group, len(index)), len(index)
     images = train[index[rows]].float() / 255
     if settings.deform > 0 and step < settings.relaxed_steps:

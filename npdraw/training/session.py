@@ -18,17 +18,17 @@ from npdraw.config import Config
 from npdraw.run_key import RunKey
 from npdraw.runtime.distributed import on_rank_zero, process_group
 from npdraw.runtime.group import Group
+from npdraw.runtime.metrics_log import MetricsLog
 from npdraw.runtime.progress import Progress
 from npdraw.runtime.run_folder import (
     CHECKPOINT,
-    MetricsLog,
     locked,
     up_to_date,
     write_json,
     write_result,
 )
 from npdraw.runtime.settings import Runtime
-from npdraw.runtime.signals import Stop
+from npdraw.runtime.signals import StopSignal
 from npdraw.training.checkpoint import resume, save_checkpoint
 from npdraw.training.state import State
 
@@ -46,7 +46,7 @@ class Session:
     runtime: Runtime
     progress: Progress
     group: Group
-    stop: Stop
+    stop: StopSignal
     folder: Path
     """The run folder, `OUT.run/`."""
     finished: dict[str, Any] | None
@@ -87,7 +87,7 @@ def training_session(
     with (
         process_group(device) as group,
         locked(out, *inputs, group=group) as folder,
-        Stop(group) as stop,
+        StopSignal(group) as stop,
     ):
         finished = up_to_date(folder, out, kind, run_key, force=runtime.force, group=group)
         yield Session(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from npdraw.errors import DivergedError
-from npdraw.runtime.distributed import group_mean, replica
+from npdraw.runtime.distributed import all_reduce_mean, replica
 from npdraw.runtime.group import SINGLE_PROCESS, Group
 from npdraw.runtime.noise import generator
 from npdraw.training.muon import Muon
@@ -148,7 +148,7 @@ def optimizer_step(
     # Check the loss before it can reach the weights; on a GPU this would mean waiting.
     names = ("loss", *watched)
     values = torch.stack([value.detach().float() for value in (loss, *watched.values())])
-    values = group_mean(state.group, values)
+    values = all_reduce_mean(state.group, values)
     on_gpu = loss.is_cuda
     if not on_gpu:
         state.metrics = dict(zip(names, values.tolist(), strict=True))

@@ -175,5 +175,5 @@ def test_models_are_found_by_name(shipped: Path) -> None:
         npdraw.load("mnits")
     with pytest.raises(UsageError, match="no CUDA device"):
         if torch.cuda.is_available():
-            raise UsageError("there is no CUDA device here")
+            raise UsageError("there is no CUDA device")
         npdraw.load("mnist", device="cuda")

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from npdraw.cli import execute
-from npdraw.runtime.eval_checkpoint import Partial
+from npdraw.runtime.eval_checkpoint import EvalCheckpoint
 from tests.faults.mutants import HEAVY, PLACES, mutants
 
 PARSE, PRIOR, MODEL = (f"{kind}.safetensors" for kind in ("parse", "prior", "model"))
@@ -142,10 +142,10 @@ def _memory_mb() -> float:
 
 def leave_after_save() -> None:
     """End the process, as a kill does, as soon as figures of an evaluation are on disk."""
-    save = Partial.save
+    save = EvalCheckpoint.save
 
-    def save_and_leave(partial: Partial, *, now: bool) -> None:
+    def save_and_leave(partial: EvalCheckpoint, *, now: bool) -> None:
         save(partial, now=True)
         os._exit(9)
 
-    Partial.save = save_and_leave  # type: ignore[method-assign]
+    EvalCheckpoint.save = save_and_leave  # type: ignore[method-assign]

@@ -23,16 +23,16 @@ from npdraw.errors import ArtifactError, UsageError
 from npdraw.header import read_header
 from npdraw.runtime.distributed import (
     all_gather_rows,
-    batch_mean,
+    all_reduce_max,
+    all_reduce_mean,
+    all_reduce_sum,
     check_batch,
     chunks,
-    group_mean,
-    largest,
+    local_batch_mean,
     on_rank_zero,
     process_group,
     rank_slice,
     replica,
-    total,
 )
 from npdraw.runtime.group import SINGLE_PROCESS, Group, environment
 from npdraw.runtime.run_folder import locked
@@ -382,11 +382,11 @@ def test_one_process_needs_no_group() -> None:
         assert not torch.distributed.is_initialized()
         assert replica(model, group) is model
         assert on_rank_zero(group, lambda: model) is model
-        assert largest(group, 7) == 7
+        assert all_reduce_max(group, 7) == 7
         table = torch.ones(3, 2)
         assert all_gather_rows(group, table) is table
-        assert group_mean(group, table) is table
-        assert total(group, table).tolist() == [3, 3]
+        assert all_reduce_mean(group, table) is table
+        assert all_reduce_sum(group, table).tolist() == [3, 3]
 
 
 def test_the_group_is_what_torchrun_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -417,7 +417,7 @@ def test_shares_are_all_of_it_once(size: int) -> None:
 def test_the_mean_of_unequal_shares_is_that_of_the_batch(size: int) -> None:
     values = torch.arange(7.0).square()
     means = [
-        batch_mean(group, values[rank_slice(group, 7)], 7)
+        local_batch_mean(group, values[rank_slice(group, 7)], 7)
         for group in (Group(rank, size) for rank in range(size))
     ]
     assert float(sum(means)) / size == pytest.approx(float(values.mean()))
@@ -432,5 +432,5 @@ def test_a_batch_has_an_image_for_each_process() -> None:
 
 def test_sums_go_from_first_to_last() -> None:
     big = torch.tensor([1.0, 2**-53, 2**-53, -1.0], dtype=torch.float64)
-    assert float(total(SINGLE_PROCESS, big)) == 0.0
-    assert math.copysign(1, float(total(SINGLE_PROCESS, torch.tensor([-0.0])))) == 1
+    assert float(all_reduce_sum(SINGLE_PROCESS, big)) == 0.0
+    assert math.copysign(1, float(all_reduce_sum(SINGLE_PROCESS, torch.tensor([-0.0])))) == 1

@@ -17,7 +17,7 @@ from npdraw.header import read_header
 from npdraw.model.npdraw import NPDraw
 from npdraw.run_key import RunKey
 from npdraw.runtime import eval_checkpoint as module
-from npdraw.runtime.eval_checkpoint import Partial
+from npdraw.runtime.eval_checkpoint import EvalCheckpoint
 from npdraw.runtime.group import SINGLE_PROCESS
 from npdraw.runtime.run_folder import locked, run_folder
 
@@ -133,7 +133,7 @@ def test_it_is_saved_after_some_time_of_work(
 ) -> None:
     clock = [100.0]
     monkeypatch.setattr(module.time, "perf_counter", lambda: clock[0])
-    partial, run_key = Partial(9, 2, SINGLE_PROCESS), RunKey({}, {}, {}, 0)
+    partial, run_key = EvalCheckpoint(9, 2, SINGLE_PROCESS), RunKey({}, {}, {}, 0)
     partial.resume(tmp_path / "e", tmp_path, run_key, force=False)
     path, saved = tmp_path / "checkpoint.safetensors", []
     for _ in range(9):
@@ -143,7 +143,7 @@ def test_it_is_saved_after_some_time_of_work(
         saved.append(int(read_header(path).metrics["images"]) if path.exists() else 0)
     assert saved == [0, 0, 3, 3, 3, 6, 6, 6, 9]
     clock[0] = 7000.0
-    again = Partial(9, 2, SINGLE_PROCESS)
+    again = EvalCheckpoint(9, 2, SINGLE_PROCESS)
     again.resume(tmp_path / "e", tmp_path, run_key, force=False)
     clock[0] += 5
     assert again.seconds == 9 * 25 + 5
@@ -248,7 +248,7 @@ def test_figures_of_no_evaluation_are_refused(
     tensors = {"figures": torch.zeros(5, 2, dtype=dtype)}
     path = tmp_path / "checkpoint.safetensors"
     write_artifact(path, "checkpoint", tensors, metrics=metrics, run_key=RunKey(**fields))
-    partial = Partial(24, 2, SINGLE_PROCESS)
+    partial = EvalCheckpoint(24, 2, SINGLE_PROCESS)
     with pytest.raises(ArtifactError, match=re.escape(problem)) as caught:
         partial.resume(tmp_path / "e", tmp_path, RunKey(**fields), force=False)
     assert str(path) in caught.value.message
@@ -281,7 +281,7 @@ def test_an_output_that_another_works_on_is_busy(stages: Any, made: Any, tmp_pat
 def test_every_bit_comes_back(tmp_path: Path) -> None:
     odd = torch.tensor([[1 / 3, math.inf], [-0.0, -math.nan]], dtype=torch.float64)
     run_key = RunKey({"samples": 3}, {}, {}, 0)
-    before, after = (Partial(4, 2, SINGLE_PROCESS) for _ in range(2))
+    before, after = (EvalCheckpoint(4, 2, SINGLE_PROCESS) for _ in range(2))
     before.resume(tmp_path / "e", tmp_path, run_key, force=False)
     before.add(odd)
     before.save(now=True)

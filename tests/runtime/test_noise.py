@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from npdraw.runtime.noise import batch, generator, uniform
+from npdraw.runtime.noise import batch_indices, generator, uniform
 
 CPU = torch.device("cpu")
 
@@ -63,7 +63,7 @@ def test_generator_is_that_of_its_step() -> None:
 def test_epochs_are_permutations_without_a_gap(size: int, images: int) -> None:
     epochs = 6
     steps = -(-epochs * images // size)
-    batches = [batch(9, step, size, images) for step in range(steps)]
+    batches = [batch_indices(9, step, size, images) for step in range(steps)]
     assert all(b.shape == (size,) and b.dtype == torch.int64 for b in batches)
     stream = torch.cat(batches)[: epochs * images].view(epochs, images)
     for epoch in stream:
@@ -73,12 +73,12 @@ def test_epochs_are_permutations_without_a_gap(size: int, images: int) -> None:
 
 
 def test_a_batch_depends_on_seed_and_step_alone() -> None:
-    alone = batch(1, 1000, 8, 37)
-    assert torch.equal(alone, batch(1, 1000, 8, 37))
-    assert not torch.equal(alone, batch(2, 1000, 8, 37))
-    assert not torch.equal(alone, batch(1, 1001, 8, 37))
+    alone = batch_indices(1, 1000, 8, 37)
+    assert torch.equal(alone, batch_indices(1, 1000, 8, 37))
+    assert not torch.equal(alone, batch_indices(2, 1000, 8, 37))
+    assert not torch.equal(alone, batch_indices(1, 1001, 8, 37))
 
 
 def test_every_image_comes_first_as_often() -> None:
-    firsts = np.bincount([int(batch(seed, 0, 1, 4)[0]) for seed in range(800)], minlength=4)
+    firsts = np.bincount([int(batch_indices(seed, 0, 1, 4)[0]) for seed in range(800)], minlength=4)
     assert abs(firsts - 200).max() < 5 * 200**0.5

@@ -13,14 +13,14 @@ import torch
 from npdraw.artifacts import write_artifact
 from npdraw.errors import ArtifactError, BusyError, UsageError
 from npdraw.run_key import RunKey
+from npdraw.runtime.metrics_log import MetricsLog
 from npdraw.runtime.run_folder import (
-    MetricsLog,
-    begun,
     clear,
+    earlier_result,
     finished,
+    is_unfinished,
     locked,
     read_json,
-    repeated,
     resumable,
     run_folder,
     write_json,
@@ -99,11 +99,11 @@ def test_a_run_folder_holds_regular_files_alone(kind: str, name: str, tmp_path: 
     with locked(out) as folder:
         odd(folder / name, kind, elsewhere)
         with pytest.raises(ArtifactError, match=f"{name} is not a regular file") as caught:
-            begun(folder, IDENTITY)
+            is_unfinished(folder, IDENTITY)
         assert "--force" in caught.value.hint
         clear(folder)  # as --force does
         assert [path.name for path in folder.iterdir()] == ["lock"]
-        assert not begun(folder, IDENTITY)
+        assert not is_unfinished(folder, IDENTITY)
     assert elsewhere.read_text() == "precious"
 
 
@@ -136,7 +136,7 @@ def test_a_run_folder_that_is_none(kind: str, tmp_path: Path) -> None:
     else:
         run_folder(out).symlink_to(run_folder(out).name if kind == "loop" else "nowhere")
     with (
-        pytest.raises(UsageError, match=r"\.run: it is there and is not a folder"),
+        pytest.raises(UsageError, match=r"\.run: it exists and is not a folder"),
         locked(out),
     ):
         pass
@@ -278,7 +278,7 @@ def test_a_finished_run_repeats_its_result(tmp_path: Path) -> None:
     assert header is not None
     # What the artifact says of itself wins over the note beside it.
     expected = {"seconds": 3.0, "steps": 4, "out": str(out), "up_to_date": True}
-    assert repeated(tmp_path, header, out) == expected
+    assert earlier_result(tmp_path, header, out) == expected
 
 
 def test_a_log_is_cut_back_to_where_the_run_goes_on(tmp_path: Path) -> None:
@@ -336,5 +336,5 @@ def test_an_output_is_never_an_input(stages: Any, trained: Any, tmp_path: Path) 
 def test_an_output_is_a_file(force: bool, stages: Any, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="it is a folder"):
         stages.parse(tmp_path, force=force)
-    with pytest.raises(UsageError, match="names no file"):
+    with pytest.raises(UsageError, match="does not name a file"):
         stages.parse(Path(), force=force)

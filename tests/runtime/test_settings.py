@@ -79,9 +79,11 @@ def test_precision_is_that_of_products(precision: str, dtype: torch.dtype) -> No
 
 
 def test_auto_is_bf16_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    for there in (True, False):
-        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda there=there: there)
-        assert (Runtime().dtype(CPU) == torch.bfloat16) is there
+    supports: dict[str, bool]
+    for supports in ({"avx512_bf16": True}, {"avx512_bf16": False}, {"bf16": True}):  # last: Arm
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda supports=supports: supports)
+        expected = torch.bfloat16 if supports.get("avx512_bf16") else torch.float32
+        assert Runtime().dtype(CPU) == expected
         assert Runtime(precision="bf16").dtype(CPU) == torch.bfloat16
         assert Runtime(precision="fp32").dtype(CPU) == torch.float32
     assert Runtime().dtype(torch.device("cuda")) == torch.bfloat16
