@@ -1,1 +1,1 @@
-"""The model: whether, where and what to draw, and the image that the drawing explains."""
+"""The model: latents, part bank, parser, canvas, prior, encoder and decoder (docs/model.md)."""

@@ -1,7 +1,7 @@
-"""A causal Transformer over lists of different length, without padding where it would cost.
+"""A causal Transformer over lists of different lengths, without padding where it would cost time.
 
-Paper, section 3.2. Only attention needs a table; all that treats rows one by one works on the rows
-that there are.
+docs/model.md, section 5; paper, section 3.2. Only attention needs a padded table. Everything that
+works row by row runs on the existing rows alone.
 """
 
 from dataclasses import dataclass
@@ -11,40 +11,42 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 ROWS = 64
-"""In bf16 on a CPU rows of strokes come in multiples of so many: oneDNN makes own kernels for
-each number of rows there, and a long training would never have made the last of them (LOG.md)."""
+"""In bf16 on a CPU, rows of strokes come in multiples of this number: oneDNN builds a kernel for
+each number of rows, and a long training would never stop building new ones (LOG.md)."""
 
 
 @dataclass(frozen=True)
 class Lists:
-    """Where the rows [M, C] of N lists stand in a table [N, L, C]."""
+    """Where the rows [M, C] of N lists are placed in a table [N, L, C]."""
 
     images: int
     """N."""
     length: int
     """L, at least that of the longest list."""
     slots: Tensor
-    """int64 [M], all different: place of each row in the flat table."""
+    """int64 [M], all different: the position of each row in the flattened table."""
 
     def spread(self, rows: Tensor) -> Tensor:
-        """Return the table of the rows [M, C], zero where there is none: [N, L, C]."""
+        """Place the rows [M, C] in a table, with zeros elsewhere: [N, L, C]."""
         table = rows.new_zeros(self.images * self.length, rows.shape[1])
         return table.index_copy(0, self.slots, rows).view(self.images, self.length, -1)
 
     def collect(self, table: Tensor) -> Tensor:
-        """Return the rows of a table [N, L, C]: [M, C]."""
+        """Take the rows back out of a table [N, L, C]: [M, C]."""
         return table.flatten(0, 1).index_select(0, self.slots)
 
 
 def lists_of(
     painted: Tensor, before: Tensor, multiple: int = 1, *, padded: bool
 ) -> tuple[Lists, Tensor]:
-    """Return the lists of a start and the strokes, and the cells of the rows after the starts.
+    """Return one list per image, a start row and its strokes, and the cells of the stroke rows.
 
-    `painted` bool [N, T], `before` the number of strokes before each cell. Cells are numbered
-    through all images, int64 [M - N]. Blank cells may follow the strokes of a list, where no stroke
-    looks: as many as make the rows a `multiple`, if there are so many, or, if `padded`, all of
-    them, so that no shape depends on the data and a GPU waits for nothing.
+    `painted` bool [N, T], `before` the number of strokes before each cell. The rows are the N
+    starts, then one row for each returned cell, int64 [M - N], counted through all images.
+
+    Blank cells may follow the strokes of a list, where no stroke attends to them: enough to make
+    the number of rows a `multiple`, if that many exist, or, if `padded`, all of them. Then no shape
+    depends on the data, and the CPU never waits for a GPU.
     """
     images, steps = painted.shape
     cells = torch.arange(steps, device=painted.device)
@@ -63,17 +65,17 @@ def lists_of(
 
 
 class Attention(nn.Module):
-    """Causal multi-head self-attention, over whole lists or one row of each at a time.
+    """Causal multi-head self-attention, over whole lists or one row of each list at a time.
 
-    Two matrix products and a softmax in fp32. For tens of steps this is faster on CPU than
+    Two matrix products and a softmax in fp32. For tens of steps this is faster on a CPU than
     `scaled_dot_product_attention`, whose backward pass in bf16 is many times slower (LOG.md,
     2026-11-22).
 
-    Where a head is as wide as the model or wider (the paper's 16 heads of 64 channels on a width of
-    64), the products of the matrices are formed first: with keys `K x` and values `V x`, scores are
-    `q^T K x = (K^T q)^T x` and the output is `O V (sum of weighted x)`. So all heads share one
-    memory, x itself, and half of the multiplications are saved. Biases of keys shift all scores
-    of a query alike and drop out.
+    Where a head is at least as wide as the model (the paper has 16 heads of 64 channels on a width
+    of 64), the weight matrices are multiplied first: with keys `K x` and values `V x`, the scores
+    are `q^T K x = (K^T q)^T x` and the output is `O V (sum of weighted x)`. All heads then share
+    one memory, x itself, which saves half of the multiplications. Key biases shift all scores of a
+    query equally and cancel in the softmax.
     """
 
     def __init__(self, width: int, heads: int, head_width: int) -> None:
@@ -84,7 +86,7 @@ class Attention(nn.Module):
         self.outward = nn.Linear(heads * head_width, width)
 
     def maps(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return weight and bias of the map to queries (and keys, values), and of the map out."""
+        """Return weight and bias of the input map (queries, keys, values) and of the output map."""
         weight, bias = self.inward.weight, self.inward.bias
         outward, final = self.outward.weight, self.outward.bias
         if not self.shared:
@@ -100,11 +102,11 @@ class Attention(nn.Module):
         )
 
     def forward(self, x: Tensor, lists: Lists) -> Tensor:
-        """Return what each row gathers from those of its list up to itself, [M, width]."""
+        """Let each row [M, width] attend to the rows of its list up to itself: [M, width]."""
         inward, shift, outward, final = self.maps()
         packed = lists.spread(F.linear(x, inward, shift))
         later = torch.ones(lists.length, lists.length, dtype=torch.bool, device=x.device).triu(1)
-        if self.shared:  # one memory; its queries are the heads of row 0, of row 1, ...
+        if self.shared:  # one memory; its queries are all heads of row 0, then of row 1, ...
             query = packed.view(lists.images, 1, -1, x.shape[1])
             key = value = lists.spread(x.to(packed.dtype))[:, None]
             later = later.repeat_interleave(self.heads, 0)
@@ -117,24 +119,24 @@ class Attention(nn.Module):
         return F.linear(lists.collect(mixed.reshape(*packed.shape[:2], -1)), outward, final)
 
     def maps_for_steps(self) -> tuple[Tensor, ...]:
-        """Return the maps that `step` uses, in the type of large products."""
+        """Return the maps that `step` uses, in the dtype of large matrix products."""
         device = self.inward.weight.device.type
         low = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
         with torch.autocast(device, enabled=False):
             return tuple(each.to(low or each.dtype) for each in self.maps())
 
     def memory(self, images: int, steps: int) -> Tensor:
-        """Return room for the keys and values of all steps: [2 or 1, N, memories, L, channels]."""
+        """Allocate the keys and values of all steps: [2 or 1, N, memories, L, channels]."""
         channels = self.inward.in_features if self.shared else self.outward.in_features
         groups = 1 if self.shared else self.heads
         size = (2 - self.shared, images, groups, steps, channels // groups)
         return torch.empty(size, device=self.inward.weight.device)
 
     def step(self, x: Tensor, maps: tuple[Tensor, ...], memory: Tensor, step: int) -> Tensor:
-        """The same for row `step` of every list alone, x [N, width].
+        """Compute `forward` for row `step` of every list alone, x [N, width].
 
-        `memory` holds the rows before and takes this one. All but the maps in fp32: for one row of
-        some hundred images casts would cost more than bf16 saves.
+        `memory` holds the earlier rows, and this row is written to it. All but the maps runs in
+        fp32: for one row of a few hundred images, casts would cost more than bf16 saves.
         """
         inward, shift, outward, final = maps
         with torch.autocast(x.device.type, enabled=False):
@@ -147,7 +149,7 @@ class Attention(nn.Module):
                 query, memory[:, :, :, step] = packed[0, :, :, None], packed[1:]
             seen = memory[:, :, :, : step + 1]
             scores = (query * self.scale) @ seen[0].transpose(2, 3)
-            # Over fewer than 16 numbers a softmax is 10 times as fast along the first axis.
+            # Over fewer than 16 numbers, a softmax along the first axis is 10 times as fast.
             first = scores.flatten(0, 2).T.contiguous()
             weights = torch.softmax(first, 0).T.contiguous().view(scores.shape)
             mixed = weights @ seen[-1]  # [N, memories, heads a memory, channels]
@@ -155,7 +157,7 @@ class Attention(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention and MLP, each on normalised input and added to it."""
+    """A pre-norm Transformer layer: attention and MLP, each with a residual connection."""
 
     def __init__(
         self, width: int, heads: int, head_width: int, mlp_width: int, dropout: float
@@ -170,11 +172,11 @@ class Layer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, lists: Lists) -> Tensor:
-        """Rows [M, width] -> [M, width], causal in each list."""
+        """Map rows [M, width] to [M, width], causally within each list."""
         x = x + self.dropout(self.attention(self.attention_norm(x), lists))
         return x + self.dropout(self.mlp(self.mlp_norm(x)))  # type: ignore[no-any-return]
 
     def step(self, x: Tensor, maps: tuple[Tensor, ...], memory: Tensor, step: int) -> Tensor:
-        """The same for one row of every list, [N, width]; see `Attention.step`."""
+        """Compute `forward` for one row of every list, [N, width]; see `Attention.step`."""
         x = x + self.attention.step(self.attention_norm(x), maps, memory, step)
         return x + self.mlp(self.mlp_norm(x))  # type: ignore[no-any-return]

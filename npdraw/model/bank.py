@@ -13,10 +13,10 @@ from npdraw.errors import UsageError
 from npdraw.model.layout import Layout
 
 CHUNK = 65_536
-"""Patches whose distances are held at once, at most."""
+"""Patches compared with the centres at once, at most."""
 
 DISTANCES = 1 << 24
-"""Distances held at once, at most: 64 MB."""
+"""Distances in memory at once, at most: 64 MB."""
 
 MOST = 1 << 22
 """Most cells that are clustered; if the images have more, evenly spaced images are taken. Time and
@@ -26,14 +26,14 @@ memory then stop growing, and CIFAR-10's other images are parsed just as well (L
 
 @dataclass(frozen=True)
 class Bank:
-    """Parts and how well they cover the patches they come from."""
+    """The parts, and how well they fit the patches they come from."""
 
     parts: Tensor
     """float [K, C, P, P] in [0, 1]."""
     patches: int
-    """Patches that were clustered; those too faint to be painted are left out."""
+    """Number of patches clustered; those too faint to be painted are left out."""
     error: float
-    """Mean squared distance of a pixel of a patch to that of its part."""
+    """Mean squared distance per pixel between a patch and its part."""
 
 
 def collect_patches(images: Tensor, layout: Layout, threshold: float) -> Tensor:
@@ -44,14 +44,14 @@ def collect_patches(images: Tensor, layout: Layout, threshold: float) -> Tensor:
     would paint it (docs/model.md, section 3), and a part like it would be dead.
     """
     pixels = images.shape[1] * layout.part_size**2
-    # Room for all; what is not written to takes no memory, and joining parts would take it twice.
-    found, count = torch.empty(len(images) * layout.steps * layout.placements, pixels), 0
+    # Untouched pages of an empty tensor take no memory; concatenating chunks would take it twice.
+    kept, count = torch.empty(len(images) * layout.steps * layout.placements, pixels), 0
     for chunk in images.split(1024):
         patches = layout.patches(chunk.float() / 255).flatten(0, 2)
         chosen = patches[patches.square().sum(1) > threshold]
-        found[count : count + len(chosen)] = chosen
+        kept[count : count + len(chosen)] = chosen
         count += len(chosen)
-    return found[:count]
+    return kept[:count]
 
 
 def build_bank(
@@ -67,23 +67,28 @@ def build_bank(
 ) -> Bank:
     """Cluster the patches of uint8 images [N, C, H, W] into `parts` parts.
 
-    k-means++ seeding, then Lloyd iterations until the error improves by less than `tolerance`
-    (relative), over at most `MOST` cells. `snap` "medoid" replaces each centre by the nearest
-    patch, "mean" keeps it. Patches that the parser would not paint at `threshold` do not count
-    (`collect_patches`).
-    `UsageError` if there are fewer distinct patches than parts.
+    k-means++ seeding, then Lloyd iterations on equation (2.1) until the error improves by at most
+    `tolerance` (relative), over at most `MOST` placements. `snap` "medoid" replaces each centre by
+    the nearest patch, equation (2.2); "mean" keeps it. Patches that the parser would not paint at
+    `threshold` are left out (`collect_patches`). The most used parts come first.
+
+    Raises:
+        UsageError: there are fewer distinct patches than parts.
     """
+    # Collect the patches.
     most = max(1, MOST // (layout.steps * layout.placements))
     if len(images) > most:
         images = images[torch.arange(most) * len(images) // most]
     patches = collect_patches(images, layout, threshold)
-    # Up to a million patches every one counts; sorting them to find duplicates would cost more.
+    # Sorting to find duplicates is slow, so it is done only if they could be too few.
     if len(patches) < 100 * parts and len(patches.unique(dim=0)) < parts:
         raise UsageError(
             f"{parts} parts, but the images have only {len(patches.unique(dim=0))} different "
             "patches that are not too faint to be painted",
             hint="Lower --parts, or give more images.",
         )
+
+    # Cluster them.
     centres = _seed(patches, parts, generator)
     previous = float("inf")
     for _ in range(iterations):
@@ -95,6 +100,8 @@ def build_bank(
         centres = _update(patches, label, distance, parts)
     if snap == "medoid":
         centres = _medoids(patches, centres)
+
+    # Number the parts by their use.
     label, distance = _assign(patches, centres)
     usage = torch.bincount(label, minlength=parts)
     order = usage.argsort(descending=True, stable=True)
@@ -107,7 +114,7 @@ def build_bank(
 
 
 def _seed(patches: Tensor, parts: int, generator: torch.Generator) -> Tensor:
-    """k-means++: each next centre is a patch drawn in proportion to its squared distance."""
+    """Seed by k-means++: draw each next centre among the patches by squared distance."""
     first = torch.randint(len(patches), (1,), generator=generator)
     centres = [patches[first]]
     norms = torch.cat([chunk.square().sum(1) for chunk in patches.split(CHUNK)])
@@ -122,7 +129,7 @@ def _seed(patches: Tensor, parts: int, generator: torch.Generator) -> Tensor:
 
 
 def _to_one(patches: Tensor, norms: Tensor, centre: Tensor) -> Tensor:
-    """Squared distance of each patch to one centre [1, D]."""
+    """Return the squared distance of each patch to one centre [1, D]."""
     return (norms - 2 * (patches @ centre[0]) + centre.square().sum()).clamp_min_(0)
 
 

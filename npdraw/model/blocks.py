@@ -23,5 +23,5 @@ class ResidualBlock(nn.Module):
 
 
 def residual_blocks(channels: int, depth: int) -> nn.Sequential:
-    """Return `depth` residual blocks in a row."""
+    """Return a sequence of `depth` residual blocks."""
     return nn.Sequential(*(ResidualBlock(channels) for _ in range(depth)))

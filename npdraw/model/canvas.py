@@ -17,21 +17,23 @@ from npdraw.model.layout import Layout
 
 
 def paint(z: Latents, bank: Tensor, layout: Layout, compositing: str = "max") -> Tensor:
-    """Paint hard drawings.
+    """Paint hard drawings, equation (4.1).
 
     `bank` [K, C, P, P] in [0, 1]. Returns the canvas [N, C + 1, H, W]: the image in [0, 1] and, as
     the last channel, the coverage, 1 where any part was painted.
     """
+    # The layers of all steps, and their pixels in the frame.
     images, channels = len(z), bank.shape[1] + 1
     parts = F.pad(bank.flatten(2), (0, 0, 0, 1), value=1.0)  # [K, C + 1, P * P]
     layers = parts[z.what] * z.whether[..., None, None]  # [N, T, C + 1, P * P]
     steps = torch.arange(layout.steps, device=bank.device)
     index = layout.pixels_on(bank.device)[steps, z.where]  # [N, T, P * P]
     area = layout.frame[0] * layout.frame[1]
+
+    # Composite. "over" keeps at most one layer per pixel, so "amax" serves both.
     if compositing == "over" and layout.overlapping:
         top = _last_in_frame(z, layout).gather(1, index.flatten(1)).view_as(index)
         layers = layers * (top == steps[:, None] + 1)[:, :, None]
-    # At most one layer of a pixel is left by "over", so "amax" serves both.
     framed = torch.zeros(images, channels, area, device=bank.device)
     framed.scatter_reduce_(
         2,
@@ -48,7 +50,7 @@ def last_painter(z: Latents, layout: Layout) -> Tensor:
 
 
 def _last_in_frame(z: Latents, layout: Layout) -> Tensor:
-    """The same over the flat frame, [N, frame]."""
+    """Return `last_painter` over the flattened frame, [N, frame]."""
     steps = torch.arange(layout.steps, device=z.where.device)
     index = layout.pixels_on(z.where.device)[steps, z.where]  # [N, T, P * P]
     order = (z.whether * (steps + 1))[..., None].expand_as(index)
@@ -59,8 +61,8 @@ def _last_in_frame(z: Latents, layout: Layout) -> Tensor:
 def paint_relaxed(z: Relaxed, bank: Tensor, layout: Layout, compositing: str = "max") -> Tensor:
     """Paint soft drawings, differentiably in whether, where and what; always in fp32.
 
-    Returns the canvas [N, C + 1, H, W]. Per pixel, with the layers in step order, "over" is
-    `sum_i c_i a_i prod_{j later} (1 - a_j)` and "max" is `max_i c_i a_i`.
+    Returns the canvas [N, C + 1, H, W], equations (4.1) and (4.2). Per pixel, with the layers in
+    step order, "over" is `sum_i c_i a_i prod_{j > i} (1 - a_j)` and "max" is `max_i c_i a_i`.
     """
     with torch.autocast(bank.device.type, enabled=False):
         layers = _layers(z, bank, layout)
@@ -74,7 +76,8 @@ def paint_relaxed(z: Relaxed, bank: Tensor, layout: Layout, compositing: str = "
 def _layers(z: Relaxed, bank: Tensor, layout: Layout) -> Tensor:
     """Return each step's own window of side w, [N, T, C + 1, w, w]: colour times alpha, and alpha.
 
-    The mixture of parts is one matrix product; a soft `where` sums over its placements.
+    Equation (4.2). The mixture of parts is one matrix product; a soft `where` sums over its
+    placements.
     """
     parts = (z.what @ bank.flatten(1)).unflatten(2, bank.shape[1:])
     parts = F.pad(parts, (0, 0, 0, 0, 0, 1), value=1.0) * z.whether[..., None, None, None]
@@ -99,7 +102,7 @@ def _fold(windows: Tensor, distance: int, layout: Layout) -> Tensor:
 
 
 def _tile(grid: Tensor, distance: int) -> Tensor:
-    """[N, R, Q, C, w, w] -> [N, C, R * distance, Q * distance], zeros between the windows."""
+    """Lay out [N, R, Q, C, w, w] as [N, C, R * distance, Q * distance], zeros in between."""
     images, rows, columns, channels, side, _ = grid.shape
     room = distance - side
     return (
@@ -127,10 +130,10 @@ def _parity_classes(windows: Tensor, layout: Layout) -> Tensor:
 
 
 def _blend_max(classes: Tensor) -> Tensor:
-    """Maximum over the classes, with the whole gradient to every layer that attains it.
+    """Take the maximum over the classes, with the whole gradient to every layer that attains it.
 
-    `amax` would split the gradient among ties; then a blank cell, where all layers are 0, would
-    feel only a fraction of what painting it changes.
+    `amax` would split the gradient among ties. A blank cell, where all layers are 0, would then get
+    only a fraction of the gradient of painting it.
     """
     highest = classes.detach().amax(0)
     attains = classes.detach() == highest
@@ -150,7 +153,7 @@ def _blend_over(classes: Tensor, layout: Layout) -> Tensor:
 
 @cache
 def _step_order(layout: Layout, device: torch.device) -> Tensor:
-    """Class of the first, second, third and fourth step over each pixel, int64 [4, frame].
+    """Return the class of the first to the fourth step over each pixel, int64 [4, frame].
 
     A pixel lies in at most two rows and two columns of windows: (r - 1, r) x (c - 1, c).
     """

@@ -1,8 +1,9 @@
-"""Completion: drawings that keep given cells, the rest sampled from p(rest | given).
+"""Completion: keep given cells of a drawing and sample the rest from p(rest | given).
 
-A prefix is clamped, which is exact. For anything else the given cells depend on free ones before
-them, so particles are drawn as far as the next given cells, weighted by the probability of these,
-and resampled (sequential importance resampling; Doucet, de Freitas and Gordon 2001, chapter 1).
+docs/model.md, section 5. A given prefix is clamped, which is exact. Otherwise given cells depend on
+free cells before them, so particles are drawn up to the next stretch of given cells, weighted by
+the probability of that stretch, and resampled (sequential importance resampling; Doucet, de Freitas
+and Gordon 2001, chapter 1).
 """
 
 import math
@@ -15,22 +16,22 @@ from npdraw.model.latents import Factors, Latents, concatenate, sample_inverse_c
 from npdraw.model.prior import Prior
 
 PARTICLES = 64
-"""Drawings in the making for each that is asked for."""
+"""Particles for each completion."""
 
 
 @torch.no_grad()
 def complete(
     prior: Prior, given: Latents, fixed: Tensor, uniform: Tensor, temperature: float = 1.0
 ) -> Latents:
-    """Return a drawing for each row of `uniform` that has the given cells of `given`.
+    """Return one drawing that keeps the given cells of `given` for each row of `uniform`.
 
-    `given` is one drawing, [1, T]; `fixed` bool [T] says which of its cells are given, be they
-    painted or blank. `uniform` [N, M + 1, T, 3] in [0, 1): row 0 decides the cells after the last
-    given one, as `Prior.sample` does, and all of them if only a prefix is given; the M others are
-    those of the particles. Drawing i depends on its own row alone.
+    `given` is one drawing, [1, T]; `fixed` bool [T] marks the cells that are kept, painted or
+    blank. `uniform` [N, M + 1, T, 3] in [0, 1): row 0 decides the cells after the last given one,
+    as in `Prior.sample`, and all of them if only a prefix is given; the M others are for the
+    particles. Drawing i depends on its own row alone.
 
-    With one particle, or a temperature other than 1, drawings are plausible but not those of
-    p(rest | given): with many particles and temperature 1 they are, up to 1 / M.
+    With temperature 1 and M particles, drawings follow p(rest | given) up to an error of order
+    1 / M. With one particle, or another temperature, they are plausible but follow it less closely.
     """
     images, steps = len(uniform), prior.layout.steps
     free = (~fixed).nonzero().flatten()
@@ -55,19 +56,23 @@ def _chosen(
     last: int,
     temperature: float,
 ) -> Latents:
-    """Return one particle, [1, T], drawn by weight; its cells from `last` on are blank."""
+    """Return one particle, [1, T], chosen by its weight; its cells from `last` on are blank."""
     particles = len(uniform)
     kept = z = given.canonical().repeat(particles)
     weights = torch.zeros(particles, device=uniform.device)
     for free, begin, end in _stretches(fixed.tolist(), first_free, last):
+        # Draw the free cells, and put in the given ones after them.
         z = prior.sample(uniform, temperature=temperature, given=z, given_steps=free, until=begin)
         stretch = slice(None), slice(begin, end)
         z[stretch] = kept[stretch]
+
+        # Weight by the probability of the given cells, equation (5.7).
         factors: Factors = prior(z.one_hot(prior.layout.placements, len(prior.bank)))
         weights = weights + factors[stretch].joint(z[stretch])
+
         if _effective(weights) < particles / 2:
-            # Systematic: one number moves all marks, which are equally far apart. Those of a given
-            # cell are free for this, since nothing is drawn there.
+            # Systematic resampling: one number shifts evenly spaced marks. A given cell's number is
+            # free for this, since nothing is drawn there.
             marks = torch.arange(particles, device=fixed.device) + uniform[0, begin, 0]
             z = z[sample_inverse_cdf(weights.expand(particles, -1), marks / particles)]
             weights = torch.zeros_like(weights)
@@ -75,7 +80,7 @@ def _chosen(
 
 
 def _stretches(fixed: list[bool], first_free: int, last: int) -> Iterator[tuple[int, int, int]]:
-    """Yield where free cells begin, the given ones after them begin, and these end."""
+    """Yield where free cells begin, where the given cells after them begin, and where they end."""
     end = first_free
     while end < last:
         free = end
@@ -87,7 +92,7 @@ def _stretches(fixed: list[bool], first_free: int, last: int) -> Iterator[tuple[
 def _effective(weights: Tensor) -> float:
     """Return the effective number of particles, 1 / sum of squared normalised weights.
 
-    0 if none can have drawn what is given.
+    0 if the given cells have probability 0 under all of them.
     """
-    found = float((2 * weights.logsumexp(0) - (2 * weights).logsumexp(0)).exp())
-    return found if math.isfinite(found) else 0.0
+    number = float((2 * weights.logsumexp(0) - (2 * weights).logsumexp(0)).exp())
+    return number if math.isfinite(number) else 0.0

@@ -16,10 +16,10 @@ from npdraw.model.blocks import residual_blocks
 class Decoder(nn.Module):
     """Residual blocks at each size, halving and doubling, with skip connections.
 
-    With `patch` 2 or more, squares of that many pixels a side become channels of one position, so
-    that no block works at full size; a last pair of convolutions at full size joins the squares
-    with the canvas again. A wide layer at half size costs as much as a narrow one at full size and
-    learns more (LOG.md, 2026-11-22).
+    With `patch` 2 or more, squares of `patch` x `patch` pixels become channels of one position, so
+    that no block works at full size; a last pair of convolutions at full size joins them with the
+    canvas again. A wide layer at half size costs as much as a narrow one at full size and learns
+    more (LOG.md, 2026-11-22).
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Decoder(nn.Module):
         patch: int,
         start: Tensor | None = None,
     ) -> None:
-        """`start` [outputs] is what it gives for every pixel at first; None: anything."""
+        """`start` [outputs] is the initial output at every pixel; None: no particular one."""
         super().__init__()
         self.patch = patch
         self.multiple = patch * 2 ** (len(channels) - 1)
@@ -55,10 +55,13 @@ class Decoder(nn.Module):
 
         `canvas` [N, C + 1, H, W] in [0, 1]. Sides that cannot be halved evenly are padded.
         """
+        # Squares of pixels to channels.
         height, width = canvas.shape[2:]
         padded = F.pad(canvas, (0, -width % self.multiple, 0, -height % self.multiple))
         patches = F.pixel_unshuffle(padded, self.patch)
         h = self.stem(patches.contiguous(memory_format=torch.channels_last))
+
+        # The U: down, keeping each size for a skip connection; then up.
         skips = []
         for blocks, shrink in zip(self.down, self.shrink, strict=True):
             skips.append(blocks(h))
@@ -66,7 +69,9 @@ class Decoder(nn.Module):
         h = self.middle(h)
         for blocks, grow, skip in zip(self.up[::-1], self.grow[::-1], skips[::-1], strict=True):
             h = blocks(grow(h) + skip)
+
+        # Channels back to pixels, beside the canvas at full size.
         fine = F.pixel_shuffle(self.unpatch(F.silu(h)), self.patch)
-        joined = self.join(torch.cat([F.silu(fine), padded.to(fine.dtype)], 1))
-        output: Tensor = self.head(F.silu(joined))
+        features = self.join(torch.cat([F.silu(fine), padded.to(fine.dtype)], 1))
+        output: Tensor = self.head(F.silu(features))
         return output[:, :, :height, :width].float()

@@ -14,11 +14,11 @@ from npdraw.model.layout import Layout
 from npdraw.model.parsing import match_gains
 
 MARGIN = 2
-"""Pixels around a cell's window that its first layer sees."""
+"""Pixels around a cell's window that the first layer sees."""
 
 
 class Encoder(nn.Module):
-    """From images to the distributions of whether, where and what at every step."""
+    """Maps images to the distributions of whether, where and what at every step."""
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class Encoder(nn.Module):
         depth: int,
         gain: float = 1.0,
     ) -> None:
-        """`gain` is what the match gains are multiplied with at first, nats a unit."""
+        """`gain` is the initial scale of the match gains, in nats per unit of squared error."""
         super().__init__()
         self.layout, self.parts = layout, parts
         side = layout.window + 2 * MARGIN
@@ -40,7 +40,10 @@ class Encoder(nn.Module):
         self.gain_scale = nn.Parameter(torch.full((3,), gain))
 
     def forward(self, images: Tensor, bank: Tensor) -> Factors:
-        """Return q of every step for images [N, C, H, W] in [0, 1] and the bank [K, C, P, P]."""
+        """Return q(z | x) of images [N, C, H, W] in [0, 1], equation (6.1).
+
+        `bank` is [K, C, P, P]. The distribution of what does not depend on where.
+        """
         framed = self.layout.to_frame(images).contiguous(memory_format=torch.channels_last)
         features = self.cells(self.stem(framed))
         logits = self.heads(F.silu(features)).float().flatten(2).transpose(1, 2)  # [N, T, .]

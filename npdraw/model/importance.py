@@ -8,7 +8,7 @@ from torch import Tensor
 from npdraw.model.npdraw import NPDraw
 
 FIGURES = 4
-"""Figures of an image: nll, rate, distortion, canvas error."""
+"""Figures per image: nll, rate, distortion, canvas error."""
 
 PASSES = 25
 """Passes through the model, of a batch each, between two chances to stop (about 2 s)."""
@@ -19,11 +19,13 @@ def importance_figures(
 ) -> Tensor:
     """Return nll, rate, distortion and canvas error of each image, float64 [N, FIGURES].
 
-    Images [N, C, H, W] in {0, 1}; `noise` [N, S, T, 3] in [0, 1), a row for each sample, of which
-    `side` go through the model at once. Rate and distortion are means over the samples, the canvas
-    error is that of the first one.
+    Nll is equation (7.2) for one image, in nats; with the `estimator` "published" it is equation
+    (7.5), which is not a bound. Rate and distortion, equation (7.3), are means over the samples;
+    the canvas error is that of the first sample. Images are [N, C, H, W] as the model sees them;
+    `noise` [N, S, T, 3] in [0, 1) has a row for each sample, of which `side` go through the model
+    at once.
     """
-    q = model.encode(images)  # once, not for every sample
+    q = model.encode(images)  # once for all samples
     weighted = []
     for some in noise.transpose(0, 1).split(side):  # [S, N, T, 3] -> [side, N, T, 3]
         copies = torch.cat([images] * len(some))
@@ -43,9 +45,9 @@ def log_mean_exp(log_weights: Tensor) -> Tensor:
 
 
 def samples_per_pass(samples: int, batch_size: int) -> int:
-    """Return how many samples of an image are weighed at once.
+    """Return how many samples of an image are weighted in one pass.
 
-    Few images with many samples each make the same batch as many images, at the same speed, and
-    are done sooner, so that one can stop.
+    A few images with many samples each fill a batch as well as many images do, at the same speed,
+    and finish sooner, so that the evaluation can stop between them.
     """
     return min(batch_size, -(-samples // PASSES))

@@ -3,8 +3,8 @@
 docs/model.md, section 1; paper, section 3.1. Letters: N images, T steps, O placements, K parts.
 
 A step belongs to one cell of the grid. *Whether* says if the cell is painted, and so holds the
-place of a stroke: the prior's distribution over the next cell is stored as hazards of *whether*
-(`npdraw.model.prior`). *Where* is only the offset within the cell, one of its O placements. With
+place of a stroke: the prior's distribution over the next cell is stored as hazards of *whether*,
+equations (1.3) and (1.4). *Where* is only the offset within the cell, one of its O placements. With
 O = 1 (`jitter = 1`, as in every preset) it is always 0 and costs no nats. *What* is the part.
 """
 
@@ -205,7 +205,7 @@ class Factors:
         )
 
     def joint(self, z: Latents) -> Tensor:
-        """Return the log probability of whole drawings in nats, [N] (docs/model.md, section 5)."""
+        """Return the log probability of whole drawings in nats, [N], equations (1.5), (6.2)."""
         return torch.stack(self.log_prob(z)).sum((0, 2))
 
     def _what_at(self, where: Tensor) -> Tensor:
@@ -229,8 +229,8 @@ class Factors:
     def relax(self, uniform: Tensor, temperature: float) -> Relaxed:
         """Draw one soft sample: binary Concrete for whether, Gumbel-softmax for where and what.
 
-        Maddison et al. 2017, equations 10 and 16; docs/model.md, section 6. `uniform`
-        [N, T, 1 + O + K] in [0, 1). `what` must not depend on where, as in the encoder.
+        Equation (6.5); Maddison et al. 2017, equations 10 and 16. `uniform` [N, T, 1 + O + K] in
+        [0, 1). `what` must not depend on where, as in the encoder.
         """
         tiny = torch.finfo(uniform.dtype).tiny
         bit, rest = uniform[..., :1].clamp(1e-6, 1 - 1e-6), uniform[..., 1:]
@@ -244,7 +244,7 @@ class Factors:
         )
 
     def kl(self, other: "Factors") -> Tensor:
-        """Return KL(self || other) of every step in nats, [N, T] (docs/model.md, section 6).
+        """Return KL(self || other) of every step in nats, [N, T], equation (6.9).
 
         `KL_t = KL(whether) + q_t * (KL(where) + E_{o ~ q} KL(what at o))`, `q_t` the probability
         of painting; the expectation over placements is exact.

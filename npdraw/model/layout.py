@@ -1,4 +1,4 @@
-"""Where the parts of a drawing may go: one step for each cell of a centred grid.
+"""Where the parts of a drawing can be placed: one step for each cell of a centred grid.
 
 docs/model.md, section 1. The *frame* is the smallest rectangle that holds every placement; it
 contains the image, and what lies outside the image is cropped.
@@ -24,7 +24,7 @@ class Layout:
 
     @property
     def window(self) -> int:
-        """Side of the square that the placements of a cell reach, pixels."""
+        """Side of a cell's window, the square that its placements reach, in pixels."""
         return self.part_size + self.jitter - 1
 
     @property
@@ -39,17 +39,17 @@ class Layout:
 
     @property
     def steps(self) -> int:
-        """T, one step for each cell."""
+        """T, one step for each cell, equation (1.1)."""
         return self.rows * self.columns
 
     @property
     def placements(self) -> int:
-        """O, the placements a step may choose from."""
+        """O, the placements a step may choose from, equation (1.1)."""
         return self.jitter**2
 
     @property
     def overlapping(self) -> bool:
-        """Whether placements of neighbouring cells can overlap."""
+        """True if the windows of neighbouring cells overlap."""
         return self.window > self.stride
 
     @property
@@ -67,7 +67,7 @@ class Layout:
 
     @cached_property
     def positions(self) -> Tensor:
-        """Top-left pixel (row, column) of each placement in the image, int64 [T, O, 2]."""
+        """Top-left pixel (row, column) of each placement, equation (1.2), int64 [T, O, 2]."""
         row, column = torch.meshgrid(
             torch.arange(self.rows), torch.arange(self.columns), indexing="ij"
         )
@@ -105,7 +105,7 @@ class Layout:
         return images if factor == 1 else F.avg_pool2d(images, factor)
 
     def to_frame(self, images: Tensor) -> Tensor:
-        """Put images [N, C, H, W] into the frame, zeros around them: [N, C, frame]."""
+        """Pad images [N, C, H, W] with zeros to the frame: [N, C, frame]."""
         top, left = self.origin
         bottom = self.frame[0] - self.height - top
         right = self.frame[1] - self.width - left
@@ -117,7 +117,7 @@ class Layout:
         return framed[..., top : top + self.height, left : left + self.width]
 
     def patches(self, images: Tensor) -> Tensor:
-        """Return what lies under each placement, zero outside the image.
+        """Return the pixels under each placement, zero outside the image.
 
         Images [N, C, H, W] -> [N, T, O, C * P * P].
         """
@@ -128,16 +128,16 @@ class Layout:
 
 @cache
 def _moved(layout: Layout, name: str, device: torch.device) -> Tensor:
-    """A copy from main memory makes a GPU wait, so each device keeps its own."""
+    """Keep one copy per device: a copy from main memory would stall a GPU every time."""
     tensor: Tensor = getattr(layout, name)
     return tensor.to(device)
 
 
 def neighbours(layout: Layout) -> Tensor:
-    """Steps left, above, above left and above right of each step, counted from 1: int64 [T, 4].
+    """Return the steps left, above, above left and above right of each step: int64 [T, 4].
 
-    0 stands for a neighbour that does not exist. A step of the first column has the last of the
-    row above as its left: the step drawn just before.
+    They are counted from 1; 0 stands for a neighbour that does not exist. Left of a step in the
+    first column is the last step of the row above, which is drawn just before it.
     """
     step = torch.arange(layout.steps)
     column = step % layout.columns
@@ -152,10 +152,10 @@ def neighbours(layout: Layout) -> Tensor:
 
 
 def reverse_neighbours(source: Tensor) -> Tensor:
-    """The steps that have each step as their left, ... neighbour; -1 for none: int64 [T, 4].
+    """Return the steps that each step is the left, ... neighbour of, -1 for none: int64 [T, 4].
 
-    The reverse of `neighbours`.
+    `source` is the table of `neighbours`.
     """
     steps = torch.arange(1, len(source) + 1, device=source.device)
-    found = source == steps[:, None, None]  # [T, T, 4]: of a step, at a step, as which neighbour
-    return torch.where(found.any(1), found.long().argmax(1), -1)
+    is_neighbour = source == steps[:, None, None]  # [T, T, 4]: step, of which step, which side
+    return torch.where(is_neighbour.any(1), is_neighbour.long().argmax(1), -1)

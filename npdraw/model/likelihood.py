@@ -15,13 +15,13 @@ from torch import Tensor
 
 
 class Likelihood(Protocol):
-    """What a pixel distribution can do."""
+    """A distribution of an image's pixels, given the decoder's output."""
 
     def outputs(self, channels: int) -> int:
-        """Return how many numbers the decoder gives for a pixel."""
+        """Return how many numbers the decoder gives per pixel."""
 
     def start(self, channels: int) -> Tensor | None:
-        """Return the numbers that a decoder gives at first, [outputs]; None: any."""
+        """Return the initial output of a decoder, [outputs]; None: no particular one."""
 
     def log_prob(self, parameters: Tensor, images: Tensor, /) -> Tensor:
         """Return log p(x) in nats, [N], of images [N, C, H, W] in [0, 1]."""
@@ -34,14 +34,17 @@ class Bernoulli:
     """Independent binary pixels; the decoder's output is one logit for each."""
 
     def outputs(self, channels: int) -> int:
-        """Return how many numbers the decoder gives for a pixel."""
+        """Return how many numbers the decoder gives per pixel."""
         return channels
 
     def start(self, _: int) -> None:
-        """Return that a decoder may begin with any numbers."""
+        """Return None: a decoder may start with any output."""
 
     def log_prob(self, logits: Tensor, images: Tensor) -> Tensor:
-        """Return log p(x) in nats, [N]; logits and images in {0, 1} are [N, C, H, W]."""
+        """Return log p(x) in nats, [N], equation (6.3).
+
+        Logits and images, in {0, 1}, are [N, C, H, W].
+        """
         losses = F.binary_cross_entropy_with_logits(logits, images, reduction="none")
         return -losses.flatten(1).sum(1)
 
@@ -54,24 +57,24 @@ LEVELS = 256
 """Values of a pixel, 0 to 255 / 255."""
 
 LOG_SCALES = -7.0, 5.0
-"""Of a component, in images' units: e^-7 is a quarter of the distance of two values."""
+"""Range of the log scales, with images in [0, 1]: e^-7 is a quarter of the step between values."""
 
 
 @dataclass(frozen=True)
 class _Components:
-    """What the parameters of an image say, M components a pixel."""
+    """The parameters of an image's mixture, M components per pixel."""
 
     log_share: Tensor
     """log probability of the component, [N, M, H, W]."""
     mean: Tensor
-    """[N, M, C, H, W]; of green and blue before what red and green add."""
+    """[N, M, C, H, W]; those of green and blue before the channels before them are added."""
     log_scale: Tensor
     """[N, M, C, H, W]."""
     slope: Tensor
-    """What a unit of red adds to green, of red to blue, of green to blue, [N, M, 3 or 0, H, W]."""
+    """Slopes of green on red, blue on red and blue on green, [N, M, 3 or 0, H, W]."""
 
     def centre(self, channel: int, values: Tensor) -> Tensor:
-        """Return the mean of `channel` [N, M, H, W] where the channels before it are `values`.
+        """Return the mean of `channel`, [N, M, H, W], given `values` of the channels before it.
 
         `values` [N, M, channels, H, W] or [N, 1, channels, H, W].
         """
@@ -82,53 +85,51 @@ class _Components:
 
 
 class MixtureOfLogistics:
-    """Pixels with 256 values: a mixture of logistic distributions, cut into bins.
+    """Pixels with 256 values: a mixture of discretised logistic distributions, equation (6.4).
 
     PixelCNN++ (Salimans et al. 2017, sections 2.1 and 2.2): a component is chosen for the pixel;
-    then red is logistic, and the means of green and blue move linearly with the channels before.
-    The first and the last bin reach to infinity, so that the probabilities add up to 1. Images
-    hold value / 255; log probabilities are those of the value, one of 256. One or three channels.
+    then red is logistic, and the means of green and blue move linearly with the channels before
+    them. The first and last bins reach to infinity, so that the 256 probabilities add up to 1.
+    Images hold value / 255 and have one or three channels.
     """
 
     def __init__(self, components: int = 10) -> None:
         self.components = components
 
     def outputs(self, channels: int) -> int:
-        """Return how many numbers the decoder gives for a pixel."""
+        """Return how many numbers the decoder gives per pixel."""
         return self.components * (1 + 2 * channels + channels * (channels - 1) // 2)
 
     def start(self, channels: int) -> Tensor:
-        """Return the numbers to begin with, [outputs]: components side by side over 0..1."""
-        found = torch.zeros(self.components, self.outputs(channels) // self.components)
-        found[:, 1 : 1 + channels] = torch.linspace(-0.9, 0.9, self.components)[:, None]
-        found[:, 1 + channels : 1 + 2 * channels] = -math.log(2 * self.components)
-        return found.flatten()
+        """Return the initial output, [outputs]: components side by side over 0..1."""
+        output = torch.zeros(self.components, self.outputs(channels) // self.components)
+        output[:, 1 : 1 + channels] = torch.linspace(-0.9, 0.9, self.components)[:, None]
+        output[:, 1 + channels : 1 + 2 * channels] = -math.log(2 * self.components)
+        return output.flatten()
 
     def log_prob(self, parameters: Tensor, images: Tensor) -> Tensor:
         """Return log p(x) in nats, [N]; images [N, C, H, W] of multiples of 1 / 255 in [0, 1]."""
         channels = images.shape[1]
-        found = self._components(parameters, channels)
-        total, values = found.log_share, images[:, None]
+        p = self._components(parameters, channels)
+        total, values = p.log_share, images[:, None]
         for channel in range(channels):
-            centre = found.centre(channel, values)
-            total = total + _log_bin(values[:, :, channel], centre, found.log_scale[:, :, channel])
+            centre = p.centre(channel, values)
+            total = total + _log_bin(values[:, :, channel], centre, p.log_scale[:, :, channel])
         return total.logsumexp(1).flatten(1).sum(1)
 
     def mean(self, parameters: Tensor) -> Tensor:
         """Return the expected image, [N, C, H, W] in [0, 1].
 
-        Green and blue are those of the expected channels before, component by component: exact
-        but for what lies outside of 0..1, which is cut there.
+        In each component, green and blue are taken at the expected values of the channels before
+        them. This is exact except for clamping values to 0..1.
         """
         channels = self._channels(parameters)
-        found = self._components(parameters, channels)
+        p = self._components(parameters, channels)
         means: list[Tensor] = []
         for channel in range(channels):
-            values = torch.stack(means, 2) if means else found.mean
-            means.append(
-                _mean_in_unit(found.centre(channel, values), found.log_scale[:, :, channel])
-            )
-        return (found.log_share.exp()[:, :, None] * torch.stack(means, 2)).sum(1)
+            values = torch.stack(means, 2) if means else p.mean
+            means.append(_mean_in_unit(p.centre(channel, values), p.log_scale[:, :, channel]))
+        return (p.log_share.exp()[:, :, None] * torch.stack(means, 2)).sum(1)
 
     def _channels(self, parameters: Tensor) -> int:
         numbers = {self.outputs(channels): channels for channels in (1, 3)}
@@ -152,10 +153,10 @@ def likelihood_of(levels: int) -> Likelihood:
 
 
 def _log_bin(values: Tensor, centre: Tensor, log_scale: Tensor) -> Tensor:
-    """Return the log probability that a logistic variable falls in the bin of a value.
+    """Return the log probability that a logistic variable falls into the bin of a value.
 
     With the bin's ends a > b in units of the scale, sigmoid(a) - sigmoid(b) is
-    sigmoid(a) sigmoid(-b) (1 - e^(b - a)): no difference of close numbers, however far out.
+    sigmoid(a) sigmoid(-b) (1 - e^(b - a)): this avoids cancellation far out in the tails.
     """
     half = 0.5 / (LEVELS - 1)
     scale = torch.exp(-log_scale)
@@ -167,9 +168,9 @@ def _log_bin(values: Tensor, centre: Tensor, log_scale: Tensor) -> Tensor:
 
 
 def _mean_in_unit(centre: Tensor, log_scale: Tensor) -> Tensor:
-    """Return the mean of a logistic variable whose values outside of 0..1 are moved to its ends.
+    """Return the mean of a logistic variable clamped to 0..1.
 
-    It is 1 less the integral of the distribution function over 0..1.
+    It is 1 minus the integral of the distribution function over 0..1.
     """
     scale = log_scale.exp()
     return 1 - scale * (F.softplus((1 - centre) / scale) - F.softplus(-centre / scale))

@@ -1,8 +1,8 @@
 """The whole model: encoder q(z|x), prior p(z), painting, decoder p(x|canvas(z)).
 
-docs/model.md, sections 6 and 7; paper, section 3.3. It learns in two phases: from one relaxed
-sample of q (`relaxed`), and then, as likelihoods are those of hard drawings, from hard samples
-(`wake`).
+docs/model.md, sections 6 and 7; paper, section 3.3. It is trained in two phases: on one relaxed
+sample of q per image (`relaxed`), then on hard samples (`wake`), since likelihoods are those of
+hard drawings.
 """
 
 import math
@@ -26,22 +26,23 @@ class Relaxation:
     """How a relaxed sample of a batch is drawn."""
 
     temperature: float
-    """Of binary Concrete and Gumbel-softmax, above 0."""
+    """Temperature of binary Concrete and Gumbel-softmax, above 0."""
     hard_rows: int = 0
-    """Images, from the first, whose latents are rounded, their gradients straight-through."""
+    """The first images of a batch whose latents are rounded, with straight-through gradients."""
 
 
 @dataclass(frozen=True)
 class WakeConfig:
-    """How one of several hard samples is chosen."""
+    """How one of several hard samples is chosen in the wake phase."""
 
     canvas_weight: float
-    """Price of the canvas's squared error, nats a unit; 0 draws from the posterior, nearly."""
+    """Weight of the canvas's squared error, in nats per unit; with 0 the chosen sample nearly
+    follows the posterior p(z | x)."""
 
 
 @dataclass(frozen=True)
 class Terms:
-    """Parts of the loss of a relaxed sample, each [N]."""
+    """Terms of the loss of a relaxed sample, equation (6.8), each [N]."""
 
     distortion: Tensor
     """-log p(x | canvas), nats."""
@@ -55,14 +56,14 @@ class Terms:
 
 @dataclass(frozen=True)
 class WakeTerms:
-    """Log densities of the drawing that was chosen for each image, [N], nats."""
+    """Log densities of the drawing chosen for each image, equation (6.11), [N], nats."""
 
     joint: Tensor
     """log p(x, z)."""
     proposal: Tensor
     """log q(z | x)."""
     nll: Tensor
-    """-log of the mean of p(x, z) / q(z | x) over the samples that were there; no gradient."""
+    """-log of the mean of p(x, z) / q(z | x) over all samples, equation (7.2); no gradient."""
 
 
 @dataclass(frozen=True)
@@ -82,12 +83,12 @@ class ImportanceSample:
 
     @property
     def log_weight(self) -> Tensor:
-        """log w = log p(x | z) + log p(z) - log q(z | x)."""
+        """log w = log p(x | z) + log p(z) - log q(z | x), equation (7.1)."""
         return -self.distortion - self.rate
 
 
 class NPDraw(nn.Module):
-    """NP-DRAW: all parts joined; complete in itself, the bank included."""
+    """The whole of NP-DRAW: bank, prior, encoder and decoder."""
 
     def __init__(
         self,
@@ -107,8 +108,7 @@ class NPDraw(nn.Module):
     ) -> None:
         """`bank` [K, C, P, P] in [0, 1].
 
-        Pixels have `levels` values, 2 or 256, and the image `upscale` times the side of the
-        canvas.
+        Pixels have `levels` values, 2 or 256. The image has `upscale` times the side of the canvas.
         """
         super().__init__()
         channels = bank.shape[1]
@@ -135,7 +135,7 @@ class NPDraw(nn.Module):
         return values.float() / (self.levels - 1)
 
     def noise_size(self) -> int:
-        """Uniform numbers a step of a relaxed sample needs: whether, placements, parts."""
+        """Return the uniform numbers per step of a relaxed sample: whether, placements, parts."""
         return 1 + self.layout.placements + len(self.bank)
 
     def forward(
@@ -145,9 +145,9 @@ class NPDraw(nn.Module):
         uniform: Tensor,
         how: Relaxation | WakeConfig,
     ) -> Terms | WakeTerms:
-        """Return what one step of training needs: `relaxed` or `wake`.
+        """Return `wake` if `how` is a `WakeConfig`, else `relaxed`.
 
-        One entry for both, because a replica in a group of processes has only one.
+        Both go through `forward` because DistributedDataParallel synchronises gradients only there.
         """
         if isinstance(how, WakeConfig):
             return self.wake(images, uniform, how)
@@ -156,7 +156,7 @@ class NPDraw(nn.Module):
     def relaxed(
         self, images: Tensor, parse: Latents | None, uniform: Tensor, relaxation: Relaxation
     ) -> Terms:
-        """Return the parts of the loss from one relaxed sample (docs/model.md, section 6).
+        """Return the terms of the loss of one relaxed sample per image, equation (6.8).
 
         Images [N, C, H, W] in [0, 1], their `parse` (None: the term is 0), `uniform`
         [N, T, noise_size] in [0, 1).
@@ -176,31 +176,36 @@ class NPDraw(nn.Module):
         )
 
     def wake(self, images: Tensor, uniform: Tensor, how: WakeConfig) -> WakeTerms:
-        """Return log densities of one drawing, nearly from p(z | x), for each image.
+        """Return log densities of one drawing per image, nearly a sample of p(z | x).
 
-        Of S hard samples of q one is chosen with the chances of their weights p(x, z) / q(z | x)
-        (sampling importance resampling). Raising its log p(x, z) raises the bound of S samples on
-        log p(x); raising its log q(z | x) makes q cover the posterior, where an ELBO lets it
-        settle on a part. Both are what reweighted wake-sleep does (Bornschein and Bengio 2015,
-        equations 5 and 9), with one drawing for the weighted mean over S.
+        Of S hard samples of q, one is chosen with probability proportional to its weight, equation
+        (6.10): p(x, z) / q(z | x) with `canvas_weight` 0 (sampling importance resampling). Raising
+        its log p(x, z) raises the bound of S samples on log p(x); raising its log q(z | x) makes q
+        cover the posterior, where an ELBO lets it settle on one mode. Both are reweighted
+        wake-sleep (Bornschein and Bengio 2015, equations 5 and 9), with one drawing in place of the
+        weighted mean over S.
 
-        With a `canvas_weight` c the chances are those of p(x, z) exp(-c E) / q(z | x), E the
-        canvas's squared error summed over pixels and channels: of the drawings that say what x is,
-        those are learned that also show it.
+        A `canvas_weight` above 0 prefers, among drawings that explain x, those whose canvas looks
+        like x.
 
         Images [N, C, H, W] in [0, 1]; `uniform` [N, S + 1, T, 3] in [0, 1), the last row chooses.
         """
+        # Draw the samples; their weights are computed without dropout.
         q = self.encode(images)
         learning = self.prior.training
-        self.prior.eval()  # weights are no place for dropout
+        self.prior.eval()
         drawn = [self.importance_sample(images, q, noise) for noise in uniform[:, :-1].unbind(1)]
         self.prior.train(learning)
+
+        # Choose one of them for each image, equation (6.10).
         weights = torch.stack([w.log_weight for w in drawn], 1)
         pixels = images[0].numel() / self.upscale**2
         errors = torch.stack([w.canvas_error for w in drawn], 1) * pixels
         chosen = sample_inverse_cdf(weights - how.canvas_weight * errors, uniform[:, -1, 0, 0])
         rows = torch.arange(len(images), device=images.device)
         z = concatenate([w.z for w in drawn])[chosen * len(images) + rows]
+
+        # Its densities, with gradients, equation (6.11).
         log_likelihood = self.likelihood.log_prob(self.output(self.paint(z)), images)
         return WakeTerms(
             joint=log_likelihood + self.prior.log_prob(z),
@@ -225,7 +230,7 @@ class NPDraw(nn.Module):
         return output
 
     def decode(self, canvas: Tensor) -> Tensor:
-        """Return the expected image for a canvas, [N, C, H, W] in [0, 1]."""
+        """Return the expected images of canvases, [N, C, H, W] in [0, 1]."""
         return self.likelihood.mean(self.output(canvas))
 
     @torch.no_grad()

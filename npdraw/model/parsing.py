@@ -1,4 +1,4 @@
-"""The heuristic parser p_h(z | x): what drawing best explains an image.
+"""The heuristic parser p_h(z | x): the drawing that best explains an image.
 
 docs/model.md, section 3; paper, section 3.1 and algorithm 1. The parser minimises
 `squared error of the canvas + threshold * parts painted`.
@@ -17,8 +17,8 @@ from npdraw.model.layout import Layout
 def match_gains(images: Tensor, bank: Tensor, layout: Layout) -> Tensor:
     """Return how much each part at each placement lowers the squared error of a blank canvas.
 
-    Images [N, C, H, W], bank [K, C, P, P] -> float [N, T, O, K]; pixels outside the image do not
-    count. `||x||^2 - ||x - part||^2 = 2 x . part - ||part||^2`: one matrix product.
+    Equation (3.2), one matrix product. Images [N, C, H, W], bank [K, C, P, P] -> float
+    [N, T, O, K]; pixels outside the image do not count.
     """
     parts = bank.flatten(1)  # [K, C * P * P]
     inside = layout.inside_on(bank.device).repeat(1, 1, bank.shape[1])  # [T, O, C * P * P]
@@ -37,10 +37,10 @@ def parse(
 ) -> Latents:
     """Parse images [N, C, H, W] in [0, 1] into drawings.
 
-    A part is painted if it lowers the squared error by more than `threshold`. Where placements
-    cannot overlap, steps are independent and decided in one go. Otherwise the steps are decided
-    given all others, in passes over the grid, until nothing changes or `sweeps` passes were made;
-    the objective never rises.
+    A part is painted if it lowers the squared error by more than `threshold`. Where windows do not
+    overlap, steps are independent and decided at once. Otherwise steps are decided given all the
+    others, in passes over the grid, until nothing changes or `sweeps` passes are done. The
+    objective, equation (3.1), never rises.
     """
     if not layout.overlapping:
         return _decide(match_gains(images, bank, layout), threshold)
@@ -66,7 +66,7 @@ def _decide(gains: Tensor, threshold: float) -> Latents:
 
 @cache
 def _parity_steps(layout: Layout, device: torch.device) -> list[Tensor]:
-    """The steps of each parity of row and column; those of one class never overlap."""
+    """Return the steps of each parity of row and column; those of one class never overlap."""
     grid = torch.arange(layout.steps, device=device).view(layout.rows, layout.columns)
     classes = [grid[row::2, column::2].flatten() for row in (0, 1) for column in (0, 1)]
     return [steps for steps in classes if len(steps)]

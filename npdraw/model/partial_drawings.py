@@ -1,4 +1,4 @@
-"""What `Prior.sample` keeps of drawings that are not finished, and passes between its steps."""
+"""The state of `Prior.sample`: the request, drawings with some strokes, and what comes next."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from npdraw.model.latents import Latents
 
 @dataclass(frozen=True)
 class SampleRequest:
-    """What is asked of N drawings; cells are the same for all of them."""
+    """How N drawings are sampled."""
 
     uniform: Tensor
     """[N, T, 3] in [0, 1): decides whether, where and what of each cell."""
@@ -78,10 +78,10 @@ class PartialDrawings:
 
 @dataclass(frozen=True)
 class Hazards:
-    """What the prior computes for every cell from `first` on, given the strokes so far."""
+    """The prior's hazards of all cells from `first` on, given the strokes so far."""
 
     first: int
-    """No cell before it can be the next one: as many strokes as there are have taken them."""
+    """The number of strokes so far: the next one cannot be at an earlier cell."""
     logits: Tensor
     """Logits of the hazards, equation (5.4), fp32 [R, T - first]."""
     hidden: Tensor
@@ -92,10 +92,10 @@ class Hazards:
 
 @dataclass(frozen=True)
 class NextStroke:
-    """The next stroke of each drawing, or that there is none."""
+    """The next stroke of each of R drawings, or the end of the drawing."""
 
     exists: Tensor
-    """bool [R]; False: the drawing is finished, and the rest means nothing."""
+    """bool [R]; False: the drawing is finished, and its other entries have no meaning."""
     cell: Tensor
     """int64 [R]."""
     drawn: Latents

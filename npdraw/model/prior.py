@@ -1,15 +1,13 @@
 """The Transformer prior over drawings, p(z), as lists of strokes (docs/model.md, sections 1 and 5).
 
-Paper, section 3.2. A drawing is the list of its painted cells. After each stroke the prior asks
-*whether* to go on, *where* among the later cells, and *what* part. The answers to the first two are
-held as hazards: `h_c`, the probability that the next stroke is at cell c, given that it is not
-before c. They are the same distributions as `g = p(go on)` and `w_c = p(next cell | go on)`:
-`h_c = g w_c / (1 - g + g sum_{c' >= c} w_c')`, and back: `g w_c = h_c prod_{c' < c} (1 - h_c')` and
-`1 - g = prod (1 - h_c')` over the cells c' after the last stroke. So the factors stand cell by
-cell,
+Paper, section 3.2. A drawing is the list of its painted cells. After each stroke the prior decides
+*whether* to go on, *where* among the later cells, and *what* part. The first two are held as
+hazards: `h_c` is the probability that the next stroke is at cell c, given that it is not before c,
+equation (1.3):
+`h_c = g w_c / (1 - g + g sum_{c' >= c} w_c')` with `g = p(go on)`, `w_c = p(next cell | go on)`.
+Equation (1.4) is the way back. So p(z) factorises cell by cell, equation (1.5),
 `p(z) = prod_t p(whether_t | z_<t) * [p(where_t | z_<t) * p(what_t | where_t, z_<t)]^whether_t`,
-with `where` the placement within the cell, and the analytic KL, equation (6.9), holds cell by
-cell.
+with `where` the offset within the cell, and the KL, equation (6.9), is analytic in every cell.
 """
 
 import torch
@@ -25,11 +23,11 @@ from npdraw.model.partial_drawings import Hazards, NextStroke, PartialDrawings, 
 class Prior(nn.Module):
     """p(z) over the steps of a layout.
 
-    A causal Transformer reads a start and the strokes so far. A cell then asks with the state after
-    the last stroke before it and with its surroundings: its position and the embeddings of its
-    neighbours that are already drawn (left, above, and the two beside that). A part is embedded
-    through a learned vector and through its pixels, so that similar parts start out similar and
-    the surroundings are a glimpse of the canvas so far.
+    A causal Transformer reads a start row and the strokes so far. The factors of a cell depend on
+    the state after the last stroke before it and on its surroundings: its position and the
+    embeddings of its neighbours already drawn (left, above, above left, above right). A part is
+    embedded through a learned vector and through its pixels, so that similar parts start out
+    similar and the surroundings show what the canvas looks like there.
     """
 
     def __init__(
@@ -63,8 +61,8 @@ class Prior(nn.Module):
             Layer(width, heads, head_width, mlp_width, dropout) for _ in range(depth)
         )
         self.norm = nn.LayerNorm(width)
-        # All cells pass these, but only strokes the layers: so they are few, and what depends on
-        # the state alone or on the cell alone is computed once for each.
+        # These run on all cells, where the layers run on strokes only. So they are small, and terms
+        # that depend on the state alone, or on the cell alone, are computed once.
         self.from_state = nn.Linear(width, 2 * width)
         self.from_cell = nn.Linear(width, 2 * width, bias=False)
         self.feature = nn.Linear(2 * width, width)
@@ -85,7 +83,7 @@ class Prior(nn.Module):
         return table
 
     def _embed(self, z: Relaxed) -> Tensor:
-        """Embed what each cell drew, linear in the soft latents: [N, T, width]."""
+        """Embed what each cell drew, equation (5.1), linear in the soft latents: [N, T, width]."""
         drawn = z.what @ self._table()
         if self.layout.placements > 1:
             drawn = drawn + z.where @ self.where_embedding
@@ -94,13 +92,16 @@ class Prior(nn.Module):
         return embedded
 
     def _surroundings(self, embedded: Tensor) -> Tensor:
-        """Where each cell is and what is drawn around it, from the embeddings: [N, T, width]."""
+        """Embed each cell's position and what is drawn around it, equation (5.2): [N, T, width]."""
         around = F.pad(embedded, (0, 0, 1, 0)).index_select(1, self.source.flatten())
         inputs: Tensor = self.neighbours(around.view(*embedded.shape[:2], -1)) + self.position
         return inputs
 
     def _whether(self, hidden: Tensor) -> Tensor:
-        """Logits of the hazards of cells, fp32 [N, t]; in the type that `hidden` has."""
+        """Return the logits of the hazards, equation (5.4), fp32 [N, t].
+
+        Computed in the dtype of `hidden`, [N, t, 2 * width].
+        """
         weight, bias = self.whether_head.weight, self.whether_head.bias
         with torch.autocast(hidden.device.type, enabled=False):
             whether = F.linear(hidden, weight.to(hidden.dtype), bias.to(hidden.dtype))
@@ -109,7 +110,10 @@ class Prior(nn.Module):
     def _where_and_what(
         self, state: Tensor, surroundings: Tensor, hidden: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Log probabilities of where and what at cells, fp32 [N, t, O] and [N, t, O, K]."""
+        """Return log p(where) and log p(what | where), equation (5.5).
+
+        fp32 [N, t, O] and [N, t, O, K], for t cells of each drawing.
+        """
         h = self.feature_norm(state + surroundings + self.feature(hidden))
         where = torch.log_softmax(self.where_head(h).float(), 2)
         what = self.what_head(h[:, :, None] + self.chosen_where)
@@ -118,31 +122,37 @@ class Prior(nn.Module):
     def forward(self, z: Relaxed) -> Factors:
         """Return p(z_t | z_<t) of every cell in one pass; cell t sees only the cells before it.
 
-        A cell of soft `whether` above 1/2 is a stroke. Its embedding is linear in whether and what,
-        and so their gradients reach all later cells. A cell below 1/2 is no stroke; its gradients
-        reach the cells that it surrounds. How crossing 1/2 changes the list has no gradient.
+        Equations (5.1) to (5.5). A cell whose soft `whether` is above 1/2 is a stroke: its
+        embedding is linear in whether and what, and so their gradients reach all later cells. A
+        cell below 1/2 is not a stroke: its gradients reach the cells that it surrounds. How
+        crossing 1/2 changes the list has no gradient.
         """
+        # Embed the cells, and list the strokes of each drawing.
         embedded = self._embed(z)
         surroundings = self._surroundings(embedded)
         painted = z.whether > 0.5
         before = painted.cumsum(1) - painted.long()  # strokes before each cell
         multiple = ROWS if torch.is_autocast_enabled(painted.device.type) else 1
         lists, cells = lists_of(painted, before, multiple, padded=painted.is_cuda)
+
+        # Run the Transformer over the start rows and the strokes, equation (5.3).
         stroke = self.stroke(embedded.flatten(0, 1).index_select(0, cells))
         stroke = stroke + surroundings.flatten(0, 1).index_select(0, cells)
         x = torch.cat([self.start.to(stroke.dtype).expand(len(painted), -1), stroke])
         for layer in self._layers():
             x = layer(x, lists)
+
+        # Give every cell the state after the last stroke before it.
         push = self.from_state(self.norm(x))
         states = lists.spread(torch.cat([x.to(push.dtype), push], 1))  # [N, L, 3 * width]
-        # A product with one-hot rows, because the backward pass of a gather is slower.
+        # A matrix product with one-hot rows: the backward pass of a gather is slower.
         last = before[..., None] == torch.arange(lists.length, device=before.device)
         state, push = (last.to(states.dtype) @ states).split([self.width, 2 * self.width], 2)
         hidden = F.gelu(push + self.from_cell(surroundings))
         return Factors(self._whether(hidden), *self._where_and_what(state, surroundings, hidden))
 
     def log_prob(self, z: Latents) -> Tensor:
-        """Return log p(z) of hard drawings in nats, [N]."""
+        """Return log p(z) of hard drawings in nats, [N], equation (1.5)."""
         factors: Factors = self(z.one_hot(self.layout.placements, len(self.bank)))
         return factors.joint(z)
 
@@ -194,10 +204,10 @@ class Prior(nn.Module):
     def _ask(
         self, drawings: PartialDrawings, strokes: int, maps: list[tuple[Tensor, ...]]
     ) -> Hazards:
-        """Read the last stroke, and ask every later cell whether it is the next one.
+        """Read the last stroke and compute the hazards of all later cells, equation (5.4).
 
-        From a stroke to the next all cells are blank, so every later cell can ask as if it were the
-        next one. Stroke number `strokes`, counted from 0, is at cell `strokes` or later.
+        All cells between two strokes are blank, so every later cell can be asked as if it were the
+        next stroke. The drawings have `strokes` strokes, so the next is at cell `strokes` or later.
         """
         state = drawings.next_row
         for layer, known, memory in zip(self._layers(), maps, drawings.memories, strict=True):
@@ -209,7 +219,7 @@ class Prior(nn.Module):
     def _choose(
         self, drawings: PartialDrawings, hazards: Hazards, request: SampleRequest
     ) -> NextStroke:
-        """Choose the first later cell that its uniform number paints, its placement and part."""
+        """Choose the cell of the next stroke, its placement and its part."""
         image, steps = drawings.image, self.layout.steps
         cells = torch.arange(steps, device=image.device)
 
@@ -245,7 +255,7 @@ class Prior(nn.Module):
         table: Tensor,
         around: Tensor,
     ) -> None:
-        """Write the stroke into `z`, and into what the next question reads.
+        """Write the stroke into `z`, and update what the next hazards depend on.
 
         `table` holds the embeddings of the parts, `around` the cells that each cell surrounds
         (`reverse_neighbours`).
@@ -261,7 +271,7 @@ class Prior(nn.Module):
         row = torch.arange(len(cell), device=cell.device)
         drawings.next_row.copy_(self.stroke(embedded) + drawings.surroundings[row, cell])
 
-        # The surroundings of the cells around it, equation (5.2), and what follows from them.
+        # The surroundings of the cells around it, equation (5.2), and their terms in (5.4).
         change = self._change(embedded - self.blank_embedding)  # [R, 4, width]
         change = change * (around >= 0)[cell][..., None]
         places = around.clamp_min(0)[cell][..., None].expand(-1, -1, self.width)
@@ -269,7 +279,7 @@ class Prior(nn.Module):
         drawings.cell_terms.scatter_add_(1, places.repeat(1, 1, 2), self.from_cell(change).float())
 
     def _without_strokes(self, images: int) -> PartialDrawings:
-        """Return `images` drawings without a stroke."""
+        """Return `images` drawings without strokes."""
         steps, device = self.layout.steps, self.start.device
         blanks = self.blank_embedding.expand(1, steps, -1)
         surroundings = self._surroundings(blanks).float().repeat(images, 1, 1)
@@ -283,9 +293,10 @@ class Prior(nn.Module):
         )
 
     def _change(self, embedded: Tensor) -> Tensor:
-        """Return what a change of a cell's embedding [N, width] changes in surroundings.
+        """Return how a change of a cell's embedding [N, width] changes the surroundings of others.
 
-        In those where it is the left, upper, upper left, upper right neighbour: fp32 [N, 4, width].
+        Of the cells of which it is the left, upper, upper left and upper right neighbour, equation
+        (5.2): fp32 [N, 4, width].
         """
         weight: Tensor = self.neighbours.weight
         mix = weight.unflatten(1, (4, -1)).transpose(0, 1).flatten(0, 1)
