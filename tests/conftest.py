@@ -69,7 +69,7 @@ def known_environment() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def signals_heard() -> None:
-    """Hear signals as on a terminal; in the background INT, under nohup HUP would be ignored."""
+    """Handle signals as on a terminal: a background shell ignores INT, and nohup ignores HUP."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
@@ -78,7 +78,7 @@ def signals_heard() -> None:
 def seeded() -> None:
     """Start each test from the same random numbers, with one thread.
 
-    Tiny shapes gain nothing from more, and lose much where other work keeps the cores busy.
+    Tiny shapes gain nothing from more threads, and lose much when the cores are busy.
     """
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -86,14 +86,14 @@ def seeded() -> None:
 
 @pytest.fixture
 def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Run the test inside an empty folder of its own, so that default paths lie there."""
+    """Run the test in an empty folder of its own, where default paths then lie."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 @pytest.fixture(scope="session")
 def bars() -> Callable[[int], np.ndarray]:
-    """Make grey images, uint8 [N, 8, 8], of a bar down and a bar across."""
+    """Make grey images, uint8 [N, 8, 8], of a vertical and a horizontal bar."""
 
     def draw(count: int) -> np.ndarray:
         rng = np.random.default_rng(0)
@@ -109,7 +109,7 @@ def bars() -> Callable[[int], np.ndarray]:
 
 @pytest.fixture(scope="session")
 def tiny_settings() -> TinySettings:
-    """Write TOML of a tiny model of `bars`, changed by what is given, as prior={"steps": 3}."""
+    """Write the TOML of a tiny model of `bars`, with changes such as prior={"steps": 3}."""
 
     def write(**changes: dict[str, Any]) -> str:
         sections: dict[str, dict[str, Any]] = {
@@ -142,7 +142,7 @@ def tiny_settings() -> TinySettings:
 
 @pytest.fixture
 def npdraw_data() -> Path:
-    """Return the folder of real data sets; tests that need one are skipped without it."""
+    """Return the folder of real data sets; without it, tests that need one are skipped."""
     folder = os.environ.get("NPDRAW_DATA")
     if not folder:
         pytest.skip("NPDRAW_DATA does not name a folder of data sets")
@@ -153,7 +153,7 @@ def npdraw_data() -> Path:
 
 @pytest.fixture(scope="session")
 def write_model() -> WriteModel:
-    """Write a tiny model of 8x8 images of a named data set, untrained."""
+    """Write an untrained tiny model of 8x8 images of a named data set."""
     config = Config(
         parse=ParseConfig(image_size=8, part_size=4, stride=4, parts=4),
         prior=PriorConfig(width=8, depth=1, heads=1, head_width=8, mlp_width=8),
@@ -186,7 +186,7 @@ def write_model() -> WriteModel:
 
 @pytest.fixture
 def shipped(write_model: WriteModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of shipped models, with tiny ones in place of those of npdraw."""
+    """Replace the shipped models by tiny ones; return their folder."""
     folder = tmp_path / "lib/shipped"
     for name in ("glyphs", "mnist", "omniglot"):
         write_model(folder / f"{name}.safetensors", name)
@@ -198,7 +198,7 @@ def shipped(write_model: WriteModel, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.fixture
 def flip() -> Callable[[Path, int], None]:
-    """Return a function that flips one bit of a file, `at` counted as by an index."""
+    """Return a function that flips one bit of a file, in the byte at an index."""
 
     def damage(path: Path, at: int) -> None:
         content = bytearray(path.read_bytes())

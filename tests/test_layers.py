@@ -82,7 +82,7 @@ def imported(node: ast.AST) -> list[str]:
 
 
 def layers_used(tree: ast.AST) -> set[str]:
-    """Return the layers of npdraw that a file imports anywhere, inside functions too."""
+    """Return the layers of npdraw that a file imports, inside functions too."""
     names = [name.split(".") for node in ast.walk(tree) for name in imported(node)]
     return {
         name[1] if len(name) > 1 and name[1] in LAYERS else "npdraw"
@@ -92,7 +92,7 @@ def layers_used(tree: ast.AST) -> set[str]:
 
 
 def run_at_import(tree: ast.AST) -> Iterator[ast.AST]:
-    """Walk over what runs when the module is imported: no functions, nothing for types only."""
+    """Walk over what runs when the module is imported: not functions, not imports for types."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
             continue
@@ -107,22 +107,30 @@ def heavy_at_import(tree: ast.AST) -> set[str]:
 
 
 def forbidden(tree: ast.AST) -> list[str]:
-    """Return every way in which a file could run what it reads."""
-    found = []
+    """Return every construct with which a file could execute what it reads."""
+    constructs: list[str] = []
     for node in ast.walk(tree):
         names = {name.split(".")[0] for name in imported(node)}
-        found += names & {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "yaml"}
-        found += {"torch.load", "torch.save"} & set(imported(node))
+        constructs += names & {
+            "pickle",
+            "cloudpickle",
+            "dill",
+            "joblib",
+            "marshal",
+            "shelve",
+            "yaml",
+        }
+        constructs += {"torch.load", "torch.save"} & set(imported(node))
         if isinstance(node, ast.Attribute):
-            found += {ast.unparse(node)} & {"torch.load", "torch.save"}
+            constructs += {ast.unparse(node)} & {"torch.load", "torch.save"}
         if isinstance(node, ast.Call):
-            found += {ast.unparse(node.func)} & {"eval", "exec", "compile", "__import__"}
-            found += [
+            constructs += {ast.unparse(node.func)} & {"eval", "exec", "compile", "__import__"}
+            constructs += [
                 "allow_pickle"
                 for keyword in node.keywords
                 if keyword.arg == "allow_pickle" and ast.unparse(keyword.value) != "False"
             ]
-    return found
+    return constructs
 
 
 def parse(path: Path) -> ast.Module:
@@ -158,7 +166,7 @@ def test_nothing_heavy_is_imported_with_the_command_line(path: Path) -> None:
     assert heavy_at_import(parse(path)) == set()
 
 
-def test_heavy_imports_are_found_unless_they_are_for_types_or_later() -> None:
+def test_heavy_imports_are_detected_unless_for_types_or_later() -> None:
     assert heavy_at_import(ast.parse("try:\n    import torch.nn\nexcept ImportError: pass"))
     assert heavy_at_import(ast.parse("class A:\n    from numpy import zeros"))
     assert not heavy_at_import(ast.parse("def f():\n    import torch"))
@@ -178,10 +186,10 @@ def test_help_and_version_do_not_import_torch(arguments: list[str]) -> None:
 import os, sys
 from npdraw.__main__ import main
 leave = os._exit
-def tell_and_leave(code):
+def report_and_leave(code):
     print("HEAVY", sorted({HEAVY!r} & sys.modules.keys()), flush=True)
     leave(code)
-os._exit = tell_and_leave
+os._exit = report_and_leave
 sys.argv = ["npdraw", *{arguments!r}]
 main()
 """
@@ -199,7 +207,7 @@ def test_a_file_holds_one_idea(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_nothing_runs_what_it_reads(path: Path) -> None:
+def test_nothing_executes_what_it_reads(path: Path) -> None:
     assert forbidden(parse(path)) == []
 
 
@@ -216,9 +224,9 @@ def test_nothing_runs_what_it_reads(path: Path) -> None:
         "np.load(path, allow_pickle=True)",
     ],
 )
-def test_every_way_to_run_what_is_read_is_found(statement: str) -> None:
+def test_every_way_to_execute_what_is_read_is_detected(statement: str) -> None:
     assert forbidden(ast.parse(statement))
 
 
-def test_models_may_be_put_in_evaluation_mode() -> None:
+def test_evaluation_mode_is_allowed() -> None:
     assert forbidden(ast.parse("model.eval()\nnp.load(path, allow_pickle=False)")) == []

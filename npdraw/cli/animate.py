@@ -41,7 +41,7 @@ def animate(
 
     result = stage(
         model,
-        words=names,
+        names=names,
         root=data_root or default_root(),
         fps=fps,
         out=resolve.animation_path(out, model, folder, "animation"),

@@ -44,7 +44,7 @@ def complete(
     with progress.reporting(quiet=quiet) as reporter:
         result = stage(
             model,
-            word=image,
+            name=image,
             prefix=prefix,
             region=None if rectangle is None else Region(*rectangle),
             seeds=numbers,

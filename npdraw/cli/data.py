@@ -75,7 +75,7 @@ def doctor(*, data_root: options.DataRoot = None, as_json: options.AsJson = Fals
     problems += [f"the shipped model {s.name}: {s.problem}" for s in models if s.problem]
     if damaged:
         fetch = f"npdraw data download {damaged[0].name} --data-root {root}"
-        raise DataError("; ".join(problems), hint=f"Delete the bad file, then: {fetch}")
+        raise DataError("; ".join(problems), hint=f"Delete the damaged file, then run: {fetch}")
     if problems:
         raise ArtifactError("; ".join(problems), hint=REINSTALL)
     _show("data doctor", root, sets, models, as_json=as_json)

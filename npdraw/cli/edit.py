@@ -46,7 +46,7 @@ def edit(
 
     result = stage(
         path,
-        word=drawing,
+        name=drawing,
         other=source,
         region=None if rectangle is None else Region(*rectangle),
         changes=Changes(remove or (), moves, parts, more),

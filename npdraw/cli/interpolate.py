@@ -33,7 +33,7 @@ def interpolate(
 
     result = stage(
         path,
-        words=(drawing, other),
+        names=(drawing, other),
         root=data_root or default_root(),
         fps=fps,
         out=resolve.animation_path(out, path, folder, "interpolation"),

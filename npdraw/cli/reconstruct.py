@@ -33,7 +33,7 @@ def reconstruct(
 
     result = stage(
         path,
-        words=images,
+        names=images,
         root=data_root or default_root(),
         samples=samples,
         out=out or folder / "reconstruction.png",

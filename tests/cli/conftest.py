@@ -1,4 +1,4 @@
-"""Stages that tests make up, so that what a command does with them can be tested alone."""
+"""Fake stages, so that commands can be tested without them."""
 
 import sys
 from collections.abc import Callable
