@@ -99,11 +99,11 @@ class ParseConfig:
         window = self.part_size + self.jitter - 1
         require(
             window <= 2 * self.stride,
-            f"part_size + jitter - 1 is {window}, more than twice the stride, {self.stride}",
+            f"part_size + jitter - 1 is {window}, must be at most twice the stride, {self.stride}",
         )
         require(
             window >= self.stride,
-            f"part_size + jitter - 1 is {window}, less than the stride, {self.stride}",
+            f"part_size + jitter - 1 is {window}, must be at least the stride, {self.stride}",
         )
         cells = (-(-self.canvas_side // self.stride)) ** 2
         require(

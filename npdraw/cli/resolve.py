@@ -108,9 +108,9 @@ def folder(
 ) -> Path:
     """Return the folder of the artifacts: beside the one given, else `runs/<preset>/`.
 
-    Where a shipped model is given, it is `runs/<name>/`: nothing is written beside that one.
+    For a shipped model it is `runs/<name>/`, because nothing is written beside shipped models.
     `preset_name` and `data` are flags that only say where to look; `find` is a data set that the
-    command reads for itself as well.
+    command also reads.
 
     Raises:
         UsageError: an artifact is given together with a flag that only says where to look.
