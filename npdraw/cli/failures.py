@@ -154,9 +154,9 @@ def _usage(error: typer.TyperException, command: str) -> UsageError:
 def _resources(error: BaseException, arguments: Sequence[str]) -> NpdrawError | None:
     """Return the error for a full disk, full memory or a forbidden path."""
     if isinstance(error, OSError) and error.errno in DISK_FULL:
-        where = f" for {error.filename}" if error.filename else ""
+        where = f" {error.filename}" if error.filename else ""
         return ResourceError(
-            f"no space left on the disk{where}",
+            f"the disk is full: cannot write{where}: {error.strerror}",
             hint="Free some space and run the same command again.",
         )
     if isinstance(error, OSError) and error.errno in FORBIDDEN and error.filename:
