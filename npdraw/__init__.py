@@ -27,8 +27,8 @@ def load(
     imported when this is called, not with npdraw.
 
     Raises:
-        npdraw.errors.ArtifactError: there is no such model, or it is damaged.
-        npdraw.errors.UsageError: there is no such device.
+        npdraw.errors.ArtifactError: the model does not exist, or is damaged.
+        npdraw.errors.UsageError: the device does not exist.
     """
     from npdraw.drawings.drawing_model import open_model
     from npdraw.inputs.shipped import find_model

@@ -1,1 +1,1 @@
-"""Drawings in hand: sampled, read and written as JSON, edited, completed, shown."""
+"""Work with drawings: sample, read and write as JSON, edit, complete, animate."""

@@ -1,4 +1,4 @@
-"""Moving pictures: a drawing that fills part by part, one that becomes another."""
+"""Animations: a canvas that fills part by part, a drawing that turns into another."""
 
 from pathlib import Path
 from typing import Any
@@ -13,57 +13,59 @@ from npdraw.pictures.files import MOVING, check_picture, is_up_to_date, write_mo
 from npdraw.runtime.settings import Runtime
 
 MOST = 16
-"""Drawings side by side."""
+"""Drawings side by side, at most."""
 
 USUAL, LONGEST = 8.0, 15
-"""Frames a second, and the seconds that they may make, unless somebody says what is wanted."""
+"""Frames per second by default, and the seconds beyond which they are raised."""
 
 SLOWEST, FASTEST = 0.1, 50
-"""Frames a second: players show no more, and formats hold no longer times."""
+"""Range of frames per second: formats cannot store longer times, players show no shorter ones."""
 
 
 def animate(
     model_path: Path,
     *,
-    words: list[str],
+    names: list[str],
     root: Path,
     fps: float | None,
     out: Path,
     runtime: Runtime,
 ) -> dict[str, Any]:
-    """Write how the canvas fills part by part, beside the decoded image, for each of `words`.
+    """Write how the canvas fills part by part, next to the decoded image, for each of `names`.
 
-    For what a word may be, see `named.named_drawing`. Returns the figures of
-    `npdraw animate --json`.
+    See `named.named_drawing` for `names`. Returns the result of `npdraw animate --json`.
     """
-    if len(words) > MOST:
-        raise UsageError(f"{len(words)} drawings side by side; {MOST} are the most")
+    if len(names) > MOST:
+        raise UsageError(f"{len(names)} drawings side by side; {MOST} are the most")
     _check(fps, out, runtime)
     model = open_model(model_path, runtime)
     _check_colours(model, out)
-    subjects = [named_drawing(word, model, root) for word in words]
-    return _write("animate", model, [prefixes(s.drawing) for s in subjects], fps, out)
+    drawings = [named_drawing(name, model, root).drawing for name in names]
+    return _write("animate", model, [prefixes(z) for z in drawings], fps, out)
 
 
 def interpolate(
     model_path: Path,
     *,
-    words: tuple[str, str],
+    names: tuple[str, str],
     root: Path,
     fps: float | None,
     out: Path,
     runtime: Runtime,
 ) -> dict[str, Any]:
-    """Write the way from one drawing to another, a step of the grid at a time."""
+    """Write how one drawing turns into another, one step at a time.
+
+    Returns the result of `npdraw interpolate --json`.
+    """
     _check(fps, out, runtime)
     model = open_model(model_path, runtime)
     _check_colours(model, out)
-    one, other = (named_drawing(word, model, root).drawing for word in words)
+    one, other = (named_drawing(name, model, root).drawing for name in names)
     return _write("interpolate", model, [transitions(one, other)], fps, out)
 
 
 def _check(fps: float | None, out: Path, runtime: Runtime) -> None:
-    """Refuse what cannot be shown or written, before a model is read."""
+    """Raise `UsageError` if the picture cannot be shown or written, before a model is read."""
     if fps is not None and not SLOWEST <= fps <= FASTEST:
         raise UsageError(f"--fps {fps}, not in {SLOWEST}..{FASTEST}")
     check_picture(out, suffixes=MOVING, force=runtime.force)

@@ -1,4 +1,4 @@
-"""Completion: given strokes are kept, the rest is drawn anew, several times."""
+"""Completion: keep given strokes and resample the rest, once per seed."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from npdraw.runtime.settings import Runtime
 def complete(
     model_path: Path,
     *,
-    word: str | None,
+    name: str | None,
     prefix: int | None,
     region: Region | None,
     seeds: list[int],
@@ -31,15 +31,19 @@ def complete(
     runtime: Runtime,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Draw the rest of a drawing for each seed; write what was given and all completions.
+    """Complete a drawing once per seed; write a picture of the given strokes and all completions.
 
-    Of `word` (see `named.named_drawing`) is given: with `prefix` its first strokes and that
-    nothing else is painted before the last of them; with `region` what is in
-    there, blank cells too; with neither all its strokes, and any other cell may be painted.
-    Without `word` nothing is given. The picture has pairs of canvas and decoded image, the first
-    of what was given.
+    The drawing `name` (see `named.named_drawing`) fixes, with `prefix`, its first
+    strokes and the blank cells before the last of them; with `region`, all cells inside, blank ones
+    too; with neither, all its strokes, and any other cell may be painted. Without `name` nothing is
+    fixed. The picture has pairs of canvas and decoded image, the given strokes first. Returns the
+    result of `npdraw complete --json`.
+
+    Raises:
+        UsageError: the settings contradict each other, or name strokes or cells that do not exist.
     """
-    if word is None and (prefix is not None or region is not None):
+    # Which cells are fixed.
+    if name is None and (prefix is not None or region is not None):
         raise UsageError("--prefix and --region need an --image that they are of")
     if prefix is not None and region is not None:
         raise UsageError(
@@ -48,15 +52,19 @@ def complete(
     check_picture(out, force=runtime.force)
     model = open_model(model_path, runtime)
     given = (
-        blank(1, model.layout.steps) if word is None else named_drawing(word, model, root).drawing
+        blank(1, model.layout.steps) if name is None else named_drawing(name, model, root).drawing
     )
-    fixed = _fixed(given, word is not None, prefix, region, model)
+    fixed = _fixed(given, name is not None, prefix, region, model)
+
+    # Complete the drawing.
     drawn = []
     progress.start("complete", len(seeds), unit="drawings")
     for seed in seeds:
         drawn.append(model.complete(given, fixed, 1, seed, temperature=temperature))
         progress.update(len(drawn))
     progress.finish()
+
+    # Write the picture, unless it is up to date.
     kept = given.only(fixed)
     shown = [kept, *drawn] if fixed.any() else drawn
     result = {
@@ -79,7 +87,7 @@ def complete(
 def _fixed(
     given: Latents, named: bool, prefix: int | None, region: Region | None, model: DrawingModel
 ) -> torch.Tensor:
-    """Return which cells are given, bool [T]."""
+    """Return which cells are fixed, bool [T]."""
     steps = model.layout.steps
     if region is not None:
         return cells_in(region, model)

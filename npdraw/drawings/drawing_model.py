@@ -31,9 +31,11 @@ Images = Tensor | NDArray[np.uint8] | NDArray[np.float32]
 
 @dataclass(frozen=True)
 class DrawingModel:
-    """Draws, reads and paints drawings. Letters as in `npdraw.model`; tensors are on the CPU.
+    """A trained model: samples, parses, encodes, paints, decodes, evaluates and completes.
 
-    A drawing is a row of `Latents`: whether, where and what of each of T steps.
+    Tensors are on the CPU: N images, C channels, H W pixels of an image and h w of a canvas, T
+    steps, K parts of P x P pixels. A drawing is a row of `Latents`: whether, where and what of each
+    step.
     """
 
     network: NPDraw
@@ -45,7 +47,7 @@ class DrawingModel:
 
     @cached_property
     def layout(self) -> Layout:
-        """Where the steps of a drawing put their parts on the canvas."""
+        """Where the steps of a drawing place their parts on the canvas."""
         return self.network.layout
 
     @cached_property
@@ -56,17 +58,21 @@ class DrawingModel:
     def sample(self, n: int = 1, seed: int = 0, *, temperature: float = 1.0) -> Latents:
         """Return `n` new drawings, those of `npdraw sample --seeds SEED-...`.
 
-        Drawing i has the seed `seed` + i and depends on nothing else. `temperature` divides all
-        logits of the prior: below 1 drawings are likelier and more alike.
+        Drawing i depends on the seed `seed` + i alone. `temperature` divides all logits of the
+        prior: below 1, drawings are likelier and more alike.
+
+        Raises:
+            UsageError: `n` or `temperature` is not above 0, or `seed` is negative.
         """
         _check_drawn(n, seed, temperature)
         with torch.no_grad(), self.runtime.autocast(self.device):
             return draw(self.network.prior, list(range(seed, seed + n)), temperature).to(_CPU)
 
     def parse(self, images: Images) -> Latents:
-        """Return the drawings that the heuristic parser makes of images (paper, section 3.1).
+        """Return the drawings that the heuristic parser finds (docs/model.md, section 3).
 
-        Each step takes the part that lowers the squared error of the canvas most.
+        Each step takes the part that lowers the squared error of the canvas most. Errors as
+        `preprocess`.
         """
         settings = self.config.parse
 
@@ -85,8 +91,8 @@ class DrawingModel:
     def encode(self, images: Images, seed: int | None = None) -> Latents:
         """Return drawings of images from the posterior q(z | x): the likeliest, or a sample.
 
-        A step is painted if its probability is above 1/2, with the likeliest placement and part;
-        with a `seed` everything is drawn at random.
+        Without a `seed`, a step is painted if its probability is above 1/2, with the likeliest
+        placement and part. With a `seed`, drawings are sampled. Errors as `preprocess`.
         """
 
         def drawn(x: Tensor, index: range) -> Latents:
@@ -102,13 +108,14 @@ class DrawingModel:
     def paint(self, drawings: Latents) -> Tensor:
         """Return the canvases, float [N, C + 1, h, w]: the image in [0, 1] and the coverage.
 
-        `UsageError` if the drawings are not of this model's cells, placements and parts.
+        Raises:
+            UsageError: the drawings do not fit the cells, placements and parts of this model.
         """
         drawings = drawings.canonical()
-        cells, found = self.layout.steps, list(drawings.whether.shape)
-        if len(found) != 2 or not found[0] or found[1] != cells:
+        cells, shape = self.layout.steps, list(drawings.whether.shape)
+        if len(shape) != 2 or not shape[0] or shape[1] != cells:
             raise UsageError(
-                f"drawings of shape {found}; this model has [N, {cells}], N at least 1"
+                f"drawings of shape {shape}; this model has [N, {cells}], N at least 1"
             )
         for name, most in (("where", self.layout.placements), ("what", len(self.network.bank))):
             index = getattr(drawings, name)
@@ -123,7 +130,8 @@ class DrawingModel:
     def decode(self, canvases: Tensor) -> Tensor:
         """Return the expected images of canvases, float [N, C, H, W] in [0, 1].
 
-        `UsageError` if the canvases are not as `paint` makes them.
+        Raises:
+            UsageError: the canvases do not have the shape that `paint` returns.
         """
         side = self.config.parse.canvas_side
         shape = [self.config.parse.channels + 1, side, side]
@@ -132,21 +140,24 @@ class DrawingModel:
                 f"canvases of shape {list(canvases.shape)}; this model has "
                 f"[N, {', '.join(map(str, shape))}], N at least 1"
             )
-        found = []
+        images = []
         for chunk in canvases.split(BATCH_SIZE):
             with torch.no_grad(), self.runtime.autocast(self.device):
-                found.append(self.network.decode(chunk.to(self.device)).float().cpu())
-        return torch.cat(found)
+                images.append(self.network.decode(chunk.to(self.device)).float().cpu())
+        return torch.cat(images)
 
     def nll(self, images: Images, samples: int = SAMPLES, seed: int = 0) -> Tensor:
         """Return the bound on the negative log-likelihood of each image in nats, float64 [N].
 
-        Importance sampling with `samples` hard drawings each (docs/model.md, section 7). Of all
-        test images of a data set, as uint8, the mean is what `npdraw eval-nll` tells.
+        Importance sampling with `samples` hard drawings per image, equation (7.2) of docs/model.md.
+        For all test images of a dataset, as uint8, the mean is the `nll` of `npdraw eval-nll`.
+
+        Raises:
+            UsageError: `samples` is less than 1; otherwise as `preprocess`.
         """
         if samples < 1:
             raise UsageError(f"{samples} samples of each image; at least 1 is needed")
-        x, found = self.preprocess(images, seed), []
+        x, bounds = self.preprocess(images, seed), []
         side = samples_per_pass(samples, BATCH_SIZE)
         step = max(1, BATCH_SIZE // side)
         for first in range(0, len(x), step):
@@ -154,10 +165,10 @@ class DrawingModel:
             index = range(first, first + len(some))
             noise = uniform("eval", seed, index, (samples, self.layout.steps, 3)).to(self.device)
             with torch.no_grad(), self.runtime.autocast(self.device):
-                found.append(
+                bounds.append(
                     importance_figures(self.network, some, noise, "importance", side)[:, 0].cpu()
                 )
-        return torch.cat(found)
+        return torch.cat(bounds)
 
     def complete(
         self,
@@ -171,12 +182,12 @@ class DrawingModel:
     ) -> Latents:
         """Return `n` drawings that keep the cells `fixed`, bool [T], of the drawing `given` [1, T].
 
-        Completion i has the seed `seed` + i. With nothing fixed it is `sample`; see
-        `npdraw.model.completion` for how the rest is drawn.
+        The rest is sampled (docs/model.md, section 5; `npdraw.model.completion`). Completion i has
+        the seed `seed` + i. If nothing is fixed, it is `sample`.
 
         Raises:
-            UsageError: `given` is not one drawing, or `fixed` no mask of its cells; no completion,
-                no particle, a negative seed or a temperature that is not above 0 is asked for.
+            UsageError: `given` is not one drawing, `fixed` is not a mask of its cells, `n`,
+                `particles` or `temperature` is not above 0, or `seed` is negative.
         """
         _check_drawn(n, seed, temperature)
         cells = torch.Size([self.layout.steps])
@@ -190,12 +201,12 @@ class DrawingModel:
         if fixed.all():
             return concatenate([given.canonical()] * n)
         shape = self.layout.steps, 3
-        found = []
+        drawings = []
         for number in range(seed, seed + n):
             free = uniform("sample", 0, [number], shape)
             noise = torch.cat([free, uniform("complete", number, range(particles), shape)])
             if not fixed.any():
-                found.append(self.sample(1, number, temperature=temperature))
+                drawings.append(self.sample(1, number, temperature=temperature))
                 continue
             with torch.no_grad(), self.runtime.autocast(self.device):
                 drawn = complete(
@@ -205,8 +216,8 @@ class DrawingModel:
                     noise[None].to(self.device),
                     temperature,
                 )
-            found.append(drawn.to(_CPU))
-        return concatenate(found)
+            drawings.append(drawn.to(_CPU))
+        return concatenate(drawings)
 
     def preprocess(self, images: Images, seed: int = 0) -> Tensor:
         """Return images as the model sees them: float [N, C, H, W].
@@ -215,7 +226,7 @@ class DrawingModel:
         value / 255, as `npdraw eval-nll` does.
 
         Raises:
-            UsageError: they have another shape, or floats outside of [0, 1].
+            UsageError: the images have another shape, or floats outside [0, 1].
         """
         parse_settings = self.config.parse
         x = torch.as_tensor(images)
@@ -233,20 +244,20 @@ class DrawingModel:
         return x.float()
 
     def _drawings(self, x: Tensor, make: Callable[[Tensor, range], Latents]) -> Latents:
-        """Make drawings of observed images and of which of them they are, some at a time."""
-        found = []
+        """Return the drawings that `make` returns for batches of images and their indices."""
+        drawings = []
         for first in range(0, len(x), BATCH_SIZE):
             some = x[first : first + BATCH_SIZE].to(self.device)
             with torch.no_grad(), self.runtime.autocast(self.device):
-                found.append(make(some, range(first, first + len(some))).to(_CPU))
-        return concatenate(found)
+                drawings.append(make(some, range(first, first + len(some))).to(_CPU))
+        return concatenate(drawings)
 
 
 _CPU = torch.device("cpu")
 
 
 def _check_drawn(n: int, seed: int, temperature: float) -> None:
-    """Raise `UsageError` if so many drawings cannot be asked for."""
+    """Raise `UsageError` if the arguments of `sample` or `complete` are out of range."""
     if n < 1 or not temperature > 0:
         raise UsageError(f"{n} drawings at temperature {temperature}: both must be above 0")
     if seed < 0:

@@ -1,4 +1,4 @@
-"""Editing: parts of one drawing on another, parts moved, removed, replaced and added."""
+"""Editing: take cells from another drawing; move, remove, replace and add parts."""
 
 import hashlib
 import json
@@ -26,30 +26,31 @@ from npdraw.runtime.settings import Runtime
 
 @dataclass(frozen=True)
 class Changes:
-    """What `--move`, `--remove`, `--replace` and `--add` say; steps and parts as in a drawing."""
+    """Changes to a drawing, in the order in which they are made: `--remove`, `--move`, ..."""
 
     remove: Sequence[int] = ()
+    """Steps that paint."""
     move: Sequence[tuple[int, int]] = ()
-    """From a step that paints to one that does not."""
+    """A step that paints, and the step that does not to which its part moves."""
     replace: Sequence[tuple[int, int]] = ()
     """A step that paints, and its new part."""
     add: Sequence[tuple[int, int]] = ()
-    """A step that does not paint, and its part; at the first placement of its cell."""
+    """A step that does not paint, and its part, put at the first placement of the cell."""
 
 
 def changed(z: Latents, changes: Changes, parts: int) -> Latents:
     """Return one drawing, [1, T], with `changes` made in their order: removals first.
 
     Raises:
-        UsageError: a step or part is not there, or a step paints that should not, or the reverse.
+        UsageError: a step or part does not exist, or a step paints that should not, or the reverse.
     """
-    found = z.clone()
-    steps = found.whether.shape[1]
+    edited = z.clone()
+    steps = edited.whether.shape[1]
 
     def check(flag: str, step: int, paints: bool) -> None:
         if not 0 <= step < steps:
             raise UsageError(f"{flag} {step}: steps are 0..{steps - 1}")
-        if bool(found.whether[0, step]) != paints:
+        if bool(edited.whether[0, step]) != paints:
             state = "paints nothing" if paints else "paints already"
             raise UsageError(
                 f"{flag} {step}: step {step} {state}",
@@ -59,29 +60,29 @@ def changed(z: Latents, changes: Changes, parts: int) -> Latents:
     def put(flag: str, step: int, where: int, part: int) -> None:
         if not 0 <= part < parts:
             raise UsageError(f"{flag} {step}:{part}: parts are 0..{parts - 1}")
-        found.put_stroke(0, step, where, part)
+        edited.put_stroke(0, step, where, part)
 
     for step in changes.remove:
         check("--remove", step, True)
-        found.whether[0, step] = False
+        edited.whether[0, step] = False
     for step, to in changes.move:
         check("--move", step, True)
-        found.whether[0, step] = False
+        edited.whether[0, step] = False
         check("--move", to, False)
-        put("--move", to, int(found.where[0, step]), int(found.what[0, step]))
+        put("--move", to, int(edited.where[0, step]), int(edited.what[0, step]))
     for step, part in changes.replace:
         check("--replace", step, True)
-        put("--replace", step, int(found.where[0, step]), part)
+        put("--replace", step, int(edited.where[0, step]), part)
     for step, part in changes.add:
         check("--add", step, False)
         put("--add", step, 0, part)
-    return found.canonical()
+    return edited.canonical()
 
 
 def edit(
     model_path: Path,
     *,
-    word: str,
+    name: str,
     other: str | None,
     region: Region | None,
     changes: Changes,
@@ -89,16 +90,17 @@ def edit(
     out: Path,
     runtime: Runtime,
 ) -> dict[str, Any]:
-    """Edit a drawing; write a picture of it and, with the suffix `.json`, the edited drawing.
+    """Edit a drawing; write a picture and, with the suffix `.json`, the edited drawing.
 
     First the cells of `region` are taken from `other`, then `changes` are made. The picture shows
-    the drawing, `other` if there is one, and the edited one, canvases above decoded images.
+    the drawing, `other` if given, and the edited drawing, canvases above decoded images. Returns
+    the result of `npdraw edit --json`.
     """
     if (other is None) != (region is None):
         raise UsageError("--from and --region go together", hint="Give both, or neither.")
     check_picture(out, force=runtime.force)
     model = open_model(model_path, runtime)
-    before = named_drawing(word, model, root).drawing
+    before = named_drawing(name, model, root).drawing
     shown, after = [before], before
     if other is not None and region is not None:
         source = named_drawing(other, model, root).drawing
@@ -113,7 +115,7 @@ def edit(
         "out": str(out),
     }
     for written in (out, out.with_suffix(".json")):
-        check_output(written, [Path(named) for named in (word, other or "")])
+        check_output(written, [Path(named) for named in (name, other or "")])
     return result | write_drawings(model, "edit", shown, out, after)
 
 
@@ -131,7 +133,11 @@ def decode(
 def write_drawings(
     model: DrawingModel, command: str, shown: list[Latents], out: Path, kept: Latents | None
 ) -> dict[str, Any]:
-    """Write canvases above decoded images, and the drawing `kept` beside them as JSON."""
+    """Write the drawings `shown`, canvases above decoded images, and the drawing `kept` as JSON.
+
+    Without `kept`, canvases and decoded images are side by side. Returns "up_to_date" if nothing
+    had to be written.
+    """
     path, text, written = out.with_suffix(".json"), stamp(command, model, shown), True
     if kept is not None:
         values = as_json(kept, model.bank, model.layout)
@@ -150,24 +156,24 @@ def write_drawings(
 
 
 def _is_written(path: Path, values: Mapping[str, Any], picture: Path, *, force: bool) -> bool:
-    """Whether a file holds the drawing `values`.
+    """Return whether a file holds the drawing `values`.
 
     Raises:
-        UsageError: it holds something else than what `picture` was written with, as a drawing that
-            somebody changed, and `force` is not given.
+        UsageError: without `force`, if it holds neither `values` nor the drawing that was written
+            with `picture`: somebody may have changed it.
     """
     if not path.is_file():
         return False
-    found = read_json(path)
-    if found == values or force:
-        return found == values
+    content = read_json(path)
+    if content == values or force:
+        return content == values
     written = None
-    with suppress(ValueError, TypeError, KeyError):  # no picture, or with another text
+    with suppress(ValueError, TypeError, KeyError):  # not a picture, or one with another text
         written = json.loads((picture.is_file() and text_of(picture)) or "")["written"]
-    if _digest(found) != written:
+    if _digest(content) != written:
         raise UsageError(
-            f"{path} is there and is not as npdraw edit wrote it",
-            hint="Choose another --out, or --force to replace it.",
+            f"{path} exists and is not as npdraw edit wrote it",
+            hint="Choose another --out, or use --force to replace it.",
         )
     return False
 

@@ -1,4 +1,4 @@
-"""Pictures of drawings: canvas and decoded image, enlarged, what changed outlined."""
+"""Pictures of drawings: canvas and decoded image, enlarged, with changes outlined."""
 
 from collections.abc import Sequence
 
@@ -10,14 +10,14 @@ from npdraw.model.latents import Latents, concatenate
 from npdraw.pictures.sheet import render, side_by_side, tile
 
 SHOWN = 224
-"""Pixels of a side that one picture is enlarged to, as far as a whole factor and `WIDEST` go."""
+"""Side in pixels to which a picture is enlarged, as far as a whole factor and `WIDEST` allow."""
 
 WIDEST = 1200
-"""Pixels that pictures side by side may take together, unless they are larger as they are."""
+"""Width in pixels of pictures side by side, at most, unless they are wider without enlarging."""
 
 
 def factor_for(side: int, pictures: int) -> int:
-    """Return by how much pictures with `side` pixels are enlarged if so many stand side by side."""
+    """Return the factor by which `pictures` of `side` pixels, side by side, are enlarged."""
     return max(1, min(SHOWN, WIDEST // pictures) // side)
 
 
@@ -33,9 +33,9 @@ def prefixes(z: Latents) -> tuple[Latents, list[int]]:
 
 
 def transitions(one: Latents, other: Latents) -> tuple[Latents, list[int]]:
-    """Return the way from a drawing to another, a step at a time, and the S steps that differ.
+    """Return the drawings on the way from `one` to `other`, and the S steps that differ.
 
-    [S + 1, T]: the first is `one`, the last `other`.
+    One step changes at a time: [S + 1, T], the first being `one`, the last `other`.
     """
     differ = one.differs(other)[0]
     return one.with_cells(_first(differ), other), differ.nonzero().flatten().tolist()
@@ -79,7 +79,7 @@ _MARKED = 255
 def _outline(
     mark: Tensor, model: DrawingModel, z: Latents, row: int, step: int, factor: int
 ) -> None:
-    """Mark the edge of what `step` painted, or cleared, in a pair's picture [height, width]."""
+    """Mark the edge of the part that `step` painted or cleared, in a picture [height, width]."""
     top, left = model.layout.positions[step, int(z.where[row, step])].tolist()
     scale = factor * model.network.upscale
     side, width = model.layout.part_size, max(1, factor // 4)

@@ -1,4 +1,4 @@
-"""What a command is to work on, by a word: a picture, a drawing, a sample, a test image."""
+"""Names of drawings and images on the command line: seed:N, test:N, or a path."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,77 +18,77 @@ SAMPLE, TEST = "seed:", "test:"
 
 @dataclass(frozen=True)
 class NamedDrawing:
-    """A drawing, and the image that it is of, if there is one."""
+    """A drawing, and the image that it was made from, if any."""
 
-    word: str
+    name: str
     image: Tensor | None
-    """As the model sees it, float [1, C, H, W]."""
+    """As the model sees it, float [1, C, H, W]; None if the drawing was not made from an image."""
     drawing: Latents
-    """[1, T]; of an image the likeliest of the posterior."""
+    """[1, T]; for an image, the likeliest drawing of the posterior."""
 
 
-def named_drawing(word: str, model: DrawingModel, root: Path) -> NamedDrawing:
-    """Return what `word` names.
+def named_drawing(name: str, model: DrawingModel, root: Path) -> NamedDrawing:
+    """Return the drawing of a name on the command line.
 
-    `seed:N` is the drawing that `npdraw sample` makes of seed N, `test:N` the Nth test image of
-    the model's data set (below `root`), counted from 0; of a path, one that ends in `.json` is a
-    drawing, any other a picture.
+    `seed:N` is the drawing that `npdraw sample` makes with seed N; `test:N` is the Nth test image,
+    from 0, of the model's dataset in the folder `root`. Anything else is a path: of a drawing if it
+    ends in `.json`, otherwise of a picture.
 
     Raises:
-        UsageError: there is no such seed or test image.
-        ArtifactError: the drawing is damaged, or of another model.
+        UsageError: the number is not one, or `test:N` is not possible.
+        ArtifactError: the drawing is damaged, or belongs to another model.
         DataError: the picture or the data set cannot be read.
     """
-    if word.startswith(SAMPLE):
-        return NamedDrawing(word, None, model.sample(1, _number(word, SAMPLE)))
-    if word.startswith(TEST):
-        image = model.preprocess(_test_image(word, model, root))
-    elif word.lower().endswith(".json"):
-        drawing = read_drawing(Path(word), model.network.bank, model.layout)
-        return NamedDrawing(word, None, drawing)
+    if name.startswith(SAMPLE):
+        return NamedDrawing(name, None, model.sample(1, _number(name, SAMPLE)))
+    if name.startswith(TEST):
+        image = model.preprocess(_test_image(name, model, root))
+    elif name.lower().endswith(".json"):
+        drawing = read_drawing(Path(name), model.network.bank, model.layout)
+        return NamedDrawing(name, None, drawing)
     else:
-        return drawing_of_picture(Path(word), model)
-    return NamedDrawing(word, image, model.encode(image))
+        return drawing_of_picture(Path(name), model)
+    return NamedDrawing(name, image, model.encode(image))
 
 
 def drawing_of_picture(source: Path | bytes, model: DrawingModel) -> NamedDrawing:
-    """Return the subject that a picture is, given by its file or by what is in it.
+    """Return the drawing of a picture, given as its file or as the content of one.
 
     Raises:
-        DataError: it cannot be read.
+        DataError: the picture cannot be read.
     """
     settings = model.config.parse
     pixels = read_picture(source, settings.image_size, settings.channels)
     image = model.preprocess(torch.tensor(pixels)[None])
-    word = "a picture" if isinstance(source, bytes) else str(source)
-    return NamedDrawing(word, image, model.encode(image))
+    name = "a picture" if isinstance(source, bytes) else str(source)
+    return NamedDrawing(name, image, model.encode(image))
 
 
-def named_image(word: str, model: DrawingModel, root: Path) -> tuple[NamedDrawing, Tensor]:
-    """Return what `word` names and its image; `UsageError` if it has none."""
-    found = named_drawing(word, model, root)
-    if found.image is None:
-        raise UsageError(f"{word} is a drawing, not an image", hint="Name a picture, or test:N.")
-    return found, found.image
+def named_image(name: str, model: DrawingModel, root: Path) -> tuple[NamedDrawing, Tensor]:
+    """Return a named drawing and its image; `UsageError` if it has no image."""
+    named = named_drawing(name, model, root)
+    if named.image is None:
+        raise UsageError(f"{name} is a drawing, not an image", hint="Name a picture, or test:N.")
+    return named, named.image
 
 
-def _number(word: str, prefix: str) -> int:
-    text = word.removeprefix(prefix)
+def _number(name: str, prefix: str) -> int:
+    text = name.removeprefix(prefix)
     if not text.isdecimal() or len(text) > 18:
-        raise UsageError(f"{word}: {text!r} is no number", hint=f"Write for instance {prefix}0")
+        raise UsageError(f"{name}: {text!r} is not a number", hint=f"For example: {prefix}0")
     return int(text)
 
 
-def _test_image(word: str, model: DrawingModel, root: Path) -> Tensor:
+def _test_image(name: str, model: DrawingModel, root: Path) -> Tensor:
     """Return a test image, uint8 [1, C, H, W]."""
-    number, settings = _number(word, TEST), model.config.parse
+    number, settings = _number(name, TEST), model.config.parse
     source = find_source(model.header, model.path, None)
     loaded = load(
         source, "test", root=root, image_size=settings.image_size, channels=settings.channels
     )
     if number >= len(loaded.images):
         raise DataError(
-            f"{word}: {source} has {len(loaded.images)} test images",
-            hint=f"They are counted from 0 to {len(loaded.images) - 1}.",
+            f"{name}: {source} has {len(loaded.images)} test images",
+            hint=f"They are numbered from 0 to {len(loaded.images) - 1}.",
         )
     return torch.tensor(loaded.images[number])[None]

@@ -1,4 +1,4 @@
-"""Images beside what the model makes of them: parse, posterior canvas, decoded image."""
+"""Reconstructions: images next to their parse, posterior canvas and decoded image."""
 
 import math
 from pathlib import Path
@@ -18,36 +18,40 @@ from npdraw.runtime.settings import Runtime
 
 
 def reconstruct(
-    model_path: Path, *, words: list[str], root: Path, samples: int, out: Path, runtime: Runtime
+    model_path: Path, *, names: list[str], root: Path, samples: int, out: Path, runtime: Runtime
 ) -> dict[str, Any]:
-    """Write a picture with a row for each image, and return its figures.
+    """Write a picture with a row for each image, and return the figures of every image.
 
-    A row shows the image, the canvas of the parse, the canvas of the likeliest drawing of the
-    posterior, and the image that is decoded from that one. `figures` has for each image the bound
-    on its NLL with `samples` samples, in nats and in bits a dimension, and of parse and posterior
-    the canvas error and the number of parts.
+    A row shows the image, the canvas of its parse, the canvas of the likeliest drawing of the
+    posterior, and the image decoded from that canvas. `figures` has, for each image, the bound on
+    its NLL with `samples` samples, in nats and in bits/dim, and the canvas error and the number of
+    parts of parse and posterior.
 
     Raises:
-        UsageError, DataError: see `subjects.named_image`.
+        UsageError, DataError: see `named.named_image`.
     """
+    # Parse and encode the images.
     check_picture(out, force=runtime.force)
     model = open_model(model_path, runtime)
-    found = [named_image(word, model, root) for word in words]
-    images = torch.cat([image for _, image in found])
-    parse, posterior = model.parse(images), concatenate([s.drawing for s, _ in found])
+    named = [named_image(name, model, root) for name in names]
+    images = torch.cat([image for _, image in named])
+    parse, posterior = model.parse(images), concatenate([source.drawing for source, _ in named])
+
+    # Their figures. One image at a time, because noise depends on the position in a batch.
     small = model.layout.shrink(images)
-    # One by one: noise goes by the place in a batch, and the figure of an image is its own.
     nll = [float(model.nll(image, samples)) for image in images.split(1)]
-    bit = images[0].numel() * math.log(2)  # of every dimension, nats
+    bit = images[0].numel() * math.log(2)  # nats of one bit in every dimension
     figures: list[dict[str, Any]] = [
-        {"image": word, "nll": bound, "bits_per_dim": bound / bit}
-        for word, bound in zip(words, nll, strict=True)
+        {"image": name, "nll": bound, "bits_per_dim": bound / bit}
+        for name, bound in zip(names, nll, strict=True)
     ]
-    for name, z in (("parse", parse), ("posterior", posterior)):
+    for kind, z in (("parse", parse), ("posterior", posterior)):
         errors = (model.paint(z)[:, :-1] - small).square().flatten(1).mean(1)
         for row, error, parts in zip(figures, errors, z.whether.sum(1), strict=True):
-            row |= {f"{name}_canvas_mse": float(error), f"{name}_parts": int(parts)}
-    result = {"images": len(words), "samples": samples, "figures": figures, "out": str(out)}
+            row |= {f"{kind}_canvas_mse": float(error), f"{kind}_parts": int(parts)}
+    result = {"images": len(names), "samples": samples, "figures": figures, "out": str(out)}
+
+    # Write the picture, unless it is up to date.
     pixels = to_uint8(images)
     text = stamp("reconstruct", model, [parse, posterior], images=digest(pixels.numpy()))
     if is_up_to_date(out, text, force=runtime.force):

@@ -129,7 +129,7 @@ def test_edit_writes_picture_and_drawing_and_decode_reads_it(
     model: DrawingModel, trained: Any, command: dict[str, Any], tmp_path: Path
 ) -> None:
     out, region = tmp_path / "x.png", Region(0, 5, 0, 8)
-    given = {"word": "seed:1", "other": "test:2", "region": region, "changes": Changes()}
+    given = {"name": "seed:1", "other": "test:2", "region": region, "changes": Changes()}
     result = edit(trained.model, **given, out=out, **command)
     a = named_drawing("seed:1", model, command["root"]).drawing
     b = named_drawing("test:2", model, command["root"]).drawing
@@ -152,9 +152,9 @@ def test_edit_never_loses_a_drawing_that_it_did_not_write(
 ) -> None:
     out, path = tmp_path / "x.png", tmp_path / "x.json"
 
-    def made(word: str, **more: Any) -> dict[str, Any]:
+    def made(name: str, **more: Any) -> dict[str, Any]:
         given = {"other": None, "region": None, "changes": Changes(), "out": out, **command}
-        return edit(trained.model, word=word, **{**given, **more})
+        return edit(trained.model, name=name, **{**given, **more})
 
     for foreign in ('{"a": 1}', '{"a": NaN}', "notes", "[]", ""):
         path.write_text(foreign)
@@ -167,15 +167,15 @@ def test_edit_never_loses_a_drawing_that_it_did_not_write(
     with pytest.raises(UsageError, match="input of this command"):
         made(str(path))
     path.write_text(json.dumps({**written, "strokes": written["strokes"][:-1]}))  # by hand
-    for word in ("seed:2", "seed:1"):
+    for name in ("seed:2", "seed:1"):
         with pytest.raises(UsageError, match="not as npdraw edit wrote it"):
-            made(word)
+            made(name)
     made("seed:2", runtime=Runtime(precision="fp32", force=True))
     assert json.loads(path.read_text()) == written
     assert made("seed:2")["up_to_date"]
 
 
-def test_subjects_are_named_by_words(
+def test_drawings_and_images_are_found_by_name(
     model: DrawingModel, command: dict[str, Any], tmp_path: Path
 ) -> None:
     root = command["root"]
@@ -189,14 +189,14 @@ def test_subjects_are_named_by_words(
     Image.fromarray(pixels).save(tmp_path / "x.png")
     again = named_drawing(str(tmp_path / "x.png"), model, root)
     assert torch.equal(again.image, found.image)  # type: ignore[arg-type]
-    for word, error in (
+    for name, error in (
         ("seed:x", UsageError),
         ("test:24", DataError),
         ("none.png", DataError),
         ("none.json", ArtifactError),
     ):
         with pytest.raises(error):
-            named_drawing(word, model, root)
+            named_drawing(name, model, root)
 
 
 def test_prefixes_and_transitions_go_step_by_step(model: DrawingModel) -> None:
@@ -222,26 +222,26 @@ def test_animations_have_a_frame_for_each_stroke(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    words = ["seed:0", "test:1"]
+    names = ["seed:0", "test:1"]
     out = tmp_path / "x.apng"
-    result = animate(trained.model, words=words, fps=8.0, out=out, **command)
-    strokes = [int(named_drawing(w, model, command["root"]).drawing.whether.sum()) for w in words]
+    result = animate(trained.model, names=names, fps=8.0, out=out, **command)
+    strokes = [int(named_drawing(w, model, command["root"]).drawing.whether.sum()) for w in names]
     assert result["steps"] == strokes
     with Image.open(out) as picture:
         assert picture.n_frames == result["frames"] == 1 + max(strokes)
-    assert animate(trained.model, words=words, fps=8.0, out=out, **command)["up_to_date"]
+    assert animate(trained.model, names=names, fps=8.0, out=out, **command)["up_to_date"]
     # Of many strokes there are more frames a second, unless somebody says how many.
     for longest, expected in ((15, 125), (max(strokes) / 20, 1000 // (20 + 20 / max(strokes)))):
         monkeypatch.setattr("npdraw.drawings.animate.LONGEST", longest)
-        animate(trained.model, words=words, fps=None, out=tmp_path / "z.apng", **command)
+        animate(trained.model, names=names, fps=None, out=tmp_path / "z.apng", **command)
         with Image.open(tmp_path / "z.apng") as picture:
             assert abs(picture.info["duration"] - expected) <= 1
     gif = tmp_path / "y.gif"
-    told = interpolate(trained.model, words=("seed:0", "seed:1"), fps=4.0, out=gif, **command)
+    told = interpolate(trained.model, names=("seed:0", "seed:1"), fps=4.0, out=gif, **command)
     assert told["frames"] == 1 + told["steps"][0]
-    for wrong in ({"fps": 0.0}, {"fps": 0.01}, {"fps": 51.0}, {"words": ["seed:0"] * 17}):
+    for wrong in ({"fps": 0.0}, {"fps": 0.01}, {"fps": 51.0}, {"names": ["seed:0"] * 17}):
         with pytest.raises(UsageError):
-            animate(trained.model, **{"words": words, "fps": 8.0, "out": out, **wrong}, **command)
+            animate(trained.model, **{"names": names, "fps": 8.0, "out": out, **wrong}, **command)
 
 
 def test_completions_keep_strokes_or_regions(
@@ -251,27 +251,27 @@ def test_completions_keep_strokes_or_regions(
     seen = stages.Recorder()
     more = {"seeds": [0, 1, 2], "temperature": 1.0, "out": tmp_path / "x.png", **command}
     more["progress"] = seen
-    nothing = complete(trained.model, word=None, prefix=None, region=None, **more)
+    nothing = complete(trained.model, name=None, prefix=None, region=None, **more)
     _same(nothing, model.sample(3))
     assert seen.tasks[0][:2] == ("complete", 3) and seen.counts == [1, 2, 3, -1]
     strokes = int(given.whether.sum())
     assert strokes > 1
-    all_of_it = complete(trained.model, word="test:0", prefix=strokes, region=None, **more)
+    all_of_it = complete(trained.model, name="test:0", prefix=strokes, region=None, **more)
     assert all(d["strokes"] == all_of_it["given"] for d in all_of_it["drawings"])
-    one = complete(trained.model, word="test:0", prefix=1, region=None, **more)
+    one = complete(trained.model, name="test:0", prefix=1, region=None, **more)
     assert len(one["given"]) == 1
     assert all(d["strokes"][0] == one["given"][0] for d in one["drawings"])
-    region = complete(trained.model, word="test:0", prefix=None, region=Region(4, 8, 0, 8), **more)
+    region = complete(trained.model, name="test:0", prefix=None, region=Region(4, 8, 0, 8), **more)
     for found in region["drawings"]:
         below = [s for s in found["strokes"] if s["step"] >= 2]
         assert below == region["given"]
-    kept = complete(trained.model, word="test:0", prefix=None, region=None, **more)
+    kept = complete(trained.model, name="test:0", prefix=None, region=None, **more)
     assert len(kept["given"]) == strokes
     assert all(s in d["strokes"] for d in kept["drawings"] for s in kept["given"])
     for wrong in (
-        {"word": "test:0", "prefix": 99, "region": None},
-        {"word": "test:0", "prefix": 1, "region": Region(0, 8, 0, 8)},
-        {"word": None, "prefix": 1, "region": None},
+        {"name": "test:0", "prefix": 99, "region": None},
+        {"name": "test:0", "prefix": 1, "region": Region(0, 8, 0, 8)},
+        {"name": None, "prefix": 1, "region": None},
     ):
         with pytest.raises(UsageError):
             complete(trained.model, **wrong, **more)
@@ -287,7 +287,7 @@ def test_reconstructions_tell_figures(
     model: DrawingModel, trained: Any, command: dict[str, Any], tmp_path: Path
 ) -> None:
     more = {"samples": 3, "out": tmp_path / "x.png", **command}
-    result = reconstruct(trained.model, words=["test:0", "test:5"], **more)
+    result = reconstruct(trained.model, names=["test:0", "test:5"], **more)
     assert json.loads(json.dumps(result["figures"])) == result["figures"]
     images = torch.cat(
         [named_drawing(w, model, command["root"]).image for w in ("test:0", "test:5")]
@@ -300,17 +300,17 @@ def test_reconstructions_tell_figures(
     assert [row["nll"] for row in result["figures"]] == [
         model.nll(image, 3).item() for image in images.split(1)
     ]
-    assert reconstruct(trained.model, words=["test:0", "test:5"], **more)["up_to_date"]
+    assert reconstruct(trained.model, names=["test:0", "test:5"], **more)["up_to_date"]
     paths = [tmp_path / f"{name}.png" for name in "ab"]  # other images of one drawing
     for path, value in zip(paths, (0, 255), strict=True):
         Image.new("L", (8, 8), value).save(path)
     first, second = (
-        reconstruct(trained.model, words=[str(path)], **more | {"out": tmp_path / "y.png"})
+        reconstruct(trained.model, names=[str(path)], **more | {"out": tmp_path / "y.png"})
         for path in paths
     )
     assert "up_to_date" not in first and "up_to_date" not in second
     with pytest.raises(UsageError, match="seed:0 is a drawing, not an image"):
-        reconstruct(trained.model, words=["seed:0"], **more)
+        reconstruct(trained.model, names=["seed:0"], **more)
 
 
 def test_pictures_are_drawn_with_the_runtime_given(model: DrawingModel) -> None:
@@ -327,12 +327,12 @@ def test_a_picture_that_cannot_be_written_is_refused_before_a_model_is_read(
     Image.new("L", (8, 8)).save(theirs)
     drawn = {"seeds": [0], "temperature": 1.0, "progress": stages.Recorder()}
     commands: list[tuple[Callable[..., Any], dict[str, Any]]] = [
-        (animate, {"words": ["seed:0"], "fps": 8.0}),
-        (interpolate, {"words": ("seed:0", "seed:1"), "fps": 8.0}),
-        (reconstruct, {"words": ["test:0"], "samples": 1}),
-        (complete, {"word": None, "prefix": None, "region": None, **drawn}),
+        (animate, {"names": ["seed:0"], "fps": 8.0}),
+        (interpolate, {"names": ("seed:0", "seed:1"), "fps": 8.0}),
+        (reconstruct, {"names": ["test:0"], "samples": 1}),
+        (complete, {"name": None, "prefix": None, "region": None, **drawn}),
         (decode, {"drawing": "seed:0"}),
-        (edit, {"word": "seed:0", "other": None, "region": None, "changes": Changes()}),
+        (edit, {"name": "seed:0", "other": None, "region": None, "changes": Changes()}),
     ]
     for out, words in (
         (tmp_path / "x.txt", "is not the name of a"),

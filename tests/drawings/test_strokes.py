@@ -77,14 +77,14 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "canvas": ({"canvas": [8, 9]}, "canvas [8, 9], expected [8, 8]"),
     "part size": ({"part_size": 5}, "part_size 5, expected 4"),
     "surplus": ({"colour": 1}, "unknown 'colour'"),
-    "no list": ({"strokes": {}}, "its strokes are no list"),
+    "no list": ({"strokes": {}}, "its strokes are not a list"),
     "no stroke": ({"strokes": [7]}, "stroke 0 has other entries than"),
     "entry": ({"strokes": [stroke(ink=1)]}, "stroke 0 has other entries than"),
-    "text": ({"strokes": [stroke(part="4")]}, "part of stroke 0 is '4', no whole number"),
+    "text": ({"strokes": [stroke(part="4")]}, "part of stroke 0 is '4', not a whole number"),
     "true": ({"strokes": [stroke(part=True)]}, "part of stroke 0 is True"),
     "step": ({"strokes": [stroke(step=9)]}, "step of stroke 0 is 9, not in 0..8"),
     "part": ({"strokes": [stroke(part=-1)]}, "part of stroke 0 is -1, not in 0..4"),
-    "place": ({"strokes": [stroke(row=4)]}, "where step 2 puts nothing"),
+    "place": ({"strokes": [stroke(row=4)]}, "where step 2 cannot place it"),
     "twice": ({"strokes": [stroke(), stroke(part=1)]}, "stroke 1 is at step 2, after that of"),
 }
 
@@ -108,7 +108,7 @@ def test_anything_else_is_refused(
 def test_files_of_any_kind_are_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     path.write_bytes(content)
-    with pytest.raises(ArtifactError, match=r"x\.json is no drawing for this model"):
+    with pytest.raises(ArtifactError, match=r"x\.json is not a drawing for this model"):
         read_drawing(path, BANK, LAYOUT)
 
 
@@ -116,7 +116,7 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.json")
     (tmp_path / "y.json").mkdir()
     for name in ("x.json", "y.json"):
-        with pytest.raises(ArtifactError, match="it is no regular file"):
+        with pytest.raises(ArtifactError, match="it is not a regular file"):
             read_drawing(tmp_path / name, BANK, LAYOUT)
 
 

@@ -108,7 +108,7 @@ def test_pictures_and_drawings_are_uploaded(kind: str, request: pytest.FixtureRe
         (b"no picture", "it is not a PNG, JPEG"),
         (b"\x89PNG\r\n\x1a\n" + bytes(99), "cannot read the picture"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n", "it is not a PNG, JPEG"),
-        (b'{"npdraw": "drawing"}', "the file is no drawing for this model"),
+        (b'{"npdraw": "drawing"}', "the file is not a drawing for this model"),
         (b"{" * 999, "is not JSON"),
     ],
 )

@@ -138,11 +138,11 @@ def test_malformed_requests(studio: Served, text: bytes) -> None:
     [
         ({"part": 8}, "part of stroke 0 is 8, not in 0..7"),
         ({"part": -1}, "part of stroke 0 is -1"),
-        ({"part": 1.0}, "no whole number"),
-        ({"part": True}, "no whole number"),
+        ({"part": 1.0}, "not a whole number"),
+        ({"part": True}, "not a whole number"),
         ({"step": 4}, "step of stroke 0 is 4, not in 0..3"),
         ({"step": 10**30}, "step of stroke 0"),
-        ({"row": 3}, "puts nothing"),
+        ({"row": 3}, "cannot place it"),
         ({"extra": 1}, "other entries"),
     ],
 )

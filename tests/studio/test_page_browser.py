@@ -69,7 +69,7 @@ def test_errors_are_shown_on_the_page(studio: Served, browser: Any, tmp_path: Pa
     visitor = Visitor(studio, browser, WIDE)
     visitor.page.fill("#a-load input[type=text]", "seed:x")
     visitor.page.keyboard.press("Enter")
-    visitor.says("'x' is no number")
+    visitor.says("'x' is not a number")
     (tmp_path / "x.png").write_text("no picture")
     visitor.page.set_input_files("#b-load input[type=file]", tmp_path / "x.png")
     visitor.says("Cannot read the picture: it is not a PNG")
