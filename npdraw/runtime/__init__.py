@@ -1,1 +1,1 @@
-"""How anything here runs and keeps its output: processes, noise, locks, run folders, signals."""
+"""How commands run and keep their output: processes, random numbers, locks, run folders, signals."""

@@ -1,4 +1,4 @@
-"""An evaluation that stopped goes on to the result that it would have had, in every digit."""
+"""A stopped evaluation resumes to the result of an uninterrupted one, in every digit."""
 
 import json
 import math
@@ -22,7 +22,7 @@ from npdraw.runtime.group import SINGLE_PROCESS
 from npdraw.runtime.run_folder import locked, run_folder
 
 BATCH = 5
-"""Images at a time: of the 24 test images the last 4 are a batch of their own."""
+"""Images per batch: the last 4 of the 24 test images form a smaller batch."""
 
 
 def checkpoint(out: Path) -> Path:
@@ -30,13 +30,13 @@ def checkpoint(out: Path) -> Path:
 
 
 def figures(result: dict[str, Any]) -> dict[str, Any]:
-    """What must be equal in every digit."""
+    """Return the part of a result that must be equal in every digit."""
     return {k: v for k, v in result.items() if k not in ("seconds", "resumed_from", "out")}
 
 
 @pytest.fixture
 def stopped(stages: Any, trained: Any, tmp_path: Path, interrupt: Any) -> Path:
-    """An output of which the figures of 10 images are there."""
+    """Return an output whose evaluation stopped after 10 images."""
     out: Path = tmp_path / "deep" / "eval.json"
     with pytest.raises(StoppedError):
         stages.eval_nll(trained.model, out=out, batch_size=BATCH, progress=interrupt(10))
@@ -48,7 +48,7 @@ def stopped(stages: Any, trained: Any, tmp_path: Path, interrupt: Any) -> Path:
     ("samples", "batch_size"), [(3, BATCH), pytest.param(70, 3 * BATCH, id="side by side")]
 )
 @pytest.mark.parametrize("at", [5, 20, 24])
-def test_a_stopped_evaluation_goes_on_to_the_same_digits(
+def test_a_stopped_evaluation_resumes_to_the_same_digits(
     *,
     at: int,
     samples: int,
@@ -76,7 +76,7 @@ def test_a_stopped_evaluation_goes_on_to_the_same_digits(
     )
     progress = stages.Recorder()
     rest = stages.eval_nll(trained.model, out=out, progress=progress, **how)
-    assert seen == {5: [5, 5, 5, 4], 20: [4], 24: []}[at]  # nothing twice
+    assert seen == {5: [5, 5, 5, 4], 20: [4], 24: []}[at]  # no image is evaluated twice
     assert progress.tasks == [("eval-nll", 24, {"done": at})]
     assert (whole["resumed_from"], rest["resumed_from"]) == (0, at)
     assert figures(rest) == figures(whole)
@@ -97,7 +97,7 @@ def test_a_signal_ends_it_with_its_code(
     assert caught.value.exit_code == 128 + number
 
 
-def test_without_an_output_nothing_is_kept_and_a_signal_acts_at_once(
+def test_without_an_output_nothing_is_saved_and_a_signal_acts_at_once(
     stages: Any, trained: Any, tmp_path: Path, interrupt: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -121,14 +121,14 @@ def test_a_crash_loses_what_was_not_saved(
 ) -> None:
     monkeypatch.setattr(module, "EVERY", every)
     out = tmp_path / "eval.json"
-    with pytest.raises(GeneratorExit):  # told of image 15, before it is saved
+    with pytest.raises(GeneratorExit):  # after image 15, before it is saved
         stages.eval_nll(trained.model, out=out, batch_size=BATCH, progress=crash(15))
     rest = stages.eval_nll(trained.model, out=out, batch_size=BATCH)
     assert rest["resumed_from"] == saved
     assert figures(rest) == figures(stages.eval_nll(trained.model, batch_size=BATCH))
 
 
-def test_it_is_saved_after_some_time_of_work(
+def test_figures_are_saved_every_60_seconds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [100.0]
@@ -149,7 +149,7 @@ def test_it_is_saved_after_some_time_of_work(
     assert again.seconds == 9 * 25 + 5
 
 
-def test_other_batches_may_go_on(stages: Any, trained: Any, stopped: Path) -> None:
+def test_another_batch_size_may_resume(stages: Any, trained: Any, stopped: Path) -> None:
     rest = stages.eval_nll(trained.model, out=stopped, batch_size=7)
     assert rest["resumed_from"] == 10
     whole = stages.eval_nll(trained.model)
@@ -192,7 +192,7 @@ def test_other_models_and_images_are_other_settings(
         stages.eval_nll(trained.model, source=other.source, out=stopped)
 
 
-def test_force_starts_afresh(stages: Any, trained: Any, stopped: Path, crash: Any) -> None:
+def test_force_starts_again(stages: Any, trained: Any, stopped: Path, crash: Any) -> None:
     with pytest.raises(GeneratorExit):  # before anything is saved
         stages.eval_nll(trained.model, out=stopped, batch_size=BATCH, force=True, progress=crash(5))
     assert not run_folder(stopped).exists()
@@ -200,7 +200,7 @@ def test_force_starts_afresh(stages: Any, trained: Any, stopped: Path, crash: An
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "empty", "another shape"])
-def test_damage_is_told_and_force_starts_afresh(
+def test_damage_is_reported_and_force_starts_again(
     damage: str, stages: Any, trained: Any, stopped: Path, flip: Any
 ) -> None:
     path = checkpoint(stopped)
@@ -240,7 +240,7 @@ def test_damage_is_told_and_force_starts_afresh(
         ({"images": 5, "seconds": 1.0}, "tensor figures is float32, expected int64"),
     ],
 )
-def test_figures_of_no_evaluation_are_refused(
+def test_figures_that_do_not_fit_the_evaluation_are_refused(
     tmp_path: Path, metrics: dict[str, float], problem: str
 ) -> None:
     dtype = torch.float32 if "float32" in problem else torch.int64
@@ -255,7 +255,7 @@ def test_figures_of_no_evaluation_are_refused(
     assert partial.done == 0
 
 
-def test_what_force_began_goes_on_without_it(
+def test_a_forced_run_resumes_without_force(
     stages: Any, trained: Any, tmp_path: Path, interrupt: Any
 ) -> None:
     out = tmp_path / "eval.json"
@@ -271,14 +271,16 @@ def test_what_force_began_goes_on_without_it(
     assert json.loads(out.read_text())["samples"] == 2
 
 
-def test_an_output_that_another_works_on_is_busy(stages: Any, made: Any, tmp_path: Path) -> None:
+def test_an_output_locked_by_another_process_is_busy(
+    stages: Any, made: Any, tmp_path: Path
+) -> None:
     out = tmp_path / "eval.json"
     with locked(out), pytest.raises(BusyError, match=f"working on {out}"):
         stages.eval_nll(made.model, out=out)
     stages.eval_nll(made.model, out=out)
 
 
-def test_every_bit_comes_back(tmp_path: Path) -> None:
+def test_figures_are_restored_bit_for_bit(tmp_path: Path) -> None:
     odd = torch.tensor([[1 / 3, math.inf], [-0.0, -math.nan]], dtype=torch.float64)
     run_key = RunKey({"samples": 3}, {}, {}, 0)
     before, after = (EvalCheckpoint(4, 2, SINGLE_PROCESS) for _ in range(2))

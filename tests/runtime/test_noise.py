@@ -1,4 +1,4 @@
-"""Random numbers depend on what they are for, and on nothing else."""
+"""Random numbers depend on their purpose, seed and index, and on nothing else."""
 
 import itertools
 
@@ -11,12 +11,12 @@ from npdraw.runtime.noise import batch_indices, generator, uniform
 CPU = torch.device("cpu")
 
 
-def test_an_image_has_its_numbers_whatever_the_list() -> None:
+def test_the_numbers_of_an_image_do_not_depend_on_the_list() -> None:
     every = uniform("eval", 3, range(6), (4, 3))
     for images in ([5], [2, 0], [5, 4, 3, 2, 1, 0], [1, 1, 1], [0, 10_000]):
-        found = uniform("eval", 3, images, (4, 3))
-        assert found.shape == (len(images), 4, 3)
-        for row, image in zip(found, images, strict=True):
+        numbers = uniform("eval", 3, images, (4, 3))
+        assert numbers.shape == (len(images), 4, 3)
+        for row, image in zip(numbers, images, strict=True):
             if image < 6:
                 assert torch.equal(row, every[image])
 
@@ -27,7 +27,7 @@ def test_more_numbers_continue_the_stream() -> None:
     assert torch.equal(few, many[:, :2])
 
 
-def test_purposes_seeds_and_images_have_streams_of_their_own() -> None:
+def test_each_purpose_seed_and_image_has_its_own_stream() -> None:
     keys = itertools.product(("eval", "sample", "validate"), (0, 1, 2), (0, 1, 2))
     streams = [uniform(purpose, seed, [image], (50,))[0] for purpose, seed, image in keys]
     for a, b in itertools.combinations(streams, 2):
@@ -42,15 +42,15 @@ def test_numbers_are_uniform_in_0_to_1() -> None:
     assert 0.999 < float(numbers.max()) < 1
     counts = torch.histc(numbers, 10, 0, 1)
     assert float((counts - 10_000).abs().max()) < 5 * 10_000**0.5
-    # Across images too: their streams are not shifted copies of one another.
+    # The streams of the images are independent, not shifted copies of one another.
     assert float(numbers.mean(0).std()) == pytest.approx((1 / 12 / 200) ** 0.5, rel=0.15)
 
 
-def test_generator_is_that_of_its_step() -> None:
+def test_a_generator_depends_on_purpose_seed_and_step() -> None:
     def draw(purpose: str, seed: int, step: int) -> torch.Tensor:
         return torch.rand(5, generator=generator(purpose, seed, step, CPU))
 
-    torch.rand(3)  # the global generator does not count
+    torch.rand(3)  # the global generator has no effect
     assert torch.equal(draw("train", 1, 2), draw("train", 1, 2))
     keys = [("train", 1, 2), ("bank", 1, 2), ("train", 2, 1), ("train", 1, 3), ("train", 0, 2)]
     for a, b in itertools.combinations(keys, 2):
@@ -72,13 +72,13 @@ def test_epochs_are_permutations_without_a_gap(size: int, images: int) -> None:
         assert len({tuple(epoch.tolist()) for epoch in stream}) == epochs
 
 
-def test_a_batch_depends_on_seed_and_step_alone() -> None:
+def test_a_batch_depends_only_on_seed_and_step() -> None:
     alone = batch_indices(1, 1000, 8, 37)
     assert torch.equal(alone, batch_indices(1, 1000, 8, 37))
     assert not torch.equal(alone, batch_indices(2, 1000, 8, 37))
     assert not torch.equal(alone, batch_indices(1, 1001, 8, 37))
 
 
-def test_every_image_comes_first_as_often() -> None:
+def test_every_image_is_equally_often_first() -> None:
     firsts = np.bincount([int(batch_indices(seed, 0, 1, 4)[0]) for seed in range(800)], minlength=4)
     assert abs(firsts - 200).max() < 5 * 200**0.5

@@ -1,4 +1,4 @@
-"""Where and how a stage computes."""
+"""Device, precision, threads and memory of a stage."""
 
 import ctypes
 import os
@@ -14,7 +14,7 @@ from npdraw.runtime.settings import Runtime, keep_memory, send
 CPU = torch.device("cpu")
 
 
-def test_auto_takes_cuda_if_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_uses_cuda_if_available(monkeypatch: pytest.MonkeyPatch) -> None:
     for there, expected in ((True, "cuda"), (False, "cpu")):
         monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
         assert Runtime(device="auto").start().type == expected
@@ -29,7 +29,7 @@ def test_no_cuda_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
     assert caught.value.exit_code == 2
 
 
-def test_threads_are_set_only_if_given() -> None:
+def test_the_number_of_threads_is_set_only_if_given() -> None:
     torch.set_num_threads(2)
     Runtime(device="cpu").start()
     assert torch.get_num_threads() == 2
@@ -50,20 +50,20 @@ for _ in range(12):
 """
 
 
-def test_memory_of_large_tensors_is_used_again() -> None:
+def test_memory_of_large_tensors_is_reused() -> None:
     if not hasattr(ctypes.CDLL(None), "mallopt"):
         pytest.skip("the C library is not glibc")
-    # A process of its own: an allocation that failed before, in any test, leaves the thread in an
+    # In a separate process: an allocation that failed before, in any test, leaves the thread in an
     # arena of glibc that maps large blocks whatever the settings.
     process = subprocess.run([sys.executable, "-c", REUSE], capture_output=True, check=True)
     first, *_, second_last, last = map(int, process.stdout.split())
     whole = 2**26 / 4096
-    assert first > whole / 2  # else the system counts no pages, and the next line says nothing
+    assert first > whole / 2  # otherwise the system does not count page faults
     # glibc may need some rounds until a free block is large enough for an aligned one.
     assert max(second_last, last) < whole / 100
 
 
-def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_c_library_is_not_touched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
     keep_memory()
 
@@ -71,14 +71,14 @@ def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize(
     ("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)]
 )
-def test_precision_is_that_of_products(precision: str, dtype: torch.dtype) -> None:
+def test_products_have_the_chosen_precision(precision: str, dtype: torch.dtype) -> None:
     x = torch.ones(2, 2)
     with Runtime(precision=precision).autocast(CPU):
         assert (x @ x).dtype == dtype
     assert (x @ x).dtype == torch.float32
 
 
-def test_auto_is_bf16_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_is_bf16_on_processors_with_avx512_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
     supports: dict[str, bool]
     for supports in ({"avx512_bf16": True}, {"avx512_bf16": False}, {"bf16": True}):  # last: Arm
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda supports=supports: supports)
@@ -106,16 +106,16 @@ def test_each_process_has_the_device_of_its_local_rank(monkeypatch: pytest.Monke
     assert "--nproc-per-node" in caught.value.hint
 
 
-def test_what_is_sent_arrives() -> None:
+def test_send_on_the_cpu_returns_the_tensor() -> None:
     x = torch.arange(3)
     assert send(x, CPU) is x
 
 
-def test_kernels_are_few_unless_somebody_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_kernel_cache_is_small_unless_the_user_sets_it(monkeypatch: pytest.MonkeyPatch) -> None:
     name = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
-    monkeypatch.setenv(name, "7")  # taken back after the test, as what is set next is
+    monkeypatch.setenv(name, "7")  # undone after the test, like what is set next
     Runtime(device="cpu").start()
     assert os.environ[name] == "7"
     monkeypatch.delenv(name)
     Runtime(device="cpu").start()
-    assert 100 < int(os.environ[name]) < 1024  # a step has some 150 of its own
+    assert 100 < int(os.environ[name]) < 1024  # a training step needs about 150

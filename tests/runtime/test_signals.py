@@ -1,4 +1,4 @@
-"""Signals: the first is noted, the second acts, the handlers come back."""
+"""Signals: the first is noted, the second has its usual effect, the handlers are restored."""
 
 import os
 import signal
@@ -10,14 +10,14 @@ from npdraw.runtime.signals import StopSignal
 
 
 @pytest.mark.parametrize("number", STOPPING)
-def test_the_first_signal_is_noted_and_the_handlers_come_back(number: int) -> None:
+def test_the_first_signal_is_noted_and_the_handlers_are_restored(number: int) -> None:
     watched = STOPPING
     before = [signal.getsignal(n) for n in watched]
     with StopSignal() as stop:
-        stop.raise_if_stopped(1, 9)  # nothing was noted, nothing happens
+        stop.raise_if_stopped(1, 9)  # without a signal nothing happens
         assert [signal.getsignal(n) for n in watched] != before
         os.kill(os.getpid(), number)
-        assert stop.signal == 0  # whoever looks twice in one step sees the same
+        assert stop.signal == 0  # unchanged until the next sync
         stop.sync()
         assert stop.signal == number
         assert [signal.getsignal(n) for n in watched] == before
@@ -29,14 +29,14 @@ def test_the_first_signal_is_noted_and_the_handlers_come_back(number: int) -> No
     assert [signal.getsignal(n) for n in watched] == before
 
 
-def test_the_second_signal_acts_at_once() -> None:
+def test_the_second_signal_has_its_usual_effect() -> None:
     with StopSignal():
         os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_what_nohup_ignores_stays_ignored() -> None:
+def test_signals_that_nohup_ignores_stay_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with StopSignal() as stop:
@@ -47,7 +47,7 @@ def test_what_nohup_ignores_stays_ignored() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
-def test_handlers_come_back_after_an_error() -> None:
+def test_handlers_are_restored_after_an_error() -> None:
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyError), StopSignal():
         raise KeyError
