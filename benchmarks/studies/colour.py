@@ -35,6 +35,9 @@ from npdraw.stages.eval_nll import eval_nll
 BLANK_SHARE = 0.1
 """Share of that time for the empty canvas, which learns only the colours at each position."""
 
+METRICS = ("nll", "nll_se", "rate", "distortion")
+"""Metrics of a line; all are nats per image."""
+
 Line = dict[str, Any]
 
 
@@ -98,6 +101,49 @@ def measure(given: argparse.Namespace, progress: Lines) -> list[Line]:
     assert path is not None
     model, config, artifact = read_model(path)
     seconds = given.seconds or seconds_of(path)
+
+    # The model itself.
+    parameters = sum(p.numel() for p in model.parameters())
+    lines = [npdraw_line(path, given, seconds, parameters, runtime, progress)]
+    print(json.dumps(lines[0]), flush=True)
+
+    # Its rivals, on the same images.
+    data = same_images(artifact.header, path, given.data, given.data_root, config.parse, progress)
+    train_images = data.train.to(device)
+    held_out = to_levels(data.held_out, config.parse, 0).to(device)
+    source = find_source(artifact.header, path, given.data)
+    test, index = load_test_images(source, given.data_root, config.parse, 0, given.images, progress)
+    batch_size = config.decoder.batch_size
+    for name, (rival, samples, share) in rivals(config, given.latents, given.samples).items():
+        to_device(rival, device)
+        trained = train(
+            rival,  # type: ignore[arg-type]
+            train_images,
+            held_out,
+            replace(Settings(), latents=given.latents, batch_size=batch_size),
+            seconds=share * seconds,
+            seed=0,
+            runtime=runtime,
+            report=progress.note,
+        )
+        with runtime.autocast(device):
+            figures = evaluate(rival, test.to(device), index, samples, 0)  # type: ignore[arg-type]
+        lines.append(rival_line(name, rival, trained.seconds, figures))
+        print(json.dumps(lines[-1]), flush=True)
+    for line in lines:
+        line["bits"] = [bits(line[name], config) for name in METRICS]
+    return lines
+
+
+def npdraw_line(
+    path: Path,
+    given: argparse.Namespace,
+    seconds: float,
+    parameters: int,
+    runtime: Runtime,
+    progress: Lines,
+) -> Line:
+    """Evaluate the trained model at `path` and return its line."""
     result = eval_nll(
         path,
         source=given.data,
@@ -111,64 +157,37 @@ def measure(given: argparse.Namespace, progress: Lines) -> list[Line]:
         runtime=runtime,
         progress=progress,
     )
-    count = sum(p.numel() for p in model.parameters())
-    names = ("nll", "nll_se", "rate", "distortion")
-    lines = [
-        {"model": "NP-DRAW", "seconds": seconds, "parameters": count}
-        | {name: result[name] for name in names}
-    ]
-    data = same_images(artifact.header, path, given.data, given.data_root, config.parse, progress)
-    held_out = to_levels(data.held_out, config.parse, 0).to(device)
-    source = find_source(artifact.header, path, given.data)
-    test, index = load_test_images(source, given.data_root, config.parse, 0, given.images, progress)
+    line = {"model": "NP-DRAW", "seconds": seconds, "parameters": parameters}
+    return line | {name: result[name] for name in METRICS}
+
+
+def rivals(config: Config, latents: int, samples: int) -> dict[str, tuple[nn.Module, int, float]]:
+    """Return the untrained rivals by name, with importance samples and share of training time."""
     decoder = config.decoder
-    rivals: dict[str, tuple[nn.Module, int, float]] = {
-        "empty canvas": (Blank(config), 1, BLANK_SHARE),
-        "VAE": (
-            VAE(
-                config.parse.image_size,
-                latents=given.latents,
-                channels=decoder.decoder_channels,
-                depth=decoder.decoder_depth,
-                patch=decoder.decoder_patch,
-                levels=config.parse.levels,
-                colours=config.parse.channels,
-            ),
-            given.samples,
-            1.0,
-        ),
+    vae = VAE(
+        config.parse.image_size,
+        latents=latents,
+        channels=decoder.decoder_channels,
+        depth=decoder.decoder_depth,
+        patch=decoder.decoder_patch,
+        levels=config.parse.levels,
+        colours=config.parse.channels,
+    )
+    return {"empty canvas": (Blank(config), 1, BLANK_SHARE), "VAE": (vae, samples, 1.0)}
+
+
+def rival_line(name: str, rival: nn.Module, seconds: float, figures: Tensor) -> Line:
+    """Return the line of a rival from its figures of each image, [N, 3]."""
+    nll, rate, distortion = figures.T
+    return {
+        "model": name,
+        "seconds": seconds,
+        "parameters": sum(p.numel() for p in rival.parameters()),
+        "nll": float(nll.mean()),
+        "nll_se": float(nll.std() / math.sqrt(len(nll))),
+        "rate": float(rate.mean()),
+        "distortion": float(distortion.mean()),
     }
-    print(json.dumps(lines[0]), flush=True)
-    for name, (rival, samples, share) in rivals.items():
-        to_device(rival, device)
-        trained = train(
-            rival,  # type: ignore[arg-type]
-            data.train.to(device),
-            held_out,
-            replace(Settings(), latents=given.latents, batch_size=decoder.batch_size),
-            seconds=share * seconds,
-            seed=0,
-            runtime=runtime,
-            report=progress.note,
-        )
-        with runtime.autocast(device):
-            figures = evaluate(rival, test.to(device), index, samples, 0)  # type: ignore[arg-type]
-        nll, rate, distortion = figures.T
-        lines.append(
-            {
-                "model": name,
-                "seconds": trained.seconds,
-                "parameters": sum(p.numel() for p in rival.parameters()),
-                "nll": float(nll.mean()),
-                "nll_se": float(nll.std() / math.sqrt(len(nll))),
-                "rate": float(rate.mean()),
-                "distortion": float(distortion.mean()),
-            }
-        )
-        print(json.dumps(lines[-1]), flush=True)
-    for line in lines:
-        line["bits"] = [bits(line[name], config) for name in names]
-    return lines
 
 
 def table(lines: list[Line]) -> str:

@@ -77,7 +77,7 @@ def eval_nll(
     with process_group(device) as group, ExitStack() as held:
         # Resume or start. Without `out` nothing is saved, and a signal acts at once.
         stop = StopSignal(group)
-        partial = EvalCheckpoint(len(values), FIGURES, group)
+        checkpoint = EvalCheckpoint(len(values), FIGURES, group)
         if out is not None:
             folder = held.enter_context(locked(out, model_path, group=group))
             held.enter_context(stop)
@@ -86,8 +86,8 @@ def eval_nll(
             )
             if earlier is not None:
                 return {**earlier, "resumed_from": len(values)}
-            partial.resume(out, folder, run_key, force=runtime.force)
-        resumed_from = partial.done
+            checkpoint.resume(out, folder, run_key, force=runtime.force)
+        resumed_from = checkpoint.done
 
         # Evaluate.
         side = samples_per_pass(samples, batch_size)
@@ -102,12 +102,12 @@ def eval_nll(
             return figures
 
         with explain_out_of_memory(batch_size):
-            fill(partial, figures_of, batch_size // side, group, stop, progress)
+            fill(checkpoint, figures_of, batch_size // side, group, stop, progress)
 
         # Write the result.
         def write() -> dict[str, Any]:
-            result = _result(partial.figures, values[0].numel(), config, settings)
-            result |= {"seconds": partial.seconds, "resumed_from": resumed_from}
+            result = _result(checkpoint.figures, values[0].numel(), config, settings)
+            result |= {"seconds": checkpoint.seconds, "resumed_from": resumed_from}
             result["settings"] = settings
             if out is None:
                 return result
@@ -139,7 +139,7 @@ def _check_figures(figures: Tensor, model_path: Path) -> None:
 
 
 def fill(
-    partial: EvalCheckpoint,
+    checkpoint: EvalCheckpoint,
     figures_of: Callable[[slice], Tensor],
     chunk: int,
     group: Group,
@@ -147,18 +147,18 @@ def fill(
     progress: Progress,
 ) -> None:
     """Loop over the images, `chunk` per process: evaluate, report, save, stop if a signal came."""
-    images = len(partial.figures)
-    progress.start("eval-nll", images, done=partial.done)
-    while partial.done < images:
-        first = partial.done
-        figures = torch.zeros_like(partial.figures[first : first + chunk * group.size])
+    images = len(checkpoint.figures)
+    progress.start("eval-nll", images, done=checkpoint.done)
+    while checkpoint.done < images:
+        first = checkpoint.done
+        figures = torch.zeros_like(checkpoint.figures[first : first + chunk * group.size])
         for _, part in chunks(group, len(figures), chunk):
             figures[part] = figures_of(slice(first + part.start, first + part.stop))
-        partial.add(all_gather_rows(group, figures))
-        progress.update(partial.done, nll=float(partial.figures[: partial.done, 0].mean()))
+        checkpoint.add(all_gather_rows(group, figures))
+        progress.update(checkpoint.done, nll=float(checkpoint.figures[: checkpoint.done, 0].mean()))
         stop.sync()
-        partial.save(now=stop.signal != 0)
-        stop.raise_if_stopped(partial.done, images, "image")
+        checkpoint.save(now=stop.signal != 0)
+        stop.raise_if_stopped(checkpoint.done, images, "image")
     progress.finish()
 
 
