@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from itertools import product
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,6 +10,9 @@ from torch import Tensor, nn
 
 from npdraw.model.latents import Factors, Latents
 from npdraw.model.layout import Layout
+from npdraw.model.npdraw import NPDraw
+from npdraw.model.prior import Prior
+from tests.model.tiny_models import PARTS, binary_images
 
 
 @pytest.fixture
@@ -105,3 +109,56 @@ def pin() -> Callable[[Factors, Latents], Tensor]:
         ).float()
 
     return uniforms
+
+
+@pytest.fixture
+def make_model(shaken):
+    def make(layout, compositing, patch, parts=PARTS, scale=0.2, channels=1, levels=2, upscale=1):
+        bank = torch.rand(parts, channels, layout.part_size, layout.part_size)
+        prior = Prior(layout, bank, width=8, depth=1, heads=2, head_width=4, mlp_width=16)
+        model = NPDraw(
+            layout,
+            bank,
+            prior,
+            compositing=compositing,
+            levels=levels,
+            upscale=upscale,
+            encoder_channels=6,
+            encoder_depth=1,
+            encoder_gain=1.0,
+            decoder_channels=(4, 6),
+            decoder_depth=1,
+            decoder_patch=patch,
+        )
+        return shaken(model, scale)
+
+    return make
+
+
+@pytest.fixture
+def enumerated(make_model, every_drawing, pin):
+    """Return a function that weighs one image with every drawing, in double."""
+
+    def weigh_all(layout, compositing, patch):
+        model = make_model(layout, compositing, patch)
+        image, z = binary_images(layout, 1), every_drawing(layout, PARTS)
+        with torch.no_grad():
+            q = model.encode(image).repeat(len(z))
+            w = model.importance_sample(image.expand(len(z), -1, -1, -1), q, pin(q, z))
+            log_q = torch.stack(q.log_prob(z)).double().sum((0, 2))
+            log_p = model.prior.log_prob(z).double()
+            ink = torch.sigmoid(model.decoder(model.paint(z)).double())
+            pixels = torch.where(image > 0, ink, 1 - ink).log().sum((1, 2, 3))
+        return SimpleNamespace(
+            model=model,
+            image=image,
+            q=log_q.exp(),
+            log_q=log_q,
+            log_p=log_p,
+            log_likelihood=pixels,
+            weighted=w,
+            log_weight=w.log_weight.double(),
+            log_evidence=torch.logsumexp(log_p + pixels, 0),
+        )
+
+    return weigh_all

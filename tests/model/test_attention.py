@@ -1,9 +1,13 @@
 """Attention over lists, against a slow loop."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
-from npdraw.model.attention import Attention, Lists
+from npdraw.model.attention import ROWS, Attention, Lists, lists_of
+from npdraw.model.latents import Latents
+from npdraw.model.layout import Layout
 
 LENGTHS = [7, 1, 4, 0, 6]
 
@@ -52,3 +56,18 @@ def test_attention_is_that_of_keys_queries_and_values_head_by_head(
         steps = torch.stack([attention.step(x[:, t], maps, memory, t) for t in range(8)], 1)
         assert torch.allclose(lists.collect(steps), lists.collect(expected), atol=1e-5)
     assert expected.std() > 0.1
+
+
+@pytest.mark.parametrize(("chance", "images"), [(0.0, 3), (0.4, 40), (0.9, 9), (1.0, 7)])
+def test_rows_of_lists_come_in_multiples_while_there_are_blank_cells(
+    chance: float, images: int, drawings: Callable[..., Latents]
+) -> None:
+    painted = drawings(Layout(6, 8, 2, 2, 2), 3, images, chance).whether
+    before = painted.cumsum(1) - painted.long()
+    lists, cells = lists_of(painted, before, ROWS, padded=False)
+    strokes, longest = int(painted.sum()), int(painted.sum(1).max()) + 1
+    rows = -(-(images + strokes) // ROWS) * ROWS
+    assert lists.length == longest
+    assert len(lists.slots) == min(rows, images * longest)
+    assert len(lists.slots.unique()) == len(lists.slots) == images + len(cells)
+    assert torch.equal(painted.flatten()[cells], torch.arange(len(cells)) < strokes)

@@ -4,7 +4,7 @@ from math import ceil, floor
 import pytest
 import torch
 
-from npdraw.model.layout import Layout
+from npdraw.model.layout import Layout, neighbours, reverse_neighbours
 
 LAYOUTS = [
     Layout(28, 28, 5, 5),  # the published grid
@@ -117,3 +117,22 @@ def test_a_device_keeps_its_copy(layout):
     assert torch.equal(layout.pixels_on(device), layout.pixels)
     assert torch.equal(layout.inside_on(device), layout.inside)
     assert replace(layout).pixels_on(device) is layout.pixels_on(device)  # an equal layout's
+
+
+@pytest.mark.parametrize(
+    "layout", [Layout(6, 8, 2, 2), Layout(2, 8, 2, 2), Layout(8, 2, 2, 2)], ids=repr
+)
+def test_neighbours_are_the_four_cells_drawn_before_around_a_cell(layout):
+    source = neighbours(layout)
+    for t in range(layout.steps):
+        row, column = divmod(t, layout.columns)
+        expected = [t - 1 if t else None]  # left, or the end of the row above
+        for above in (column, column - 1, column + 1):
+            inside = row > 0 and 0 <= above < layout.columns
+            expected.append((row - 1) * layout.columns + above if inside else None)
+        assert source[t].tolist() == [0 if step is None else step + 1 for step in expected]
+    reverse = reverse_neighbours(source)
+    for t in range(layout.steps):
+        for side in range(4):
+            seen = [u for u in range(layout.steps) if source[u, side] == t + 1]
+            assert [int(reverse[t, side])] == (seen or [-1])

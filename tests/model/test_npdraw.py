@@ -1,85 +1,16 @@
 """The whole model, on layouts small enough to enumerate every drawing."""
 
 from itertools import product
-from types import SimpleNamespace
 
 import pytest
 import torch
-from torch import nn
 
 from npdraw.model.importance import log_mean_exp
 from npdraw.model.latents import Latents
 from npdraw.model.layout import Layout
-from npdraw.model.npdraw import NPDraw, Relaxation, WakeConfig
+from npdraw.model.npdraw import Relaxation
 from npdraw.model.parsing import parse
-from npdraw.model.prior import Prior
-
-PARTS = 2
-SETUPS = [
-    (Layout(4, 4, 2, 2), "max", 1),  # 3 ** 4 drawings
-    (Layout(2, 4, 2, 2, 2), "over", 2),  # 9 ** 2, jitter, overlapping
-    (Layout(3, 3, 3, 2), "max", 1),  # overlapping
-]
-setups = pytest.mark.parametrize(
-    ("layout", "compositing", "patch"), SETUPS, ids=lambda x: repr(x) if x is not None else ""
-)
-
-
-@pytest.fixture
-def make_model(shaken):
-    def make(layout, compositing, patch, parts=PARTS, scale=0.2, channels=1, levels=2, upscale=1):
-        bank = torch.rand(parts, channels, layout.part_size, layout.part_size)
-        prior = Prior(layout, bank, width=8, depth=1, heads=2, head_width=4, mlp_width=16)
-        model = NPDraw(
-            layout,
-            bank,
-            prior,
-            compositing=compositing,
-            levels=levels,
-            upscale=upscale,
-            encoder_channels=6,
-            encoder_depth=1,
-            encoder_gain=1.0,
-            decoder_channels=(4, 6),
-            decoder_depth=1,
-            decoder_patch=patch,
-        )
-        return shaken(model, scale)
-
-    return make
-
-
-def binary_images(layout, images):
-    return torch.rand(images, 1, layout.height, layout.width).round()
-
-
-@pytest.fixture
-def enumerated(make_model, every_drawing, pin):
-    """Return a function that weighs one image with every drawing, in double."""
-
-    def weigh_all(layout, compositing, patch):
-        model = make_model(layout, compositing, patch)
-        image, z = binary_images(layout, 1), every_drawing(layout, PARTS)
-        with torch.no_grad():
-            q = model.encode(image).repeat(len(z))
-            w = model.importance_sample(image.expand(len(z), -1, -1, -1), q, pin(q, z))
-            log_q = torch.stack(q.log_prob(z)).double().sum((0, 2))
-            log_p = model.prior.log_prob(z).double()
-            ink = torch.sigmoid(model.decoder(model.paint(z)).double())
-            pixels = torch.where(image > 0, ink, 1 - ink).log().sum((1, 2, 3))
-        return SimpleNamespace(
-            model=model,
-            image=image,
-            q=log_q.exp(),
-            log_q=log_q,
-            log_p=log_p,
-            log_likelihood=pixels,
-            weighted=w,
-            log_weight=w.log_weight.double(),
-            log_evidence=torch.logsumexp(log_p + pixels, 0),
-        )
-
-    return weigh_all
+from tests.model.tiny_models import PARTS, SETUPS, binary_images, setups
 
 
 @setups
@@ -210,78 +141,6 @@ def test_rounded_terms_are_those_of_hard_drawings_and_cold_ones_too(
     if 0 < hard_rows < 16:  # the others stay soft
         assert ((terms.canvas - squares)[hard_rows:].abs() > 1e-3).all()
     assert torch.allclose(terms.parse, -torch.stack(q.log_prob(drawn)).sum((0, 2)))
-
-
-@pytest.mark.parametrize("price", [0.0, 0.7])
-@setups
-def test_waking_chooses_a_sample_by_its_weight(layout, compositing, patch, price, make_model):
-    model, images = make_model(layout, compositing, patch), binary_images(layout, 12)
-    uniform = torch.rand(12, 4, layout.steps, 3)
-    with torch.no_grad():
-        wake = model.wake(images, uniform, WakeConfig(price))
-        q = model.encode(images)
-        drawn = [model.importance_sample(images, q, uniform[:, s]) for s in range(3)]
-        weights = torch.stack([w.log_weight for w in drawn], 1).exp()
-        assert torch.allclose(wake.nll, -weights.mean(1).log(), atol=1e-5)
-        errors = torch.stack([w.canvas_error for w in drawn], 1) * images[0].numel()
-        weights = weights * (-price * errors).exp()
-        for image, row in enumerate(weights / weights.sum(1, keepdim=True)):
-            passed = float(uniform[image, 3, 0, 0])
-            w = drawn[0 if passed < row[0] else 1 if passed < row[0] + row[1] else 2]
-            log_p = model.prior.log_prob(w.z)[image]
-            assert torch.allclose(wake.joint[image], log_p - w.distortion[image], atol=1e-5)
-            assert torch.allclose(wake.proposal[image], log_p + w.rate[image], atol=1e-5)
-
-
-@setups
-def test_waking_draws_from_the_posterior(layout, compositing, patch, enumerated):
-    """In the mean over many trials, as S samples nearly do; the proposal's own means differ."""
-    e, trials, samples = enumerated(layout, compositing, patch), 400, 400
-    log_joint = e.log_p + e.log_likelihood
-    posterior = (log_joint - e.log_evidence).exp()
-    with torch.no_grad():
-        images = e.image.expand(trials, -1, -1, -1)
-        uniform = torch.rand(trials, samples + 1, layout.steps, 3)
-        wake = e.model.wake(images, uniform, WakeConfig(0.0))
-    for found, values in ((wake.joint, log_joint), (wake.proposal, e.log_q)):
-        mean = float(posterior @ values)
-        error = float((posterior @ (values - mean).square() / trials).sqrt())
-        assert abs(float(found.double().mean()) - mean) < 4 * error
-        assert abs(float(e.q @ values) - mean) > 8 * error
-
-
-def test_waking_learns_with_dropout_but_weighs_without(make_model):
-    model = make_model(Layout(4, 4, 2, 2), "max", 1)
-    images, uniform = binary_images(model.layout, 5), torch.rand(5, 3, 4, 3)
-    for module in model.prior.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.5
-    model.eval()
-    plain = model.wake(images, uniform, WakeConfig(0.0))
-    model.train()
-    dropping = model.wake(images, uniform, WakeConfig(0.0))
-    assert torch.equal(dropping.nll, plain.nll)
-    assert torch.equal(dropping.proposal, plain.proposal)
-    assert not torch.allclose(dropping.joint, plain.joint, atol=1e-3)
-    assert model.prior.training
-
-
-@pytest.mark.parametrize("low", [False, True])
-def test_waking_teaches_the_model_the_joint_and_the_encoder_the_proposal(low, make_model):
-    """In bf16 too, where casts made without gradients may be kept for later (torch #112583)."""
-    model = make_model(Layout(4, 4, 2, 2), "max", 1)
-    images, uniform = binary_images(model.layout, 5), torch.rand(5, 3, 4, 3)
-    for term, learns in (("joint", ("prior", "decoder")), ("proposal", ("encoder",))):
-        model.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=low):
-            terms = model.wake(images, uniform, WakeConfig(0.0))
-        getattr(terms, term).sum().backward()
-        taught = {
-            name.partition(".")[0]
-            for name, parameter in model.named_parameters()
-            if parameter.grad is not None and parameter.grad.any()
-        }
-        assert taught == set(learns)
 
 
 @setups

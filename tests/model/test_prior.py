@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from npdraw.model import prior as module
-from npdraw.model.attention import ROWS, lists_of
+from npdraw.model.attention import lists_of
 from npdraw.model.latents import Factors, Latents, Relaxed, blank, concatenate
-from npdraw.model.layout import Layout, neighbours, reverse_neighbours
+from npdraw.model.layout import Layout
 from npdraw.model.prior import Prior
 
 PLAIN = Layout(4, 4, 2, 2)
@@ -204,25 +204,6 @@ def test_alike_parts_start_out_alike():
     assert not torch.equal(p.whether[0], p.whether[2])
 
 
-@pytest.mark.parametrize(
-    "layout", [Layout(6, 8, 2, 2), Layout(2, 8, 2, 2), Layout(8, 2, 2, 2)], ids=repr
-)
-def test_neighbours_are_the_four_cells_drawn_before_around_a_cell(layout):
-    source = neighbours(layout)
-    for t in range(layout.steps):
-        row, column = divmod(t, layout.columns)
-        expected = [t - 1 if t else None]  # left, or the end of the row above
-        for above in (column, column - 1, column + 1):
-            inside = row > 0 and 0 <= above < layout.columns
-            expected.append((row - 1) * layout.columns + above if inside else None)
-        assert source[t].tolist() == [0 if step is None else step + 1 for step in expected]
-    reverse = reverse_neighbours(source)
-    for t in range(layout.steps):
-        for side in range(4):
-            seen = [u for u in range(layout.steps) if source[u, side] == t + 1]
-            assert [int(reverse[t, side])] == (seen or [-1])
-
-
 def test_padded_lists_give_the_same_factors(make_prior, drawings, monkeypatch):
     prior = make_prior(LARGE, parts=3)
     z = concatenate([drawings(LARGE, 3, 4, p) for p in (0.0, 0.3, 1.0)])
@@ -231,19 +212,6 @@ def test_padded_lists_give_the_same_factors(make_prior, drawings, monkeypatch):
     padded = factors_of(prior, z)
     for name in ("whether", "where", "what"):
         assert torch.allclose(getattr(ragged, name), getattr(padded, name), atol=1e-6)
-
-
-@pytest.mark.parametrize(("chance", "images"), [(0.0, 3), (0.4, 40), (0.9, 9), (1.0, 7)])
-def test_rows_of_lists_come_in_multiples_while_there_are_blank_cells(chance, images, drawings):
-    painted = drawings(LARGE, 3, images, chance).whether
-    before = painted.cumsum(1) - painted.long()
-    lists, cells = lists_of(painted, before, ROWS, padded=False)
-    strokes, longest = int(painted.sum()), int(painted.sum(1).max()) + 1
-    rows = -(-(images + strokes) // ROWS) * ROWS
-    assert lists.length == longest
-    assert len(lists.slots) == min(rows, images * longest)
-    assert len(lists.slots.unique()) == len(lists.slots) == images + len(cells)
-    assert torch.equal(painted.flatten()[cells], torch.arange(len(cells)) < strokes)
 
 
 @pytest.mark.parametrize("head_width", [4, 8])
