@@ -201,7 +201,7 @@ def find_source(header: Header, made_from: Path, given: str | None) -> Source:
     path = read_json(run_folder(made_from) / "config.json").get("source")
     if not isinstance(path, str):
         raise DataError(
-            f"{made_from} was made from a {name} whose path is not known here",
+            f"{made_from} was made from images whose path is not known here",
             hint=f"Name it with --data {name}:PATH.",
         )
     return parse_source(path)

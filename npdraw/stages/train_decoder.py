@@ -95,9 +95,15 @@ def train_decoder(
     if runtime.dry_run:
         return plan(model, run_key.config, settings.steps, settings.batch_size, out)
 
-    inputs = (parse_path, prior_path)
     with training_session(
-        out, inputs, "model", config, run_key, device, runtime, progress
+        out,
+        "model",
+        config,
+        run_key,
+        inputs=(parse_path, prior_path),
+        device=device,
+        runtime=runtime,
+        progress=progress,
     ) as session:
         if session.finished is not None:
             return session.finished | {"resumed_from": settings.steps}

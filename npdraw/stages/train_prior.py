@@ -86,9 +86,15 @@ def train_prior(
     if runtime.dry_run:
         return plan(prior, run_key.config, settings.steps, settings.batch_size, out)
 
-    inputs = (parse_path,)
     with training_session(
-        out, inputs, "prior", config, run_key, device, runtime, progress
+        out,
+        "prior",
+        config,
+        run_key,
+        inputs=(parse_path,),
+        device=device,
+        runtime=runtime,
+        progress=progress,
     ) as session:
         if session.finished is not None:
             return session.finished | {"resumed_from": settings.steps}

@@ -20,13 +20,7 @@ from npdraw.runtime.distributed import on_rank_zero, process_group
 from npdraw.runtime.group import Group
 from npdraw.runtime.metrics_log import MetricsLog
 from npdraw.runtime.progress import Progress
-from npdraw.runtime.run_folder import (
-    CHECKPOINT,
-    locked,
-    up_to_date,
-    write_json,
-    write_result,
-)
+from npdraw.runtime.run_folder import CHECKPOINT, locked, up_to_date, write_json, write_result
 from npdraw.runtime.settings import Runtime
 from npdraw.runtime.signals import StopSignal
 from npdraw.training.checkpoint import resume, save_checkpoint
@@ -69,10 +63,11 @@ class Session:
 @contextmanager
 def training_session(
     out: Path,
-    inputs: Sequence[Path],
     kind: str,
     config: Config,
     run_key: RunKey,
+    *,
+    inputs: Sequence[Path],
     device: torch.device,
     runtime: Runtime,
     progress: Progress,
@@ -91,17 +86,17 @@ def training_session(
     ):
         finished = up_to_date(folder, out, kind, run_key, force=runtime.force, group=group)
         yield Session(
-            out,
-            kind,
-            config,
-            run_key,
-            device,
-            runtime,
-            progress,
-            group,
-            stop,
-            folder,
-            finished,
+            out=out,
+            kind=kind,
+            config=config,
+            run_key=run_key,
+            device=device,
+            runtime=runtime,
+            progress=progress,
+            group=group,
+            stop=stop,
+            folder=folder,
+            finished=finished,
         )
 
 

@@ -108,7 +108,7 @@ def test_the_source_is_given_or_found_in_the_run_folder(stages: Any, parse: Path
     assert find_source(header, parse, "folder:x") == Source("folder", Path("x"))
     with pytest.raises(DataError) as caught:
         find_source(header, parse, None)
-    assert caught.value.message == f"{parse} was made from a npz whose path is not known here"
+    assert caught.value.message == f"{parse} was made from images whose path is not known here"
     assert caught.value.hint == "Name it with --data npz:PATH."
     assert caught.value.exit_code == 4
 

@@ -29,9 +29,16 @@ def session_of(stages: Any) -> Open:
     """Return a function that opens a session for an output."""
 
     def open_session(out: Path, **runtime: Any) -> Any:
-        settings = Runtime(device="cpu", precision="fp32", threads=1, **runtime)
-        device, progress = torch.device("cpu"), stages.Recorder()
-        return training_session(out, (), "prior", Config(), RUN_KEY, device, settings, progress)
+        return training_session(
+            out,
+            "prior",
+            Config(),
+            RUN_KEY,
+            inputs=(),
+            device=torch.device("cpu"),
+            runtime=Runtime(device="cpu", precision="fp32", threads=1, **runtime),
+            progress=stages.Recorder(),
+        )
 
     return open_session
 
