@@ -1,7 +1,7 @@
-"""npdraw's command line, run hundreds of times in processes of its own, without an import each.
+"""The command line, run hundreds of times in separate processes without importing torch each time.
 
-A server imports torch once; each case is a fork of it, with its own folder, environment and faults,
-and ends as a process does: by itself, by a signal or by the test's hand.
+A server imports torch once. Each case is a fork of it with its own folder, environment and faults;
+it ends on its own, by a signal, or because the test kills it.
 """
 
 import io
@@ -31,19 +31,19 @@ PRELOADED = [
     "npdraw.cli",
     "npdraw.stages.run",
     "npdraw.stages.export",
-    "torch._dynamo",  # what building an optimiser imports
+    "torch._dynamo",  # imported when an optimiser is built
     "npdraw.inputs.shipped",
     *(f"PIL.{kind}ImagePlugin" for kind in ("Png", "Jpeg", "Gif", "Bmp", "Ppm")),
-    "typer._adapters",  # what every command imports, where there is such a module
+    "typer._adapters",  # imported by every command, in releases that have it
 ]
 
 HANGS = 120.0
-"""Seconds after which a case is told to hang, unless a test says otherwise."""
+"""Seconds after which a case counts as hanging, unless a test sets another limit."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """What a case left: exit code, negative for a signal; both outputs; seconds; megabytes."""
+    """The result of a case: exit code (negative for a signal), both outputs, seconds, megabytes."""
 
     arguments: Sequence[str]
     code: int
@@ -51,23 +51,23 @@ class Ended:
     err: str
     seconds: float
     more_mb: float
-    """How much the largest resident memory was above that of the process when it began."""
+    """Peak resident memory above that at the start of the process."""
 
     @property
     def shown(self) -> str:
-        """Everything, for the message of an assertion."""
+        """Return everything, for the message of an assertion."""
         return f"npdraw {' '.join(self.arguments)}: {self.code}\n{self.out}\n{self.err}"
 
     @property
     def json(self) -> dict[str, Any]:
-        """The object on stdout."""
+        """Return the JSON object on stdout."""
         value: dict[str, Any] = json.loads(self.out)
         return value
 
 
 @dataclass
 class Running:
-    """A case under way."""
+    """A running case."""
 
     arguments: Sequence[str]
     process: BaseProcess
@@ -76,27 +76,27 @@ class Running:
 
     @property
     def pid(self) -> int:
-        """The number of its process."""
+        """Return its process id."""
         assert self.process.pid is not None
         return self.process.pid
 
     @property
     def ready(self) -> bool:
-        """Whether it is npdraw by now, and no longer a copy of the server."""
+        """Return whether it runs npdraw by now, and is no longer a copy of the server."""
         return (self.spool / "usage").exists()
 
     def send(self, number: int) -> None:
-        """Send a signal, unless it has ended already."""
+        """Send a signal, unless the case has already ended."""
         with suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
     def text(self, stream: str) -> str:
-        """What it wrote to `out` or `err` so far."""
+        """Return what it has written to `out` or `err` so far."""
         path = self.spool / stream
         return path.read_text(errors="replace") if path.exists() else ""
 
     def wait(self, timeout: float = HANGS) -> Ended:
-        """Wait for its end; one that hangs is killed, and the test fails."""
+        """Wait for its end; if it hangs, kill it and fail the test."""
         self.process.join(timeout)
         seconds = time.monotonic() - self.began
         if self.process.exitcode is None:
@@ -110,7 +110,7 @@ class Running:
 
 
 class Cases:
-    """The server and where its cases write; one for all tests of a session."""
+    """The server and the folder its cases write to; one for all tests of a session."""
 
     def __init__(self, spool: Path) -> None:
         self._context = get_context("forkserver")
@@ -130,7 +130,7 @@ class Cases:
         spool.mkdir()
         words = [os.fspath(argument) for argument in arguments]
         own = {"OMP_NUM_THREADS": "1", "NO_COLOR": "1", **(environment or {})}
-        # The server keeps the environment of its start, so that of the case is set in the case.
+        # The server keeps the environment it started with, so each case sets its own.
         process = self._context.Process(target=_case, args=(words, folder, own, faults, spool))
         process.start()
         return Running(words, process, spool)
@@ -143,7 +143,7 @@ class Cases:
         faults: Sequence[Fault] = (),
         timeout: float = HANGS,
     ) -> Ended:
-        """Start a case and wait for its end."""
+        """Run a case to its end."""
         running = self.start(*arguments, folder=folder, environment=environment, faults=faults)
         return running.wait(timeout)
 
@@ -191,19 +191,19 @@ def _case(
 
 
 def hold_signals() -> None:
-    """Hold signals back until npdraw listens: Python's own start is not what is tested."""
+    """Block signals until npdraw handles them: Python's own start is not under test."""
     listen = signal.signal
 
-    def listen_and_let(number: int, handler: Any) -> Any:
+    def listen_and_unblock(number: int, handler: Any) -> Any:
         former = listen(number, handler)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
         return former
 
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
-    signal.signal = listen_and_let
+    signal.signal = listen_and_unblock
 
 
 def _resident_mb() -> float:
-    """Megabytes in memory now: where the largest of the process begins to count."""
+    """Return the resident megabytes now, from which the peak is counted."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

@@ -15,11 +15,11 @@ import pytest
 from tests.faults.cases import Cases, Ended
 
 SCALE = int(os.environ.get("NPDRAW_FAULTS", "1"))
-"""How many times as many cases as in the short form; `make test-faults` sets it."""
+"""Factor on the number of cases of the short form; `make test-faults` sets it."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Shuffle the tests of this folder if NPDRAW_ORDER is a number: none may need another."""
+    """Shuffle the tests of this folder if NPDRAW_ORDER is a number: all must be independent."""
     order = os.environ.get("NPDRAW_ORDER")
     if order:
         here = [item for item in items if item.path.parent == Path(__file__).parent]
@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def scale() -> int:
-    """How many times as many cases as in the short form."""
+    """Return the factor on the number of cases of the short form."""
     return SCALE
 
 
@@ -53,10 +53,10 @@ class Chain:
         ("train-prior", NAMES[0], "--config", "tiny.toml", "--out", NAMES[1]),
         ("train-decoder", *NAMES[:2], "--config", "tiny.toml", "--out", NAMES[2]),
     )
-    """The commands that make them, each from what the ones before have made."""
+    """The commands that make them, each from the outputs of the earlier ones."""
 
     def copy(self, to: Path, *names: str) -> Path:
-        """Copy images, settings and the artifacts of these names, run folders too, to a folder."""
+        """Copy images, settings, and these artifacts with their run folders to a folder."""
         to.mkdir(parents=True, exist_ok=True)
         for name in ("bars.npz", "tiny.toml", *names):
             shutil.copy(self.folder / name, to / name)
@@ -79,7 +79,7 @@ def chain(
     tiny_settings: Callable[..., str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Chain:
-    """The artifacts of a pipeline on 60 images of bars, made once."""
+    """Return the artifacts of a pipeline on 60 images of bars, made once."""
     folder = tmp_path_factory.mktemp("chain")
     images = bars(84)
     np.savez(folder / "bars.npz", train=images[:60], test=images[60:])
@@ -93,17 +93,17 @@ def chain(
 
 @pytest.fixture
 def records() -> Callable[[Path], list[dict[str, Any]]]:
-    """Return a reader of the log beside an output, without the seconds."""
+    """Return a function that reads the log of an output, without the seconds."""
 
     def read(out: Path) -> list[dict[str, Any]]:
         text = (out.with_name(f"{out.name}.run") / "metrics.jsonl").read_text()
-        found = [json.loads(line) for line in text.splitlines()]
-        return [{k: v for k, v in record.items() if k != "seconds"} for record in found]
+        lines = [json.loads(line) for line in text.splitlines()]
+        return [{k: v for k, v in record.items() if k != "seconds"} for record in lines]
 
     return read
 
 
 @pytest.fixture
 def no_leftovers() -> Callable[[Path], Iterator[Path]]:
-    """Return a search for temporaries below a folder."""
+    """Return a function that finds temporary files below a folder."""
     return lambda folder: folder.rglob("*.tmp")

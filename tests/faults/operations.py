@@ -1,7 +1,7 @@
-"""Every operation on a file of a case: counted, written down, made to fail, or its last one.
+"""File operations of a case: counted, recorded, made to fail, or the point where it is killed.
 
-What the package does on files goes through a handful of functions; `install` puts others in their
-place that do the same after asking a `Plan`. Only what lies in the case's folder counts.
+The package uses files through a handful of functions. `install` replaces them by functions that ask
+a `Plan` first and then do the same. Only files in the folder of the case count.
 """
 
 import builtins
@@ -16,27 +16,27 @@ from pathlib import Path
 from typing import Any
 
 KILL = -1
-"""In place of an error number: the process is killed at this operation."""
+"""Instead of an error number: kill the process at this operation."""
 
 
 @dataclass
 class Plan:
-    """What happens at which operation; operations are counted from 1."""
+    """What happens at which operation, counted from 1."""
 
     folder: str
     fail_at: int = 0
     number: int = errno.EIO
     """The error of that operation, or `KILL`."""
     room: int | None = None
-    """Bytes that fit on the disk, beside what is there at the start."""
+    """Bytes that fit on the disk, besides the files that exist at the start."""
     journal: str | None = None
-    """File that gets a JSON line for each operation: kind, path, and what goes with it."""
+    """File to record each operation in, as a JSON line: kind, path and details."""
     count: int = 0
     used: dict[str, int] = field(default_factory=dict)
-    """Bytes written to each file that is new."""
+    """Bytes written to each new file."""
 
     def meet(self, kind: str, path: str, **more: Any) -> None:
-        """Count an operation, and let it fail if it is its turn."""
+        """Count an operation, and let it fail if the plan says so."""
         self.count += 1
         if self.journal is not None:
             line = json.dumps({"kind": kind, "path": path, **more}).encode() + b"\n"
@@ -49,14 +49,14 @@ class Plan:
             raise OSError(self.number, os.strerror(self.number), path)
 
     def take(self, path: str, size: int) -> None:
-        """Use `size` bytes of the room, or fail as a full disk does."""
+        """Use `size` bytes of the free space, or fail as on a full disk."""
         if self.room is not None:
             if sum(self.used.values()) + size > self.room:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
             self.used[path] = self.used.get(path, 0) + size
 
     def watches(self, path: Any) -> bool:
-        """Whether a path lies in the folder, or is it."""
+        """Return whether a path lies in the folder, or is the folder."""
         return isinstance(path, str | os.PathLike) and f"{_full(path)}/".startswith(
             f"{self.folder}/"
         )
@@ -104,7 +104,7 @@ class _File:
 
 
 def install(plan: Plan) -> None:
-    """Put the functions that ask `plan` in place of those of the standard library."""
+    """Replace functions of the standard library by ones that ask `plan` first."""
     descriptors: dict[int, str] = {}
 
     def open_descriptor(path: Any, flags: int, mode: int = 0o777, **more: Any) -> int:
@@ -152,7 +152,7 @@ def install(plan: Plan) -> None:
 
 
 def _account(plan: Plan, kind: str, path: str, others: list[str]) -> None:
-    """Keep count of the bytes on the disk when a file is moved or removed."""
+    """Update the bytes used on the disk when a file is moved or removed."""
     if kind == "unlink":
         plan.used.pop(path, None)
     elif kind == "replace":
@@ -160,7 +160,7 @@ def _account(plan: Plan, kind: str, path: str, others: list[str]) -> None:
 
 
 def counted(path: str, plan: Plan) -> None:
-    """Install a plan, and when the process ends write the number of its operations to `path`."""
+    """Install a plan; when the process ends, write the number of operations to `path`."""
     install(plan)
     leave = os._exit
 

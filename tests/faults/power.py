@@ -1,7 +1,7 @@
-"""What a disk may hold after the power failed: for every prefix of what a process did to it.
+"""What a disk may hold after a power failure, for every prefix of a process's operations.
 
-What was written is safe once the file was synced; before, any beginning of it may be there. A new
-name is safe once its folder was synced; before, the old or the new one may be there.
+Data is safe once its file was synced; before that, the disk may hold any prefix of it. A new name
+is safe once its folder was synced; before that, the disk may hold the old or the new one.
 """
 
 import json
@@ -20,7 +20,7 @@ class _File:
     safe: int
 
     def states(self) -> Iterator[bytes]:
-        """Its possible contents: what is safe, all, and two in between."""
+        """Yield possible contents: the safe prefix, everything, and two lengths in between."""
         size = len(self.content)
         lengths = {self.safe, size, (self.safe + size) // 2, max(self.safe, size - 1)}
         for length in sorted(lengths):
@@ -29,21 +29,21 @@ class _File:
 
 @dataclass
 class Power:
-    """A disk while operations happen; `states` is what it may hold if the power fails now."""
+    """A disk during operations; `states` yields what it may hold if the power fails now."""
 
     safe: dict[str, _File] = field(default_factory=dict)
-    """Names that a sync of their folder has made safe."""
+    """Names made safe by a sync of their folder."""
     now: dict[str, _File] = field(default_factory=dict)
     """Names as the process sees them."""
 
     @classmethod
     def holding(cls, disk: Disk) -> "Power":
-        """A disk on which all of this is safe."""
+        """Return a disk on which all of these files are safe."""
         names = {path: _File(content, len(content)) for path, content in disk.items()}
         return cls(dict(names), dict(names))
 
     def do(self, operation: dict[str, Any], data: bytes) -> None:
-        """Follow an operation of the journal; `data` is what it wrote."""
+        """Apply an operation of the journal; `data` is what it wrote."""
         path = operation["path"]
         if operation["kind"] == "open" and operation["new"] and path not in self.now:
             self.now[path] = _File(b"", 0)
@@ -66,7 +66,7 @@ class Power:
             self.now.pop(path, None)
 
     def states(self, path: str) -> Iterator[bytes | None]:
-        """Yield every content that `path` may have; None: it is not there."""
+        """Yield every content that `path` may have; None if it may be missing."""
         for names in (self.safe, self.now):
             if path in names:
                 yield from names[path].states()
@@ -75,5 +75,5 @@ class Power:
 
 
 def journal(path: Path) -> list[dict[str, Any]]:
-    """Read what a plan wrote down."""
+    """Read the operations that a plan recorded."""
     return [json.loads(line) for line in path.read_text().splitlines()]

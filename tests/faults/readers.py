@@ -1,4 +1,4 @@
-"""Every command that reads an artifact, run on many mutants of it within one process."""
+"""Every command that reads an artifact, run on many mutants within one process."""
 
 import io
 import json
@@ -18,16 +18,16 @@ PARSE, PRIOR, MODEL = (f"{kind}.safetensors" for kind in ("parse", "prior", "mod
 
 @dataclass(frozen=True)
 class Reader:
-    """A command, and the file of which it is given mutants."""
+    """A command, and the file that is replaced by mutants."""
 
     words: tuple[str, ...]
     target: str
     what: str
-    """Which changes of the content are odd to it, see `mutants.CRAFTED`."""
+    """The key in `mutants.CRAFTED` of content that is odd to this command."""
 
     @property
     def needs(self) -> list[str]:
-        """The artifacts to copy."""
+        """Return the artifacts to copy."""
         return [name for name in (PARSE, PRIOR, MODEL) if name in self.words]
 
 
@@ -54,11 +54,11 @@ READERS = {
         ("sample", MODEL, "--grid", "--seeds", "0-3", "--out", "out.png", *_CPU), MODEL, "model"
     ),
     "export": Reader(("export", MODEL, *_OUT), MODEL, "model"),
-    "train-prior goes on": Reader(("train-prior", PARSE, *_LONG, *_OUT), _CHECKPOINT, "training"),
-    "train-decoder goes on": Reader(
+    "train-prior resumes": Reader(("train-prior", PARSE, *_LONG, *_OUT), _CHECKPOINT, "training"),
+    "train-decoder resumes": Reader(
         ("train-decoder", PARSE, PRIOR, *_IMAGES, *_LONG, *_OUT), _CHECKPOINT, "training"
     ),
-    "eval-nll goes on": Reader(
+    "eval-nll resumes": Reader(
         ("eval-nll", MODEL, *_IMAGES, *EVALUATION, *_CPU),
         "out.json.run/checkpoint.safetensors",
         "evaluation",
@@ -68,23 +68,23 @@ READERS = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command did with a mutant."""
+    """The result of a command on a mutant."""
 
     mutant: str
     code: int
     out: str
     err: str
     cpu: float
-    """Seconds of arithmetic; on a busy machine they are fewer than those that pass."""
+    """CPU seconds; on a busy machine they are fewer than the wall-clock seconds."""
     wall: float
     made: list[str]
-    """Files that were not there before, locks aside."""
+    """New files, except locks."""
 
 
 def try_mutants(name: str, count: int, report: str, short: bool) -> None:
-    """Run a reader on `count` mutants and on everything that is no artifact; write what came.
+    """Run a reader on `count` mutants and on files that are not artifacts; write a report.
 
-    The report is a list of outcomes and, last, by how many MB the largest memory grew.
+    The report is a list of outcomes, followed by the growth of peak memory in MB.
     """
     reader = READERS[name]
     target = Path(reader.target)
@@ -95,7 +95,7 @@ def try_mutants(name: str, count: int, report: str, short: bool) -> None:
 
     def attempt(mutant: str) -> bool:
         outcomes.append(_outcome(mutant, reader, before))
-        return not outcomes[-1].made  # what was made would be up to date for all that follow
+        return not outcomes[-1].made  # an output would be up to date for all later mutants
 
     for mutant, content in mutants(sound, reader.what, count):
         target.write_bytes(content)
@@ -104,21 +104,21 @@ def try_mutants(name: str, count: int, report: str, short: bool) -> None:
     for place in places(reader, short=short):
         target.unlink(missing_ok=True)
         PLACES[place](target)
-        going = attempt(place)
+        continues = attempt(place)
         if target.is_dir():
             target.rmdir()
-        if not going:
+        if not continues:
             break
     target.unlink(missing_ok=True)
     target.write_bytes(sound)
-    told = [asdict(outcome) for outcome in outcomes]
-    Path(report).write_text(json.dumps([told, _memory_mb() - largest]))
+    results = [asdict(outcome) for outcome in outcomes]
+    Path(report).write_text(json.dumps([results, _memory_mb() - largest]))
 
 
 def places(reader: Reader, *, short: bool) -> list[str]:
-    """What is put in place of its artifact; a link to itself is no checkpoint, and not missed."""
-    goes_on = reader.what in ("training", "evaluation")
-    return [p for p in PLACES if not (p == "loop" and goes_on) and (not short or p not in HEAVY)]
+    """Return what replaces the artifact; a missing checkpoint, as a link to itself, is fine."""
+    resumes = reader.what in ("training", "evaluation")
+    return [p for p in PLACES if not (p == "loop" and resumes) and (not short or p not in HEAVY)]
 
 
 def _outcome(mutant: str, reader: Reader, before: set[str]) -> Outcome:
@@ -132,8 +132,8 @@ def _outcome(mutant: str, reader: Reader, before: set[str]) -> Outcome:
 
 
 def _files() -> set[str]:
-    found = (path for path in Path().rglob("*") if not path.is_dir() and path.name != "lock")
-    return {os.fspath(path) for path in found}
+    paths = (path for path in Path().rglob("*") if not path.is_dir() and path.name != "lock")
+    return {os.fspath(path) for path in paths}
 
 
 def _memory_mb() -> float:
@@ -141,7 +141,7 @@ def _memory_mb() -> float:
 
 
 def leave_after_save() -> None:
-    """End the process, as a kill does, as soon as figures of an evaluation are on disk."""
+    """End the process, as a kill does, once figures of an evaluation are saved."""
     save = EvalCheckpoint.save
 
     def save_and_leave(partial: EvalCheckpoint, *, now: bool) -> None:

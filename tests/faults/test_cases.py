@@ -1,4 +1,4 @@
-"""The server of cases does what a shell does."""
+"""The server of cases behaves as a shell does."""
 
 import signal
 from pathlib import Path
@@ -8,7 +8,7 @@ from tests.faults.cases import Cases
 from tests.faults.conftest import Chain
 
 
-def test_a_case_is_a_process_of_its_own(cases: Cases, tmp_path: Path) -> None:
+def test_a_case_runs_the_command_line(cases: Cases, tmp_path: Path) -> None:
     ended = cases.run("--version", folder=tmp_path)
     assert (ended.code, ended.out, ended.err) == (0, f"npdraw {__version__}\n", "")
     wrong = cases.run("pars", folder=tmp_path)

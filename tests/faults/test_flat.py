@@ -1,4 +1,4 @@
-"""Long trainings stay flat: neither memory nor open files grow."""
+"""Long trainings do not leak: neither memory nor the number of open files grows."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ STEPS = 5000 if SCALE > 1 else 600
 
 
 def sampled(path: str, every: int) -> None:
-    """Write resident megabytes and open files at every so manieth step."""
+    """Record resident megabytes and open files at every `every`th step."""
     optimizer_step, count = train_prior.optimizer_step, [0]
 
     def watched(*given: object, **more: object) -> object:
@@ -29,7 +29,7 @@ def sampled(path: str, every: int) -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_memory_and_files_of_a_long_training_stay_as_they_are(
+def test_memory_and_open_files_of_a_long_training_do_not_grow(
     precision: str, chain: Chain, tmp_path: Path
 ) -> None:
     folder, report = chain.copy(tmp_path / "w", "parse.safetensors"), tmp_path / "report"
@@ -37,7 +37,7 @@ def test_memory_and_files_of_a_long_training_stay_as_they_are(
     words += ("--precision", precision)
     faults = [(sampled, (str(report), STEPS // 100))]
     chain.run(*words, "--out", "x", folder=folder, faults=faults, timeout=600)
-    memory, files = np.loadtxt(report)[20:].T  # from a fifth on: until then caches fill
+    memory, files = np.loadtxt(report)[20:].T  # without the first fifth, while caches fill
     steps = np.arange(len(memory)) * (STEPS // 100)
     assert np.polyfit(steps, memory, 1)[0] * 1000 <= 1.0 + (SCALE == 1) * 4, memory
     assert len(set(files)) == 1

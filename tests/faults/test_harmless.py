@@ -68,9 +68,9 @@ def test_a_whole_pipeline_is_harmless(chain: Chain, tmp_path: Path) -> None:
 
 
 def _of_a_library(event: dict[str, str]) -> bool:
-    """namedtuple, dataclasses and the like make their methods from text of their own.
+    """Return whether code comes from a library, as the generated methods of dataclasses do.
 
-    And NumPy parses, but never runs, the header of an array of images as a literal.
+    NumPy parses, but never runs, the header of an array of images as a literal.
     """
     text = event["text"]
     if event["event"] == "compile" and "'descr'" in text and "'<unknown>'" in text:
@@ -91,7 +91,7 @@ def _allowed(path: Path, folder: Path, out: str | None) -> bool:
     return target in (path, *path.parents) or beside in (path, *path.parents) or temporary
 
 
-def test_the_hook_sees_what_it_is_to_see(chain: Chain, tmp_path: Path) -> None:
+def test_the_hook_sees_every_kind_of_event(chain: Chain, tmp_path: Path) -> None:
     report = tmp_path / "report"
     faults = [(watch, (os.fspath(report),)), (_misbehave, (os.fspath(tmp_path / "stray"),))]
     chain.run("--version", folder=tmp_path, faults=faults)

@@ -1,4 +1,4 @@
-"""Whatever lies in place of an artifact: exit code 3, a line that names the file, nothing done."""
+"""Anything in place of an artifact is refused: exit code 3, a line naming the file, no output."""
 
 import json
 import random
@@ -27,20 +27,20 @@ from tests.faults.readers import (
 )
 
 MUTANTS = 40
-"""Of each reader, times the scale; a quarter of it in the short form."""
+"""Mutants per reader, times the scale; a quarter of it in the short form."""
 
 FLIPS = 134
-"""Of each of the three artifacts, times the scale."""
+"""Flipped bits in each of the three artifacts, times the scale."""
 
 SECONDS = 2.0
-"""Of arithmetic, for a mutant."""
+"""CPU seconds allowed per mutant."""
 
 MEGABYTES = 200.0
-"""By which the largest memory may grow, over all mutants."""
+"""Growth of peak memory allowed over all mutants."""
 
 
 def prepare(reader: Reader, chain: Chain, folder: Path) -> Path:
-    """Copy what a reader needs, its checkpoint too."""
+    """Copy what a reader needs, including its checkpoint."""
     chain.copy(folder, *reader.needs)
     if reader.what == "training":
         made = PRIOR if reader.words[0] == "train-prior" else MODEL
@@ -54,7 +54,7 @@ def prepare(reader: Reader, chain: Chain, folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def folder_of(chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Return the folder of a reader, made once."""
+    """Return a function that makes the folder of a reader, once."""
     folders: dict[str, Path] = {}
 
     def find(name: str) -> Path:
@@ -66,16 +66,16 @@ def folder_of(chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def codes(mutant: str, reader: Reader) -> set[int]:
-    """Return the exit codes with which a reader may answer a kind of mutant."""
+    """Return the exit codes allowed for a reader and a kind of mutant."""
     if reader.words[0] == "info" and mutant in ("_dataset", "_config", "_tensors", "_drawings"):
-        return {0, 3}  # it tells what an artifact says of itself, and looks no further
+        return {0, 3}  # info prints the header and checks no more than the digest
     if mutant in ("_training", "_evaluation", "_header", "_config", "_dataset"):
-        return {2, 3}  # with a right digest, other settings are another run's
+        return {2, 3}  # with a correct digest, other settings belong to another run
     return {3}
 
 
 def odd(outcome: dict[str, Any], reader: Reader) -> str:
-    """Return what is wrong with the way in which a mutant was refused, or nothing."""
+    """Return what is wrong with the way a mutant was refused, or an empty string."""
     code, err = outcome["code"], outcome["err"]
     lines = err.splitlines()
     if code not in codes(outcome["mutant"], reader):
@@ -104,8 +104,8 @@ def test_mutants_are_refused(name: str, folder_of: Any, cases: Cases, scale: int
     )
     assert ended.code == 0, ended.shown
     outcomes, more_mb = json.loads((folder / "report.json").read_text())
-    found = [(odd(outcome, reader), outcome) for outcome in outcomes]
-    wrong = [(problem, outcome) for problem, outcome in found if problem]
+    problems = [(odd(outcome, reader), outcome) for outcome in outcomes]
+    wrong = [(problem, outcome) for problem, outcome in problems if problem]
     slowest = max(outcomes, key=lambda outcome: outcome["cpu"])
     print(
         f"{name}: {dict(Counter(o['code'] for o in outcomes))}, {more_mb:.0f} MB, slowest "
@@ -118,9 +118,7 @@ def test_mutants_are_refused(name: str, folder_of: Any, cases: Cases, scale: int
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_what_is_sound_is_taken_by_the_same_command(
-    name: str, chain: Chain, tmp_path: Path
-) -> None:
+def test_the_same_command_accepts_sound_artifacts(name: str, chain: Chain, tmp_path: Path) -> None:
     reader = READERS[name]
     ended = chain.run(*reader.words, folder=prepare(reader, chain, tmp_path))
     if "--out" in reader.words:
@@ -129,7 +127,7 @@ def test_what_is_sound_is_taken_by_the_same_command(
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_a_process_of_its_own_tells_the_same(
+def test_a_separate_process_refuses_mutants_alike(
     name: str, folder_of: Any, cases: Cases, scale: int
 ) -> None:
     folder, reader = folder_of(name), READERS[name]
@@ -147,7 +145,7 @@ def test_a_process_of_its_own_tells_the_same(
 
 
 @pytest.mark.parametrize("name", [PARSE, PRIOR, MODEL])
-def test_every_flipped_bit_is_noticed(name: str, chain: Chain, tmp_path: Path, scale: int) -> None:
+def test_every_flipped_bit_is_detected(name: str, chain: Chain, tmp_path: Path, scale: int) -> None:
     data = (chain.folder / name).read_bytes()
     path, choose = tmp_path / name, random.Random(0)
     path.write_bytes(data)

@@ -1,4 +1,4 @@
-"""Stages of different pipelines cannot be mixed: refused, and both digests named."""
+"""Artifacts of different pipelines cannot be combined: the error names both digests."""
 
 import shutil
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import pytest
 from npdraw.header import read_header
 from tests.faults.cases import Cases
 from tests.faults.conftest import Chain
-from tests.faults.mutants import Content
+from tests.faults.content import Content
 from tests.faults.readers import MODEL, PARSE, PRIOR
 
 KINDS = {"parse": PARSE, "prior": PRIOR, "model": MODEL}
@@ -25,7 +25,7 @@ def chains(
     tiny_settings: Callable[..., str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Path]:
-    """Folders with a parse and a prior of their own: the first, and with one thing different."""
+    """Return folders, each with its own parse and prior: the first, and variants of it."""
     folders = {"first": chain.folder}
     for name in ("seed", "parts", "data"):
         folder = folders[name] = tmp_path_factory.mktemp(name)
@@ -60,12 +60,12 @@ def test_a_prior_of_another_parse_is_refused(
 
 
 @pytest.mark.parametrize("how", ["named", "replaced"])
-def test_other_images_than_those_parsed_are_refused(
+def test_images_other_than_those_parsed_are_refused(
     how: str, chain: Chain, chains: dict[str, Path], tmp_path: Path
 ) -> None:
     folder = chain.copy(tmp_path, PARSE, PRIOR)
     given = ("--data", f"npz:{chains['data'] / 'bars.npz'}")
-    if how == "replaced":  # where the parse found them
+    if how == "replaced":  # in the place where the parse read them
         config = folder / f"{PARSE}.run/config.json"
         config.write_text(config.read_text().replace(str(chain.folder), str(folder)))
         shutil.copy(chains["data"] / "bars.npz", folder)
@@ -136,7 +136,7 @@ def test_a_prior_that_only_claims_its_parse_is_refused(
     assert f"{PRIOR} is damaged: its {what} is not that of {PARSE}" in ended.err
 
 
-def test_a_checkpoint_of_another_parse_is_not_gone_on_with(
+def test_a_checkpoint_of_another_parse_is_not_resumed(
     chain: Chain, chains: dict[str, Path], tmp_path: Path
 ) -> None:
     folder = chain.copy(tmp_path, PARSE)

@@ -1,4 +1,4 @@
-"""NaN, infinity and too little memory: told with the step or the batch size, nothing bad saved."""
+"""NaN, infinity and lack of memory: the error names step or batch size; nothing bad is saved."""
 
 import math
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from npdraw.training import decoder_step as objective
 from tests.faults.conftest import SCALE, Chain
 
 STEP = 3
-"""The step at which a number goes bad; a checkpoint is saved at every step before."""
+"""The step at which a value becomes non-finite; each earlier step saves a checkpoint."""
 
 PRIOR = ("train-prior", "parse.safetensors")
 DECODER = ("train-decoder", "parse.safetensors", "prior.safetensors")
@@ -26,7 +26,7 @@ LATE = ("--steps", "6", "--save-every", "1", "--config", "tiny.toml", "--out", "
 
 
 def bad_loss(command: str, value: float) -> None:
-    """Make the loss of one step `value`."""
+    """Replace the loss of one step by a multiple of `value`."""
     module = objective if command == "train-decoder" else train_prior
     optimizer_step = module.optimizer_step
     count = [0]
@@ -39,7 +39,7 @@ def bad_loss(command: str, value: float) -> None:
 
 
 def bad_gradient(command: str, value: float) -> None:
-    """Make one number of the gradient `value`, of a finite loss."""
+    """Set one element of the gradient of a finite loss to `value`."""
     step = [0]
     kind = NPDraw if command == "train-decoder" else Prior
 
@@ -68,7 +68,7 @@ def bad_gradient(command: str, value: float) -> None:
 
 
 def bad_weight(command: str, value: float) -> None:
-    """Make a weight `value` before a step: the input of everything that follows."""
+    """Set a weight to `value` before a step, so that everything after it is affected."""
     module = objective if command == "train-decoder" else train_prior
     optimizer_step = module.optimizer_step
     count = [0]
@@ -86,7 +86,7 @@ def bad_weight(command: str, value: float) -> None:
 
 @pytest.fixture(scope="module")
 def whole(chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """What each training writes if nothing goes bad."""
+    """Return what each training writes if every value is finite."""
     folder = chain.copy(tmp_path_factory.mktemp("whole"), *Chain.NAMES)
     for command in (PRIOR, DECODER):
         chain.run(*command, *LATE[:-1], command[0], folder=folder)
@@ -101,7 +101,7 @@ SOME = ALL if SCALE > 1 else ALL[::4]
 
 @pytest.mark.parametrize(("spoil", "value"), SOME)
 @pytest.mark.parametrize("command", [PRIOR, DECODER], ids=["prior", "decoder"])
-def test_a_number_that_is_none_stops_the_training(
+def test_a_non_finite_value_stops_the_training(
     command: tuple[str, ...],
     spoil: Callable[[str, float], None],
     value: float,
@@ -118,7 +118,7 @@ def test_a_number_that_is_none_stops_the_training(
     assert error["message"].endswith(f"at step {STEP}")
     assert "Traceback" not in ended.err
     assert not (folder / "x").exists()
-    # What was saved before is sound, and leads to what it would have led to.
+    # The last checkpoint is sound, and resuming from it gives the result of an undisturbed run.
     checkpoint = read_artifact(folder / "x.run/checkpoint.safetensors", kind="checkpoint")
     assert checkpoint.header.metrics["step"] <= STEP
     assert all(torch.isfinite(tensor).all() for tensor in checkpoint.tensors.values())
@@ -127,7 +127,7 @@ def test_a_number_that_is_none_stops_the_training(
 
 
 def overflowing(path: str, times: float) -> None:
-    """Write a model again with finite weights so large that what it computes is not."""
+    """Scale the weights of a model so that they stay finite but its outputs do not."""
     model = read_artifact(Path(path), kind="model")
     header, tensors = model.header, model.tensors
     for name in tensors.keys() - {"bank"}:
@@ -143,7 +143,7 @@ def overflowing(path: str, times: float) -> None:
 
 
 @pytest.mark.parametrize("times", [1e10, 1e30])
-def test_a_model_that_computes_what_is_no_number_says_so(
+def test_a_model_with_non_finite_outputs_is_an_error(
     times: float, chain: Chain, tmp_path: Path
 ) -> None:
     folder = chain.copy(tmp_path, *Chain.NAMES)
@@ -159,7 +159,7 @@ def test_a_model_that_computes_what_is_no_number_says_so(
 
 
 def no_memory(after_calls: int, kind: str) -> None:
-    """Let memory run out in a call of a convolution or, in the prior, of a layer."""
+    """Let memory run out in a call of a linear layer, after `after_calls` calls."""
     error = {
         "cpu": RuntimeError("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't ..."),
         "cuda": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"),
@@ -188,7 +188,7 @@ def no_memory(after_calls: int, kind: str) -> None:
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
-def test_too_little_memory_names_the_batch(
+def test_lack_of_memory_names_the_batch_size(
     command: tuple[str, ...], size: int, kind: str, chain: Chain, tmp_path: Path
 ) -> None:
     folder = chain.copy(tmp_path, *Chain.NAMES)

@@ -1,4 +1,4 @@
-"""Any single open, write, sync, rename or read may fail, and the disk be full at any point."""
+"""Any single open, write, sync, rename or read may fail, and the disk may fill up at any point."""
 
 import errno
 import random
@@ -14,7 +14,7 @@ from tests.faults.conftest import Chain
 from tests.faults.operations import Plan, counted, install
 
 POINTS = 3
-"""Operations of each command that fail, in the short form, the first and the last among them."""
+"""Failing operations per command in the short form, including the first and the last."""
 
 NUMBERS = (errno.EIO, errno.ENOSPC, errno.EACCES, errno.EMFILE)
 
@@ -33,26 +33,26 @@ COMMANDS = {
     "info": ("info", "model.safetensors", "--verify"),
 }
 PERMITTED = (0, 2, 3, 4, 5)
-"""Exit codes of a command on a file system that fails: never that of a bug."""
+"""Exit codes allowed on a failing file system: never that of a bug."""
 
 
 def outputs(folder: Path) -> dict[str, bytes]:
-    """Return the content of every output but what belongs to a run, seconds left out.
+    """Return the content of every output, without run folders and without seconds.
 
-    Where the removal of a temporary is what fails, it stays until the next run.
+    A temporary file whose removal failed stays until the next run.
     """
-    found = {}
+    contents = {}
     for path in sorted([*folder.glob("x*"), *folder.glob("x/*")]):
         if path.is_file() and path.suffix != ".tmp":
             lines = path.read_bytes().splitlines(keepends=True)
-            found[str(path.relative_to(folder))] = b"".join(
+            contents[str(path.relative_to(folder))] = b"".join(
                 line for line in lines if b'"seconds"' not in line and b'"resumed' not in line
             )
-    return found
+    return contents
 
 
 def check(ended: Ended, folder: Path, expected: dict[str, bytes]) -> None:
-    """Whatever failed was told in order, and what is there is whole."""
+    """Check that the failure was reported properly and that every existing output is whole."""
     assert ended.code in PERMITTED, ended.shown
     assert "Traceback" not in ended.err, ended.shown
     if ended.code:
@@ -70,7 +70,7 @@ def check(ended: Ended, folder: Path, expected: dict[str, bytes]) -> None:
 def counting(
     request: pytest.FixtureRequest, chain: Chain, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, int, dict[str, bytes]]:
-    """A command, the number of its operations, and its outputs."""
+    """Return a command, the number of its operations, and its outputs."""
     folder = chain.copy(tmp_path_factory.mktemp("counting"), *Chain.NAMES)
     tally = folder.parent / f"tally-{request.param}"
     count = (counted, (str(tally), Plan(str(folder))))
@@ -96,11 +96,11 @@ def test_any_operation_may_fail(
 
 
 LEVELS = 2
-"""Of free space for each training, in the short form."""
+"""Levels of free space for each training, in the short form."""
 
 
 @pytest.mark.parametrize("name", ["train-prior", "train-decoder"])
-def test_the_disk_is_full(name: str, chain: Chain, tmp_path: Path, scale: int) -> None:
+def test_the_disk_fills_up(name: str, chain: Chain, tmp_path: Path, scale: int) -> None:
     command = COMMANDS[name]
     folder = chain.copy(tmp_path / "enough", *Chain.NAMES)
     chain.run(*command, folder=folder)

@@ -1,4 +1,4 @@
-"""The same commands give the same bytes, whatever surrounds them."""
+"""The same commands give the same bytes in any environment."""
 
 import hashlib
 import os
@@ -10,7 +10,7 @@ from PIL import Image
 
 from tests.faults.conftest import Chain
 
-SURROUNDINGS = [
+ENVIRONMENTS = [
     {"TZ": "UTC", "LC_ALL": "C", "PYTHONHASHSEED": "0", "TERM": "dumb", "COLUMNS": "80"},
     {"TZ": "Asia/Kolkata", "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "1", "NPDRAW_DEBUG": "1"},
     {"TZ": "America/St_Johns", "LANG": "POSIX", "PYTHONHASHSEED": "2", "COLUMNS": "200"},
@@ -28,8 +28,8 @@ def whole_chain(chain: Chain, folder: Path, turn: int) -> dict[str, str]:
         ("sample", "model", "--seeds", "0-3", "--grid", "--out", "sheet.png"),
         ("sample", "model", "--seeds", "0-3", "--out", "samples"),
     ):
-        chain.run(*words, *TALK[turn], folder=folder, environment=SURROUNDINGS[turn])
-    # export has no --quiet, eval-nll tells seconds
+        chain.run(*words, *TALK[turn], folder=folder, environment=ENVIRONMENTS[turn])
+    # export has no --quiet, eval-nll reports seconds
     chain.run("export", "model", "--out", "export", folder=folder)
     outputs = [folder / name for name in ("parse", "prior", "model", "sheet.png", "export")]
     outputs += sorted((folder / "samples").iterdir())
@@ -41,7 +41,7 @@ def whole_chain(chain: Chain, folder: Path, turn: int) -> dict[str, str]:
 
 def test_three_runs_of_the_whole_chain_are_equal(chain: Chain, tmp_path: Path) -> None:
     images = np.load(chain.folder / "bars.npz")["train"]
-    found = []
+    digests = []
     for turn in range(3):
         folder = tmp_path / ("a b", "ü", "deep/er")[turn]
         pictures = folder / "pictures"
@@ -52,5 +52,5 @@ def test_three_runs_of_the_whole_chain_are_equal(chain: Chain, tmp_path: Path) -
             path = pictures / f"{index:03}.png"
             Image.fromarray(images[index]).save(path)
             os.utime(path, (turn * 1e8, turn * 1e8))
-        found.append(whole_chain(chain, folder, turn))
-    assert found[0] == found[1] == found[2]
+        digests.append(whole_chain(chain, folder, turn))
+    assert digests[0] == digests[1] == digests[2]

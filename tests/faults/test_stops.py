@@ -1,4 +1,4 @@
-"""INT and TERM at any moment, imports included: saved, told, the right code, nobody left behind."""
+"""INT and TERM at any moment, even during imports: work saved, the right code, no process left."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from tests.faults.cases import Cases
 from tests.faults.conftest import Chain
 
 STOPS = 1
-"""Of each command and signal, in the short form."""
+"""Stops per command and signal in the short form."""
 
 TINY = ("--config", "tiny.toml")
 
@@ -42,30 +42,30 @@ LONG = {
 
 
 def outcome(folder: Path) -> dict[str, str]:
-    """Return what is left: the digest of each artifact, the figures of each result."""
-    found = {}
+    """Return the digest of each artifact and the metrics of each result in a folder."""
+    outputs = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and ".run" not in str(path.relative_to(folder)):
             if path.suffix == ".safetensors" or path.name == "x":
                 try:
-                    found[path.name] = read_header(path, verify=True).digest
+                    outputs[path.name] = read_header(path, verify=True).digest
                     continue
                 except Exception:
                     pass
             if path.suffix == ".json" or path.name == "x":
                 result = json.loads(path.read_text())
                 drop = ("seconds", "resumed_from")
-                found[path.name] = str({k: v for k, v in result.items() if k not in drop})
+                outputs[path.name] = str({k: v for k, v in result.items() if k not in drop})
             elif path.suffix == ".png":
-                found[path.name] = str(hash(path.read_bytes()))
-    return found
+                outputs[path.name] = str(hash(path.read_bytes()))
+    return outputs
 
 
 @pytest.fixture(scope="module", params=LONG)
 def whole(
     request: pytest.FixtureRequest, chain: Chain, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, float, dict[str, str]]:
-    """A command that is not stopped: its name, its seconds, and what it leaves."""
+    """Return a command that is not stopped: its name, its seconds, and its outputs."""
     folder = chain.copy(tmp_path_factory.mktemp("whole"), *Chain.NAMES)
     ended = chain.run(*LONG[request.param], folder=folder)
     return request.param, ended.seconds, outcome(folder)
@@ -101,7 +101,7 @@ def test_stopped_at_any_moment(
 
 @pytest.mark.parametrize("number", STOPPING, ids=["INT", "TERM", "HUP"])
 def test_stopped_while_it_imports(number: int, chain: Chain, tmp_path: Path, scale: int) -> None:
-    """Whole processes, because forks import nothing; torch takes a second or more."""
+    """Start whole processes, because forks import nothing; torch takes a second or more."""
     rng = random.Random(f"imports {number}")
     for attempt in range(STOPS * scale):
         folder = chain.copy(tmp_path / str(attempt), *Chain.NAMES)
@@ -115,7 +115,7 @@ def test_stopped_while_it_imports(number: int, chain: Chain, tmp_path: Path, sca
             start_new_session=True,
         )
         assert process.stdout is not None
-        assert process.stdout.readline() == "started\n"  # Python's own start is not ours
+        assert process.stdout.readline() == "started\n"  # Python's own start is not under test
         time.sleep(2.0 * rng.random())
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
@@ -139,19 +139,19 @@ ROOT = Path(__file__).parents[2]
 
 def _alive_in(session: int) -> list[str]:
     """Return the commands of the processes of a session."""
-    found = []
+    names = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = stat.read_text().rpartition(")")[2].split()
         except OSError:
             continue
         if int(fields[3]) == session and fields[0] != "Z":
-            found.append(stat.parent.name)
-    return found
+            names.append(stat.parent.name)
+    return names
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["INT", "TERM"])
-def test_the_cursor_comes_back(number: int, chain: Chain, tmp_path: Path) -> None:
+def test_the_cursor_is_restored(number: int, chain: Chain, tmp_path: Path) -> None:
     folder = chain.copy(tmp_path, *Chain.NAMES)
     words = ["train-prior", "parse.safetensors", "--steps", "100000", "--out", "x"]
     terminal, other_end = pty.openpty()
@@ -172,7 +172,7 @@ def test_the_cursor_comes_back(number: int, chain: Chain, tmp_path: Path) -> Non
 
 
 def _sit_at(terminal: str) -> None:
-    """Read from and write to a terminal."""
+    """Attach stdin, stdout and stderr to a terminal."""
     opened = os.open(terminal, os.O_RDWR)
     for number in range(3):
         os.dup2(opened, number)
@@ -181,7 +181,7 @@ def _sit_at(terminal: str) -> None:
 
 
 def _read(terminal: int, enough: object) -> bytes:
-    """Read what a terminal shows until it is enough, or until its program ends."""
+    """Read the output of a terminal until `enough` accepts it or the program ends."""
     text, until = b"", time.monotonic() + 60
     while time.monotonic() < until and not enough(text):  # type: ignore[operator]
         if select.select([terminal], [], [], 0.2)[0]:
@@ -192,7 +192,7 @@ def _read(terminal: int, enough: object) -> bytes:
     return text
 
 
-def test_a_second_signal_acts_at_once(chain: Chain, tmp_path: Path) -> None:
+def test_a_second_signal_takes_effect_at_once(chain: Chain, tmp_path: Path) -> None:
     folder = chain.copy(tmp_path, *Chain.NAMES)
     words = ["train-prior", "parse.safetensors", "--steps", "100000", "--out", "x"]
     running = chain.cases.start(*words, folder=folder)
@@ -206,8 +206,8 @@ def test_a_second_signal_acts_at_once(chain: Chain, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", STOPPING, ids=["INT", "TERM", "HUP"])
-def test_stopped_while_an_object_is_taken_down(number: int, chain: Chain, tmp_path: Path) -> None:
-    """Python drops what is raised there."""
+def test_stopped_while_an_object_is_deleted(number: int, chain: Chain, tmp_path: Path) -> None:
+    """Python ignores exceptions that are raised in `__del__`."""
     folder = chain.copy(tmp_path, *Chain.NAMES)
     faults = [(_signal_from_del, (number,))]
     ended = chain.cases.run("sample", "model.safetensors", "--json", folder=folder, faults=faults)
@@ -225,7 +225,7 @@ class _Dying:
 
 
 def _signal_from_del(number: int) -> None:
-    """Let an object that sends a signal go when the stage is done."""
+    """Delete an object that sends a signal once the stage is done."""
     drawn = sample.sample
 
     def drawn_and_dying(*given: object, **more: object) -> object:

@@ -1,4 +1,4 @@
-"""A training that is killed goes on, loses at most one save interval, and ends as if it had not."""
+"""A killed training resumes, loses at most one save interval, and ends with the same result."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from tests.faults.conftest import Chain
 from tests.faults.operations import KILL, Plan, install
 
 KILLS = 2
-"""Of each training, in the short form."""
+"""Kills per training in the short form."""
 
 STEPS, EVERY = 16, 2
 
@@ -31,7 +31,7 @@ TRAININGS = {
 
 
 def training(command: str, out: str) -> list[str]:
-    """Return the words of a training of `STEPS` steps."""
+    """Return the arguments of a training of `STEPS` steps."""
     more = ["--steps", str(STEPS), "--save-every", str(EVERY), "--config", "tiny.toml"]
     return [command, *TRAININGS[command], *more, "--out", out]
 
@@ -40,7 +40,7 @@ def training(command: str, out: str) -> list[str]:
 def finished(
     request: pytest.FixtureRequest, chain: Chain, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, Path]:
-    """A training without any kill: the command, and what it wrote."""
+    """Return a training that was not killed: the command and its output."""
     folder = chain.copy(tmp_path_factory.mktemp("finished"), *TRAININGS[request.param])
     chain.run(*training(request.param, "whole"), folder=folder)
     return request.param, folder / "whole"
@@ -61,7 +61,7 @@ def test_killed_at_any_moment(
         out = folder / f"{tries}"
         running = chain.cases.start(*training(command, out.name), folder=folder)
         checkpoint = folder / f"{out.name}.run" / "checkpoint.safetensors"
-        # Not before it can resume, and not after its end: at a random number of saves.
+        # Kill it after a random number of saves, when it can resume and before it ends.
         wanted = rng.randrange(1, STEPS // EVERY)
         while running.process.exitcode is None:
             if checkpoint.exists() and _step(checkpoint) >= wanted * EVERY:
@@ -69,7 +69,7 @@ def test_killed_at_any_moment(
                 break
         running.send(signal.SIGKILL)
         if running.wait().code != -signal.SIGKILL:
-            continue  # it was done
+            continue  # it had already ended
         kills += 1
         saved = _step(checkpoint)
         ended = chain.run(*training(command, out.name), "--json", folder=folder)
@@ -110,7 +110,7 @@ def test_killed_at_every_operation_of_the_first_steps(
 
 
 def killed_instead_of_saving(step: int) -> None:
-    """Kill the process where it would save `step`, of which its log tells already."""
+    """Kill the process where it would save `step`, which is already in its log."""
     save = session.save_checkpoint
 
     def watched(path: Path, state: State, run_key: RunKey) -> None:
@@ -128,15 +128,15 @@ def test_killed_between_a_line_of_the_log_and_its_checkpoint(
     records: Callable[[Path], list[dict[str, Any]]],
 ) -> None:
     command, whole = finished
-    told = [record["step"] for record in records(whole)]
-    step = told[1]
+    logged = [record["step"] for record in records(whole)]
+    step = logged[1]
     assert step % EVERY == 0 and step < STEPS
     folder = chain.copy(tmp_path, *TRAININGS[command])
     faults = [(killed_instead_of_saving, (step,))]
     ended = chain.cases.run(*training(command, "x"), folder=folder, faults=faults)
     assert ended.code == -signal.SIGKILL, ended.shown
     assert _step(folder / "x.run" / "checkpoint.safetensors") == step - EVERY
-    assert [record["step"] for record in records(folder / "x")] == told[:2]  # ahead of it
+    assert [record["step"] for record in records(folder / "x")] == logged[:2]  # one ahead
     chain.run(*training(command, "x"), folder=folder)
     assert read_header(folder / "x").digest == read_header(whole).digest
     assert records(folder / "x") == records(whole)

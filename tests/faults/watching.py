@@ -1,4 +1,4 @@
-"""What a process does that an audit hook sees: files it writes, connections, unpickling, code."""
+"""Events of a process that an audit hook sees: writes, connections, unpickling, code."""
 
 import json
 import os
@@ -16,12 +16,12 @@ _TWO = {"os.rename", "os.link", "os.symlink", "shutil.move", "shutil.copyfile"}
 def watch(report: str) -> None:
     """Write a JSON line into `report` for each event of this process that tests ask about.
 
-    Imports run code from files of an installation: they are no events.
+    Imports are not events, although they run code from installed files.
     """
     descriptor = os.open(report, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     busy = [False]
 
-    def tell(kind: str, **more: Any) -> None:
+    def report_event(kind: str, **more: Any) -> None:
         os.write(descriptor, json.dumps({"kind": kind, **more}).encode() + b"\n")
 
     def hook(event: str, given: tuple[Any, ...]) -> None:
@@ -31,15 +31,15 @@ def watch(report: str) -> None:
         try:
             if event in _CODE:
                 if not _importing():
-                    tell("code", event=event, text=_text(event, given))
+                    report_event("code", event=event, text=_text(event, given))
             elif event in _WRITES or (event == "open" and _writes(given)):
                 named = given[: 2 if event in _TWO else 1]
                 paths = [_path(item) for item in named if not isinstance(item, int)]
-                tell("write", event=event, paths=paths)
+                report_event("write", event=event, paths=paths)
             elif event.startswith(("socket.", "urllib.", "http.", "ftplib.", "smtplib.")):
-                tell("network", event=event, given=repr(given)[:200])
+                report_event("network", event=event, given=repr(given)[:200])
             elif event in ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork"):
-                tell("process", event=event, given=repr(given)[:200])
+                report_event("process", event=event, given=repr(given)[:200])
         finally:
             busy[0] = False
 
@@ -76,5 +76,5 @@ def _importing() -> bool:
 
 
 def events(report: Path) -> list[dict[str, Any]]:
-    """Read what was reported."""
+    """Read the events in a report."""
     return [json.loads(line) for line in report.read_text().splitlines()]
