@@ -35,8 +35,7 @@ IMAGES_AT_ONCE = 1000
 """Images parsed at once, at most."""
 
 GAINS_AT_ONCE = 1 << 26
-"""Gains (steps x placements x parts of each image) computed at once, at most: 256 MB, several
-times."""
+"""Gains (steps x placements x parts per image) computed at once, at most: tensors of 256 MB."""
 
 
 def parse(

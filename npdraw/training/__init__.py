@@ -1,1 +1,1 @@
-"""What both trainings share: state, schedule, optimiser, checkpoints; the step of train-decoder."""
+"""Training: the session, state and checkpoints of both trainings; the step of train-decoder."""

@@ -26,9 +26,9 @@ class Batch:
     images: Tensor
     """Float [N, C, H, W] in [0, 1], binary if the settings say so."""
     rows: slice
-    """Rows of the whole batch that the images are."""
+    """Position of the images in the whole batch."""
     size: int
-    """Images in the whole batch."""
+    """Number of images in the whole batch."""
     noise: torch.Generator
 
     def uniform(self, *shape: int) -> Tensor:
@@ -43,8 +43,8 @@ class Batch:
 def schedule(step: int, settings: DecoderConfig) -> tuple[float, float]:
     """Return temperature and parse weight at `step` of the relaxed phase.
 
-    The temperature falls geometrically (docs/model.md, equation 6.6), the parse weight linearly to
-    its floor (6.7).
+    The temperature falls geometrically, equation (6.6), and the parse weight linearly to its floor,
+    equation (6.7).
     """
     done = step / settings.relaxed_steps
     temperature = settings.temperature * (settings.final_temperature / settings.temperature) ** done
@@ -57,7 +57,7 @@ def random_maps(count: int, share: float, spread: float, noise: torch.Generator)
     """Return linear maps [count, 2, 2]: a `share` of them random, the others the identity.
 
     Entries of a random map are normal, around those of the identity, with standard deviation
-    `spread`. The model overfits few images less when no two of a training are alike.
+    `spread`. Few images are overfitted less when they never look the same twice.
     """
     device = noise.device
     chosen = torch.rand((count, 1, 1), generator=noise, device=device) < share

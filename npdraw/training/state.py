@@ -1,4 +1,4 @@
-"""What both training stages share: state, schedule, optimiser step, moving average; functions.
+"""Plain functions of both trainings: state, schedule, optimiser step, moving average.
 
 A run is a function of its settings and seed alone: batches and noise are keyed by step, so that a
 resumed run equals the uninterrupted one bit for bit (on one machine, device and thread count).

@@ -30,16 +30,16 @@ ENCODED = concatenate(
 
 
 def test_rates_and_parts_of_a_small_example() -> None:
-    found = compare(SAMPLED, ENCODED, 4, LAYOUT)
+    result = compare(SAMPLED, ENCODED, 4, LAYOUT)
     # Rates: 1, 0, 0, 0, 1/2, 0 against 3/4, 0, 0, 0, 0, 3/4. Parts: 1 1 2 against 1 1 1 3 3 3.
-    assert found["drawings"] == {"prior": 2, "encoder": 4}
-    assert found["rate_difference_mean"] == pytest.approx((0.25 + 0.5 + 0.75) / 6)
-    assert found["rate_difference_largest"] == pytest.approx(
+    assert result["drawings"] == {"prior": 2, "encoder": 4}
+    assert result["rate_difference_mean"] == pytest.approx((0.25 + 0.5 + 0.75) / 6)
+    assert result["rate_difference_largest"] == pytest.approx(
         {"value": 0.75, "row": 1, "column": 2, "prior": 0.0, "encoder": 0.75}
     )
-    assert found["part_usage_total_variation"] == pytest.approx(0.5)
-    assert found["dead_parts"] == {"prior": 2, "encoder": 2}
-    assert found["parts_painted_mean"] == pytest.approx({"prior": 1.5, "encoder": 1.5})
+    assert result["part_usage_total_variation"] == pytest.approx(0.5)
+    assert result["dead_parts"] == {"prior": 2, "encoder": 2}
+    assert result["parts_painted_mean"] == pytest.approx({"prior": 1.5, "encoder": 1.5})
 
 
 def test_a_part_that_is_not_painted_does_not_count() -> None:
@@ -55,10 +55,10 @@ def test_the_difference_by_chance_is_that_of_two_draws_from_one_distribution() -
         zeros = torch.zeros(count, 6, dtype=torch.int64)
         return Latents(whether, zeros, zeros)
 
-    found = [compare(draw(400), draw(900), 1, LAYOUT) for _ in range(200)]
-    mean = torch.tensor([f["rate_difference_mean"] for f in found])
-    chance = torch.tensor([f["rate_difference_by_chance"] for f in found])
-    error = float(mean.std()) / math.sqrt(len(found))
+    results = [compare(draw(400), draw(900), 1, LAYOUT) for _ in range(200)]
+    mean = torch.tensor([r["rate_difference_mean"] for r in results])
+    chance = torch.tensor([r["rate_difference_by_chance"] for r in results])
+    error = float(mean.std()) / math.sqrt(len(results))
     assert abs(float(mean.mean() - chance.mean())) < 4 * error
 
 

@@ -76,11 +76,11 @@ def test_a_line_of_the_speed_benchmark(
 def test_every_axis_has_settings_and_three_sizes() -> None:
     for axis in axes.AXES:
         assert len(axis.sizes) >= 3
-        found = [axes.config_at(axis.name, size) for size in axis.sizes]
+        configs = [axes.config_at(axis.name, size) for size in axis.sizes]
         if axis.name not in ("N", "S"):
-            assert len(set(map(str, found))) == len(axis.sizes), axis.name
+            assert len(set(map(str, configs))) == len(axis.sizes), axis.name
         if axis.name == "T":
-            steps = [(-(-c.parse.image_size // c.parse.stride)) ** 2 for c in found]
+            steps = [(-(-c.parse.image_size // c.parse.stride)) ** 2 for c in configs]
             assert steps == list(axis.sizes)
 
 

@@ -54,10 +54,10 @@ def test_importance_samples_estimate_the_integral_over_the_latent() -> None:
         log_joint = vae.log_likelihood(image.expand(len(grid), -1, -1, -1), grid)
         log_joint = (log_joint + standard_normal(grid)).double()
         exact = torch.trapezoid(log_joint.exp(), grid[:, 0].double())
-        found = weights[:, number].double().exp()
-        error = found.std() / samples**0.5
+        result = weights[:, number].double().exp()
+        error = result.std() / samples**0.5
         assert error < 0.1 * exact
-        assert abs(found.mean() - exact) < 4 * error
+        assert abs(result.mean() - exact) < 4 * error
     nll = evaluate(vae, x, range(3), samples, 0)[:, 0]
     assert torch.allclose(nll, -weights.double().exp().mean(0).log(), atol=1e-5)
 
@@ -108,9 +108,9 @@ def test_training_starts_at_the_mean_of_each_pixel() -> None:
     vae = VAE(SIDE, latents=2, channels=(4, 8), depth=1, patch=1)
     grey = torch.randint(0, 256, (50, 1, SIDE, SIDE), dtype=torch.uint8)
     vae.start_from(grey)
-    found = vae.likelihood.mean(vae.decoder(torch.randn(3, 2), vae.drop))
+    result = vae.likelihood.mean(vae.decoder(torch.randn(3, 2), vae.drop))
     counted = (grey.float().sum(0) / 255 + 0.5) / 51
-    assert torch.allclose(found, counted.expand_as(found), atol=1e-5)
+    assert torch.allclose(result, counted.expand_as(result), atol=1e-5)
 
 
 def test_training_learns_and_keeps_the_best_weights() -> None:
@@ -119,7 +119,7 @@ def test_training_learns_and_keeps_the_best_weights() -> None:
     kinds = torch.tensor([[255, 0], [0, 255]], dtype=torch.uint8).repeat_interleave(8, 1)
     grey = kinds.view(2, 1, SIDE, SIDE).repeat(16, 1, 1, 1)
     held_out, lines = grey[:10] // 255, []
-    found = train(
+    result = train(
         vae,
         grey,
         held_out,
@@ -129,10 +129,10 @@ def test_training_learns_and_keeps_the_best_weights() -> None:
         runtime=Runtime(precision="fp32"),
         report=lines.append,
     )
-    assert found.steps == 120
-    assert 0 < found.best_step <= 120
-    assert found.validation < 3  # one bit of information; 16 independent pixels would take 11 nats
-    assert found.validation == pytest.approx(validate(vae, held_out, 0), abs=1e-4)
+    assert result.steps == 120
+    assert 0 < result.best_step <= 120
+    assert result.validation < 3  # one bit of information; 16 independent pixels would take 11 nats
+    assert result.validation == pytest.approx(validate(vae, held_out, 0), abs=1e-4)
     assert lines[0].startswith("step 0,")
 
 
@@ -166,7 +166,7 @@ def test_the_clock_ends_the_training() -> None:
     vae = VAE(SIDE, latents=2, channels=(4, 8), depth=1, patch=1)
     grey = torch.zeros(8, 1, SIDE, SIDE, dtype=torch.uint8)
     fp32 = Runtime(precision="fp32")
-    found = train(
+    result = train(
         vae,
         grey,
         grey,
@@ -176,8 +176,8 @@ def test_the_clock_ends_the_training() -> None:
         runtime=fp32,
         report=lambda _: None,
     )
-    assert 0 < found.steps < 1000
-    assert 0.3 <= found.seconds < 20
+    assert 0 < result.steps < 1000
+    assert 0.3 <= result.seconds < 20
 
 
 def test_few_images_get_few_steps() -> None:
@@ -235,9 +235,9 @@ def test_both_programs_from_end_to_end(
 
     model = Path("kept/limit-0.5/model.safetensors")
     run(agreement, monkeypatch, model, "--samples", 40, "--data", "npz:bars.npz")
-    found = json.loads(capsys.readouterr().out)
-    assert found["drawings"] == {"prior": 40, "encoder": 24}
-    assert 0 <= found["rate_difference_mean"] <= found["rate_difference_largest"]["value"] <= 1
+    result = json.loads(capsys.readouterr().out)
+    assert result["drawings"] == {"prior": 40, "encoder": 24}
+    assert 0 <= result["rate_difference_mean"] <= result["rate_difference_largest"]["value"] <= 1
 
 
 def test_without_mnist_it_says_how_to_get_it(

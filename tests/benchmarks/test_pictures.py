@@ -34,14 +34,14 @@ def test_three_pictures_of_each_model(
     Path("out").mkdir()
     models = ("one.safetensors", "two.safetensors")
     run(monkeypatch, *models, "--data", "npz:bars.npz", "--out", "out")
-    found = {path.stem: size(path) for path in Path("out").iterdir()}
-    assert found.keys() == {
+    sizes = {path.stem: size(path) for path in Path("out").iterdir()}
+    assert sizes.keys() == {
         f"{model}-{kind}"
         for model in ("one", "two")
         for kind in ("samples", "reconstructions", "bank")
     }
     # 50 pairs, 20 triples of images of 8 pixels, and 4 parts of 4, with margins between.
-    widths, heights = found["one-samples"], found["one-reconstructions"]
+    widths, heights = sizes["one-samples"], sizes["one-reconstructions"]
     assert widths[0] > 10 * 16
     assert widths[1] > 5 * 8
     assert heights[0] > 5 * 24
