@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pytest
 
 from npdraw.errors import ArtifactError
 from npdraw.header import read_header
+from npdraw.runtime.lock import run_folder
 from tests.runtime.processes import (
     MANY,
     TIMEOUT,
@@ -44,22 +45,18 @@ def started(arguments: list[str], cwd: Path) -> Iterator[subprocess.Popen[str]]:
                 process.terminate()  # torchrun ends its processes itself
 
 
-def wait_for_step(process: subprocess.Popen[str], out: Path, step: int) -> None:
-    end = time.monotonic() + TIMEOUT
+def wait_for_checkpoint(
+    process: subprocess.Popen[str], out: Path, least: int, metric: str = "step"
+) -> None:
+    """Wait until the checkpoint of `out` has reached at least this step."""
+    checkpoint, end = run_folder(out) / "checkpoint.safetensors", time.monotonic() + TIMEOUT
     while time.monotonic() < end:
         assert process.poll() is None, process.communicate()
-        try:
-            if (
-                read_header(out.with_name(out.name + ".run") / "checkpoint.safetensors").metrics[
-                    "step"
-                ]
-                >= step
-            ):
+        with suppress(ArtifactError):
+            if read_header(checkpoint).metrics[metric] >= least:
                 return
-        except ArtifactError:
-            pass
         time.sleep(0.005)
-    raise AssertionError("no checkpoint came")
+    raise AssertionError("no checkpoint was saved")
 
 
 @pytest.mark.slow
@@ -86,7 +83,7 @@ def test_a_stopped_training_resumes_to_the_result_of_one_process(
     out = tmp_path / "two.safetensors"
     launch = command(*arguments, "--out", out.name)
     with started(launch, tmp_path) as process:
-        wait_for_step(process, out, 10)
+        wait_for_checkpoint(process, out, 10)
         process.send_signal(signal.SIGTERM)
         printed, err = process.communicate(timeout=TIMEOUT)
     assert process.returncode != 0
@@ -106,6 +103,16 @@ def test_a_stopped_training_resumes_to_the_result_of_one_process(
     assert close(records(tmp_path / "one.safetensors"), records(out))
 
 
+EAGER = """
+from npdraw.__main__ import main
+from npdraw.runtime import eval_checkpoint
+
+eval_checkpoint.EVERY = 0.0
+main()
+"""
+"""npdraw with a checkpoint after every batch of an evaluation."""
+
+
 @pytest.mark.slow
 def test_a_stopped_evaluation_resumes_with_another_number_of_processes(
     start: Path, single: Path, tmp_path: Path
@@ -114,13 +121,12 @@ def test_a_stopped_evaluation_resumes_with_another_number_of_processes(
     arguments += ["--images", "80", "--samples", "200", "--batch-size", "10"]  # one at a time
     one(*arguments, "--out", str(tmp_path / "one.json"), cwd=start)
     out = tmp_path / "two.json"
-    with started(command(*arguments, "--out", str(out)), start) as process:
-        end = time.monotonic() + TIMEOUT
-        while not (tmp_path / "two.json.run/lock").exists():
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < end
-            time.sleep(0.005)
-        time.sleep(0.2)
+    launch = command(*arguments, "--out", str(out))
+    npdraw = launch.index("npdraw")
+    launch[npdraw - 1 : npdraw + 1] = [str(tmp_path / "eager.py")]
+    (tmp_path / "eager.py").write_text(EAGER)
+    with started(launch, start) as process:
+        wait_for_checkpoint(process, out, 10, "images")
         process.send_signal(signal.SIGTERM)
         printed, err = process.communicate(timeout=TIMEOUT)
     error = json.loads(printed)["error"]
@@ -143,7 +149,7 @@ def test_when_one_process_dies_the_other_ends(start: Path, single: Path, tmp_pat
     launch = command(*arguments, "--config", "config.toml", "--steps", "100000")
     launch += ["--save-every", "5"]
     with started(launch, start) as process:
-        wait_for_step(process, out, 5)
+        wait_for_checkpoint(process, out, 5)
         for child in _children(process.pid):
             if b"\0RANK=1\0" in b"\0" + Path(f"/proc/{child}/environ").read_bytes():
                 os.kill(child, signal.SIGKILL)
