@@ -43,12 +43,7 @@ def complete(
         UsageError: the settings contradict each other, or name strokes or cells that do not exist.
     """
     # Which cells are fixed.
-    if name is None and (prefix is not None or region is not None):
-        raise UsageError("--prefix and --region need an --image that they are of")
-    if prefix is not None and region is not None:
-        raise UsageError(
-            "--prefix and --region cannot both say what is given", hint="Give one of them."
-        )
+    _check(name, prefix, region)
     check_picture(out, force=runtime.force)
     model = open_model(model_path, runtime)
     given = (
@@ -82,6 +77,14 @@ def complete(
     rows = [torch.cat([pair[row] for pair in pairs]) for row in range(2)]
     write_still(out, still(rows), text)
     return result
+
+
+def _check(name: str | None, prefix: int | None, region: Region | None) -> None:
+    """Raise `UsageError` if the settings contradict each other."""
+    if name is None and (prefix is not None or region is not None):
+        raise UsageError("--prefix and --region need an --image to apply to")
+    if prefix is not None and region is not None:
+        raise UsageError("--prefix and --region exclude each other", hint="Give one of them.")
 
 
 def _fixed(

@@ -54,7 +54,7 @@ class Latents:
         self.what[index] = other.what
 
     def map(self, function: Callable[..., Tensor], *others: "Latents") -> "Latents":
-        """Return `function` of whether, of where and of what, each beside those of `others`."""
+        """Apply `function` to each of the three tensors, together with those of `others`."""
         return Latents(
             function(self.whether, *(z.whether for z in others)),
             function(self.where, *(z.where for z in others)),
@@ -80,7 +80,7 @@ class Latents:
     def only(self, cells: Tensor) -> "Latents":
         """Return the drawings with their strokes at `cells`, bool [T] or [N, T], and no others.
 
-        One drawing [1, T] stands for as many as `cells` has rows.
+        One drawing [1, T] is repeated for the rows of `cells`.
         """
         kept = self.whether & cells
         return Latents(kept, self.where * kept, self.what * kept)
@@ -88,7 +88,7 @@ class Latents:
     def with_cells(self, cells: Tensor, other: "Latents") -> "Latents":
         """Return the drawings with `cells`, bool [T] or [N, T], taken from `other`.
 
-        One drawing [1, T], here or in `other`, stands for as many as `cells` has rows.
+        One drawing [1, T], in self or in `other`, is repeated for the rows of `cells`.
         """
         return self.map(lambda mine, theirs: torch.where(cells, theirs, mine), other).canonical()
 
@@ -182,7 +182,7 @@ class Factors:
         return self.map(lambda x: x[index])
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Factors":
-        """Return `function` of whether, of where and of what."""
+        """Apply `function` to each of the three tensors."""
         return Factors(function(self.whether), function(self.where), function(self.what))
 
     def repeat(self, times: int) -> "Factors":

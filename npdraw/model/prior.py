@@ -295,8 +295,8 @@ class Prior(nn.Module):
     def _change(self, embedded: Tensor) -> Tensor:
         """Return how a change of a cell's embedding [N, width] changes the surroundings of others.
 
-        Of the cells of which it is the left, upper, upper left and upper right neighbour, equation
-        (5.2): fp32 [N, 4, width].
+        The others are the cells whose left, upper, upper left and upper right neighbour it is,
+        equation (5.2): fp32 [N, 4, width].
         """
         weight: Tensor = self.neighbours.weight
         mix = weight.unflatten(1, (4, -1)).transpose(0, 1).flatten(0, 1)

@@ -16,5 +16,5 @@ def model(trained: Any) -> DrawingModel:
 
 @pytest.fixture
 def command(stages: Any, trained: Any) -> dict[str, Any]:
-    """What every command takes."""
+    """Return the arguments that every command takes."""
     return {"root": stages.npz.parent, "runtime": Runtime(precision="fp32")}

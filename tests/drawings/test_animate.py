@@ -27,7 +27,7 @@ def test_animations_have_a_frame_for_each_stroke(
     with Image.open(out) as picture:
         assert picture.n_frames == result["frames"] == 1 + max(strokes)
     assert animate(trained.model, names=names, fps=8.0, out=out, **command)["up_to_date"]
-    # Of many strokes there are more frames a second, unless somebody says how many.
+    # Many strokes are shown faster, unless `fps` is given.
     for longest, expected in ((15, 125), (max(strokes) / 20, 1000 // (20 + 20 / max(strokes)))):
         monkeypatch.setattr("npdraw.drawings.animate.LONGEST", longest)
         animate(trained.model, names=names, fps=None, out=tmp_path / "z.apng", **command)

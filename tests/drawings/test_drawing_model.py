@@ -29,7 +29,7 @@ def test_images(stages: Any) -> np.ndarray:
     return np.load(stages.npz)["test"]
 
 
-def test_import_waits_for_nothing_heavy() -> None:
+def test_import_loads_nothing_heavy() -> None:
     code = "import sys, npdraw; print({'torch', 'numpy'} & sys.modules.keys() or 'light')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "light\n"
@@ -60,7 +60,7 @@ def test_parses_are_those_of_the_stage(model: DrawingModel, stages: Any, trained
     assert fingerprint(model.parse(images)) == fingerprint(expected)
 
 
-def test_encodings_are_likeliest_or_drawn(model: DrawingModel, test_images: np.ndarray) -> None:
+def test_encodings_are_likeliest_or_sampled(model: DrawingModel, test_images: np.ndarray) -> None:
     x = model.preprocess(test_images)
     with torch.no_grad():
         q = model.network.encode(x)
@@ -111,7 +111,7 @@ def test_grey_values_are_binarised_as_by_eval_nll(model: DrawingModel) -> None:
     assert torch.equal(model.preprocess(seen), seen)
 
 
-def test_what_is_no_image_is_refused(model: DrawingModel) -> None:
+def test_arrays_that_are_not_images_are_refused(model: DrawingModel) -> None:
     for images, words in (
         (torch.zeros(2, 9, 9), "images of shape [2, 1, 9, 9]; this model has [N, 1, 8, 8]"),
         (torch.zeros(8, 8), "images of shape"),
@@ -148,7 +148,7 @@ def test_drawings_and_canvases_of_another_model_are_refused(model: DrawingModel)
     assert float(model.paint(nowhere).abs().sum()) == 0  # what is not painted does not count
 
 
-def test_what_cannot_be_drawn_is_refused(model: DrawingModel) -> None:
+def test_arguments_out_of_range_are_refused(model: DrawingModel) -> None:
     given, steps = model.sample(2), model.layout.steps
     mask = torch.arange(steps) < 2
     for wrong in (

@@ -24,7 +24,7 @@ MARGIN = 1
 
 
 class Near(nn.Module):
-    """A decoder that sees a pixel and the ones beside it."""
+    """A decoder that sees each pixel and its eight neighbours."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -43,7 +43,7 @@ def test_a_drawing_comes_back_exactly(
         assert fingerprint(found) == fingerprint(z)
 
 
-def test_strokes_say_where_parts_are(random_drawing: Callable[[], Latents]) -> None:
+def test_strokes_have_the_positions_of_their_parts(random_drawing: Callable[[], Latents]) -> None:
     torch.manual_seed(1)
     z = random_drawing()
     strokes = strokes_of(z, LAYOUT)
@@ -112,7 +112,7 @@ def test_files_of_any_kind_are_refused(content: bytes, tmp_path: Path) -> None:
         read_drawing(path, BANK, LAYOUT)
 
 
-def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+def test_reading_a_pipe_or_folder_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.json")
     (tmp_path / "y.json").mkdir()
     for name in ("x.json", "y.json"):
@@ -120,7 +120,7 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
             read_drawing(tmp_path / name, BANK, LAYOUT)
 
 
-def test_a_file_that_is_not_there_and_a_drawing_of_another_bank(
+def test_a_missing_file_and_a_drawing_of_another_bank_are_refused(
     tmp_path: Path, random_drawing: Callable[[], Latents]
 ) -> None:
     path = tmp_path / "x.json"

@@ -44,7 +44,7 @@ def every_drawing() -> Callable[[Layout, int], Latents]:
 
 @pytest.fixture
 def same() -> Callable[[Latents, Latents], bool]:
-    """Return a function that compares drawings."""
+    """Return a function that says whether drawings are equal, bit for bit."""
 
     def equal(a: Latents, b: Latents) -> bool:
         return (
@@ -74,7 +74,7 @@ def meddle() -> Callable[[Latents, int, int], Latents]:
 
 @pytest.fixture
 def shaken() -> Callable[..., nn.Module]:
-    """Return a function that moves every parameter, so that none is at a special start value."""
+    """Return a function that moves every parameter, so that none keeps a special initial value."""
 
     def shake(module: nn.Module, scale: float = 0.3) -> nn.Module:
         with torch.no_grad():
@@ -87,7 +87,7 @@ def shaken() -> Callable[..., nn.Module]:
 
 @pytest.fixture
 def pin() -> Callable[[Factors, Latents], Tensor]:
-    """Return a function that finds uniforms [N, T, 3] with which `Factors.sample` gives `z`."""
+    """Return a function that gives uniforms [N, T, 3] with which `Factors.sample` gives `z`."""
 
     def middle(log_prob: Tensor, index: Tensor) -> Tensor:
         prob = log_prob.double().exp()
@@ -137,7 +137,7 @@ def make_model(shaken):
 
 @pytest.fixture
 def enumerated(make_model, every_drawing, pin):
-    """Return a function that weighs one image with every drawing, in double."""
+    """Return a function that weights one image by every drawing, in double."""
 
     def weigh_all(layout, compositing, patch):
         model = make_model(layout, compositing, patch)

@@ -13,7 +13,7 @@ LENGTHS = [7, 1, 4, 0, 6]
 
 
 def lists_of_lengths() -> Lists:
-    """Lists of these lengths in a table of eight columns, their rows in any order."""
+    """Return lists of these lengths in a table of eight columns, with rows in random order."""
     slots = [8 * image + place for image, length in enumerate(LENGTHS) for place in range(length)]
     order = torch.randperm(len(slots))
     return Lists(len(LENGTHS), 8, torch.tensor(slots)[order])

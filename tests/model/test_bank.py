@@ -1,3 +1,5 @@
+"""The part bank: clusters, medoids, and the memory that they take."""
+
 import subprocess
 import sys
 from itertools import pairwise
@@ -38,7 +40,7 @@ def brute_force(patches, centres):
     return (patches.double()[:, None] - centres.double()[None]).square().sum(2)
 
 
-def test_patches_come_from_every_placement_but_blank_ones():
+def test_patches_come_from_every_placement_except_blank_ones():
     layout = Layout(4, 6, 2, 2, 2)
     images = torch.randint(0, 2, (3, 1, 4, 6), dtype=torch.uint8) * 255
     images[1] = 0
@@ -58,12 +60,12 @@ def test_patches_that_no_step_would_paint_are_left_out():
 
 
 def match_gains_of_itself(patch):
-    """By how much painting a patch on itself lowers the squared error, by the parser's measure."""
+    """Return the parser's gain of painting a patch where it comes from."""
     one = Layout(2, 2, 2, 2)
     return float(match_gains(patch.view(1, 1, 2, 2), patch.view(1, 1, 2, 2), one))
 
 
-def test_separate_clusters_are_found_with_their_means_and_sizes():
+def test_separate_clusters_are_recovered_with_their_means_and_sizes():
     sizes = [40, 10, 30, 20]
     images, label = clusters(sizes)
     found = build_bank(images, ONE, 4, snap="mean", threshold=0, generator=generator())
@@ -85,7 +87,7 @@ def test_the_most_used_parts_come_first(snap):
 
 
 @pytest.mark.parametrize("snap", ["mean", "medoid"])
-def test_the_error_is_that_of_a_pixel_to_the_nearest_part(snap):
+def test_the_error_is_the_squared_distance_per_pixel_to_the_nearest_part(snap):
     images = noise_images(40)
     layout = Layout(8, 8, 4, 4)
     found = build_bank(images, layout, 7, snap=snap, threshold=0, generator=generator())
@@ -94,7 +96,7 @@ def test_the_error_is_that_of_a_pixel_to_the_nearest_part(snap):
 
 
 @pytest.mark.parametrize(("most", "expected"), [(19, [0, 10, 20, 30]), (160, list(range(40)))])
-def test_of_many_images_evenly_spaced_ones_are_clustered(most, expected, monkeypatch):
+def test_evenly_spaced_images_are_clustered_if_there_are_too_many(most, expected, monkeypatch):
     images, layout = noise_images(40), Layout(8, 8, 4, 4)  # of four cells each
     more = {"snap": "medoid", "threshold": 0}
     few = build_bank(images[expected], layout, 7, **more, generator=generator())
@@ -181,7 +183,7 @@ def test_images_without_any_ink_are_refused():
         )
 
 
-def test_distances_are_those_of_brute_force_however_they_are_cut(monkeypatch):
+def test_distances_equal_brute_force_for_every_chunk_size(monkeypatch):
     patches, centres = torch.rand(50, 12), torch.rand(7, 12)
     expected = brute_force(patches, centres)
     for chunk, most in ((8, 1 << 24), (50, 1 << 24), (65_536, 1 << 24), (65_536, 60), (8, 3)):

@@ -1,3 +1,5 @@
+"""Residual blocks."""
+
 import torch
 
 from npdraw.model.blocks import ResidualBlock, residual_blocks

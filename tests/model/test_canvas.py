@@ -1,3 +1,5 @@
+"""Painting: three routes that agree, gradients, and what covers what."""
+
 from collections.abc import Callable
 
 import pytest
@@ -35,7 +37,7 @@ def make_bank(layout, channels=1, dtype=torch.float32):
 
 
 def slow_paint(z, bank, layout, compositing):
-    """One pixel after the other."""
+    """Paint one pixel after the other."""
     channels = bank.shape[1]
     canvas = torch.zeros(len(z), channels + 1, layout.height, layout.width)
     for n in range(len(z)):
@@ -192,7 +194,7 @@ def test_gradients_are_those_of_finite_differences(layout, compositing):
 @all_layouts
 @both
 @pytest.mark.parametrize("painted", [0.0, 0.5])
-def test_an_unpainted_cell_feels_all_that_painting_it_changes(
+def test_an_unpainted_cell_gets_the_whole_gradient_of_painting_it(
     layout, compositing, painted, drawings
 ):
     # Where nothing is painted, all layers are equal; each cell must still feel its whole effect.
@@ -217,7 +219,7 @@ def test_an_unpainted_cell_feels_all_that_painting_it_changes(
 
 
 @both
-def test_every_step_placement_and_part_feels_the_canvas(compositing):
+def test_every_step_placement_and_part_gets_a_gradient(compositing):
     layout = Layout(6, 6, 2, 2, 2)
     bank = torch.rand(PARTS, 1, 2, 2)
     leaves = [x.float().requires_grad_() for x in soft_drawings(layout, 20)]

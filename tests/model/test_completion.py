@@ -63,7 +63,7 @@ def test_completions_have_the_conditional_distribution(
     assert sum(abs(alone.count(row) / count - p) for row, p in expected.items()) / 2 > 2 * distance
 
 
-def test_nothing_given_is_a_sample(
+def test_completing_nothing_is_sampling(
     prior: Prior, same: Callable[[Latents, Latents], bool], drawings: Callable[..., Latents]
 ) -> None:
     uniform = noise(20, 3, 4)
@@ -73,7 +73,7 @@ def test_nothing_given_is_a_sample(
     assert len(set(rows(found))) > 1
 
 
-def test_everything_given_comes_back(
+def test_a_fully_given_drawing_comes_back(
     prior: Prior, same: Callable[[Latents, Latents], bool], drawings: Callable[..., Latents]
 ) -> None:
     for _ in range(5):
@@ -83,7 +83,7 @@ def test_everything_given_comes_back(
             assert same(found[row : row + 1], given)
 
 
-def test_what_is_given_is_kept_and_a_prefix_is_clamped(
+def test_given_cells_are_kept_and_a_prefix_is_clamped(
     prior: Prior, same: Callable[[Latents, Latents], bool], drawings: Callable[..., Latents]
 ) -> None:
     given = drawings(prior.layout, PARTS, 1)
@@ -108,7 +108,7 @@ def test_a_completion_depends_on_its_own_numbers_alone(
         assert same(together[row : row + 1], complete(prior, given, mask, uniform[row : row + 1]))
 
 
-def test_what_can_hardly_be_drawn_is_kept_all_the_same(prior: Prior) -> None:
+def test_improbable_given_cells_are_kept(prior: Prior) -> None:
     with torch.no_grad():
         prior.whether_head.bias.fill_(-300.0)  # nothing is ever painted
     given = Latents(torch.tensor([[False, False, False, True]]), *torch.zeros(2, 1, 4).long())

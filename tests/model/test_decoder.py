@@ -1,3 +1,5 @@
+"""The decoder, from canvases to pixel distributions."""
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -40,7 +42,7 @@ def test_a_spot_moves_its_effect_with_it(channels, patch, shaken):
 
 
 @pytest.mark.parametrize("patch", [1, 2])
-def test_what_is_lost_by_halving_is_passed_around_it(patch, shaken):
+def test_skip_connections_carry_what_halving_loses(patch, shaken):
     decoder = shaken(Decoder(2, 1, (4, 6), 1, patch))
     canvas = torch.rand(1, 2, 16, 16)
     with torch.no_grad():
@@ -51,7 +53,7 @@ def test_what_is_lost_by_halving_is_passed_around_it(patch, shaken):
 
 
 @builds
-def test_it_starts_without_a_preference_for_any_place(channels, patch):
+def test_the_initial_output_is_the_same_at_every_pixel(channels, patch):
     decoder = Decoder(2, 1, channels, 2, patch)
     with torch.no_grad():
         output = decoder(torch.rand(3, 2, 9, 10))

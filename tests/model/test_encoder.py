@@ -1,3 +1,5 @@
+"""The encoder: a soft parse at the start, then a distribution of every step."""
+
 import pytest
 import torch
 

@@ -10,7 +10,7 @@ from npdraw.model.layout import Layout
 from tests.model.tiny_models import factors
 
 
-def test_joining_undoes_cutting(drawings, same):
+def test_concatenation_undoes_slicing(drawings, same):
     z = drawings(Layout(4, 4, 2, 2, 2), 3, 6)
     assert same(concatenate([z[:2], z[torch.tensor([2])], z[3:]]), z)
     assert len(z[1:4]) == 3

@@ -1,3 +1,5 @@
+"""Distributions of whether, where and what: probabilities, samples, KL and relaxation."""
+
 import math
 from dataclasses import replace
 
@@ -26,7 +28,7 @@ def tempered(p, temperature):
 
 
 def events(placements, parts):
-    """Every thing that one step can do, [1 + O * K, 1]: not paint, or paint one part somewhere."""
+    """Every event of one step, [1 + O * K, 1]: not paint, or paint one part somewhere."""
     painted = [(1, o, k) for o in range(placements) for k in range(parts)]
     table = torch.tensor([(0, 0, 0), *painted])[:, None]
     return Latents(table[..., 0].bool(), table[..., 1], table[..., 2])
@@ -117,7 +119,7 @@ def test_samples_invert_the_distribution_functions():
         assert (z.whether.item(), z.where.item(), z.what.item()) == expected
 
 
-def test_uniforms_at_their_ends_stay_among_what_is_possible():
+def test_extreme_uniforms_draw_possible_values():
     never = float("-inf")
     what = torch.tensor([never, 0.0, 0.0, never]).log_softmax(0).view(1, 1, 1, 4)
     p = Factors(torch.full((1, 1), 50.0), torch.zeros(1, 1, 1), what)
@@ -131,7 +133,7 @@ def test_uniforms_at_their_ends_stay_among_what_is_possible():
     assert (last >= 198).all() and last.max() == 199
 
 
-def test_certain_steps_are_sampled_as_they_are_whatever_the_uniforms():
+def test_certain_steps_do_not_depend_on_the_uniforms():
     p = Factors(torch.tensor([[60.0, -60.0]]), torch.zeros(1, 2, 1), torch.zeros(1, 2, 1, 1))
     for uniform in (0.0, 0.5, TOP):
         z = p.sample(torch.full((1, 2, 3), uniform))
@@ -160,7 +162,7 @@ def test_kl_is_zero_between_equals_and_positive_otherwise(placements, chained):
 
 
 @pytest.mark.parametrize("changed", ["whether", "where", "what"])
-def test_each_of_the_three_questions_counts_in_the_kl(changed):
+def test_whether_where_and_what_all_count_in_the_kl(changed):
     p = factors(20, 1, 4, 3, chained=True)
     fresh = factors(20, 1, 4, 3, chained=True)
     q = replace(p, **{changed: getattr(fresh, changed)})

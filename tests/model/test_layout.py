@@ -1,3 +1,5 @@
+"""The grid of cells, its frame, placements and neighbours."""
+
 from dataclasses import replace
 from math import ceil, floor
 
@@ -74,7 +76,7 @@ def test_every_pixel_of_the_image_can_be_painted(layout):
     assert layout.origin == (-min(rows), -min(columns))
 
 
-def test_patches_are_what_lies_under_the_placements(layout):
+def test_patches_are_the_pixels_under_the_placements(layout):
     images = torch.rand(2, 3, layout.height, layout.width)
     patches = layout.patches(images)
     for step in range(0, layout.steps, max(1, layout.steps // 7)):
@@ -108,7 +110,7 @@ def test_overlapping_says_whether_two_steps_can_share_a_pixel(layout):
         for step in range(layout.steps)
     ]
     share = any(reach[i] & reach[j] for i in range(layout.steps) for j in range(i))
-    # Of a single cell nothing can be said: the window is compared with the stride.
+    # A single cell overlaps nothing, but its window may be wider than the stride.
     assert layout.overlapping == share or layout.steps == 1
 
 

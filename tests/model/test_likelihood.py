@@ -1,3 +1,5 @@
+"""Pixel distributions: probabilities, means and initial values."""
+
 import math
 
 import pytest
@@ -34,7 +36,7 @@ def test_the_mean_is_the_probability_of_ink():
     assert torch.allclose(Bernoulli().mean(logits).flatten(), ink, atol=1e-6)
 
 
-def test_one_number_from_the_decoder_is_enough_for_a_binary_value():
+def test_a_binary_value_takes_one_number_of_the_decoder():
     assert Bernoulli().outputs(1) == 1
     assert Bernoulli().outputs(3) == 3
 
@@ -186,7 +188,7 @@ def test_the_decoder_gives_ten_components_a_hundred_numbers_for_a_colour_pixel()
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_decoder_begins_with_no_value_in_favour(channels):
+def test_a_decoder_starts_without_preferring_any_value(channels):
     start = MixtureOfLogistics().start(channels)
     assert start.shape == (MixtureOfLogistics().outputs(channels),)
     images = (torch.rand(50, 1, 1, 1).mul(255).round() / 255).expand(-1, channels, -1, -1)

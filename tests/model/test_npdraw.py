@@ -14,7 +14,7 @@ from tests.model.tiny_models import PARTS, SETUPS, binary_images, setups
 
 
 @setups
-def test_a_sample_is_weighed_with_its_own_densities(layout, compositing, patch, enumerated):
+def test_a_sample_is_weighted_by_its_own_densities(layout, compositing, patch, enumerated):
     e = enumerated(layout, compositing, patch)
     w = e.weighted
     assert torch.allclose(-w.distortion.double(), e.log_likelihood, atol=1e-4)
@@ -32,7 +32,7 @@ def test_weights_average_to_the_evidence(layout, compositing, patch, enumerated)
 
 
 @torch.no_grad()
-def test_a_colour_image_larger_than_its_canvas_is_weighed_too(make_model, every_drawing, pin):
+def test_a_colour_image_larger_than_its_canvas_is_weighted_too(make_model, every_drawing, pin):
     layout = Layout(4, 4, 2, 2)
     model = make_model(layout, "over", 2, channels=3, levels=256, upscale=2)
     values, z = torch.randint(256, (1, 3, 8, 8), dtype=torch.uint8), every_drawing(layout, PARTS)
@@ -73,7 +73,7 @@ def test_all_images_together_have_probability_one(
 
 
 @setups
-def test_the_rate_and_its_closed_form_have_one_average(layout, compositing, patch, enumerated):
+def test_the_rate_and_its_closed_form_have_the_same_average(layout, compositing, patch, enumerated):
     e = enumerated(layout, compositing, patch)
     divergence = (e.q * (e.log_q - e.log_p)).sum().item()
     assert divergence > 0.1
@@ -205,7 +205,7 @@ def test_every_parameter_learns_from_the_loss(compositing, make_model):
 
 
 @pytest.mark.parametrize("term", ["distortion", "rate", "parse", "canvas"])
-def test_every_term_teaches_the_encoder_all_three_answers(term, make_model):
+def test_every_term_trains_all_three_heads_of_the_encoder(term, make_model):
     layout = Layout(6, 6, 2, 2, 2)
     model = make_model(layout, "max", 1, parts=4)
     images = binary_images(layout, 8)

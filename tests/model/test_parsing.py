@@ -1,3 +1,5 @@
+"""The parser: gains, sweeps, and parses close to the best drawing."""
+
 from itertools import pairwise
 
 import pytest
@@ -38,7 +40,7 @@ def scribbles(layout, images):
 
 @pytest.mark.parametrize("layout", APART + OVERLAPPING, ids=repr)
 @pytest.mark.parametrize("channels", [1, 3])
-def test_gains_are_what_one_part_alone_takes_off_the_error(layout, channels):
+def test_gains_are_the_decrease_of_the_error_by_one_part_alone(layout, channels):
     images = torch.rand(2, channels, layout.height, layout.width)
     bank = torch.rand(PARTS, channels, layout.part_size, layout.part_size)
     gains = match_gains(images, bank, layout)
@@ -79,7 +81,7 @@ def test_the_objective_never_rises_from_sweep_to_sweep(layout, compositing):
 
 @pytest.mark.parametrize("layout", OVERLAPPING, ids=repr)
 @both
-def test_at_the_end_no_single_step_can_be_bettered(layout, compositing):
+def test_at_the_end_no_single_step_can_be_improved(layout, compositing):
     images, bank, threshold = scribbles(layout, 6), make_bank(layout), 0.3
     options = {"threshold": threshold, "compositing": compositing, "sweeps": 50}
     z = parse(images, bank, layout, **options)

@@ -1,3 +1,5 @@
+"""The prior: probabilities, gradients, sampling and completion."""
+
 import math
 
 import pytest
@@ -128,7 +130,7 @@ def test_samples_have_the_frequencies_of_their_probabilities(
     assert abs(observed[common].sum() / draws - expected[common].sum()) < 0.01
 
 
-def test_cold_samples_are_the_most_probable_answers_one_after_the_other(make_prior):
+def test_cold_samples_take_the_most_probable_value_at_every_step(make_prior):
     prior = make_prior(LARGE, parts=3)
     z = prior.sample(torch.rand(10, LARGE.steps, 3), temperature=1e-6)
     assert len(z.whether.unique(dim=0)) == 1
@@ -145,7 +147,7 @@ def test_an_image_does_not_depend_on_the_others(make_prior, same):
         assert same(prior.sample(uniform, at_once=at_once), together)
 
 
-def test_finished_drawings_give_way_to_others(make_prior, same, monkeypatch):
+def test_finished_drawings_make_way_for_others(make_prior, same, monkeypatch):
     prior = make_prior(LARGE, parts=4)
     uniform = torch.rand(60, LARGE.steps, 3)
     z = prior.sample(uniform)
@@ -166,7 +168,7 @@ def test_finished_drawings_give_way_to_others(make_prior, same, monkeypatch):
 
 
 @pytest.mark.parametrize("steps", [0, 5, 12])
-def test_completion_goes_on_from_the_steps_given(steps, make_prior, drawings, same):
+def test_completion_continues_from_the_given_steps(steps, make_prior, drawings, same):
     prior = make_prior(LARGE, parts=4)
     uniform = torch.rand(6, LARGE.steps, 3)
     sampled = prior.sample(uniform)
@@ -190,7 +192,7 @@ def test_probabilities_of_what_depend_on_where(make_prior, drawings):
     assert (p.what[:, :, 0] - p.what[:, :, 1]).abs().min() > 1e-3
 
 
-def test_alike_parts_start_out_alike():
+def test_equal_parts_have_equal_initial_embeddings():
     # Through its pixels: of three parts, equal ones are embedded equally but for what is learned.
     bank = torch.rand(3, 1, 2, 2)
     bank[1] = bank[0]
@@ -222,7 +224,7 @@ def test_all_parameters_have_a_gradient(head_width, make_prior, drawings):
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
 
 
-def test_dropout_is_for_training_alone(make_prior, drawings):
+def test_dropout_is_active_in_training_only(make_prior, drawings):
     prior = make_prior(PLAIN, dropout=0.5)
     z = drawings(PLAIN, PARTS, 4)
     with torch.no_grad():
@@ -273,7 +275,7 @@ def test_a_drawing_does_not_depend_on_the_length_of_the_others(make_prior, drawi
             assert torch.allclose(prior.log_prob(z[i : i + 1]), together[i], atol=1e-4)
 
 
-def test_a_stroke_reaches_all_later_cells_and_a_blank_cell_those_beside_it(make_prior):
+def test_gradients_of_a_stroke_reach_all_later_cells_and_of_a_blank_cell_its_neighbours(make_prior):
     prior = make_prior(LARGE, parts=3)
     t, steps = 5, LARGE.steps
     for paint in (0.9, 0.1):

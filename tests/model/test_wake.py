@@ -11,7 +11,7 @@ from tests.model.tiny_models import binary_images, setups
 
 @pytest.mark.parametrize("price", [0.0, 0.7])
 @setups
-def test_waking_chooses_a_sample_by_its_weight(layout, compositing, patch, price, make_model):
+def test_a_sample_is_chosen_by_its_weight(layout, compositing, patch, price, make_model):
     model, images = make_model(layout, compositing, patch), binary_images(layout, 12)
     uniform = torch.rand(12, 4, layout.steps, 3)
     with torch.no_grad():
@@ -31,8 +31,8 @@ def test_waking_chooses_a_sample_by_its_weight(layout, compositing, patch, price
 
 
 @setups
-def test_waking_draws_from_the_posterior(layout, compositing, patch, enumerated):
-    """In the mean over many trials, as S samples nearly do; the proposal's own means differ."""
+def test_chosen_samples_follow_the_posterior(layout, compositing, patch, enumerated):
+    """On average over many trials; averages under the proposal itself differ."""
     e, trials, samples = enumerated(layout, compositing, patch), 400, 400
     log_joint = e.log_p + e.log_likelihood
     posterior = (log_joint - e.log_evidence).exp()
@@ -47,7 +47,7 @@ def test_waking_draws_from_the_posterior(layout, compositing, patch, enumerated)
         assert abs(float(e.q @ values) - mean) > 8 * error
 
 
-def test_waking_learns_with_dropout_but_weighs_without(make_model):
+def test_losses_have_dropout_but_weights_do_not(make_model):
     model = make_model(Layout(4, 4, 2, 2), "max", 1)
     images, uniform = binary_images(model.layout, 5), torch.rand(5, 3, 4, 3)
     for module in model.prior.modules():
@@ -64,7 +64,7 @@ def test_waking_learns_with_dropout_but_weighs_without(make_model):
 
 
 @pytest.mark.parametrize("low", [False, True])
-def test_waking_teaches_the_model_the_joint_and_the_encoder_the_proposal(low, make_model):
+def test_the_joint_trains_the_model_and_the_proposal_the_encoder(low, make_model):
     """In bf16 too, where casts made without gradients may be kept for later (torch #112583)."""
     model = make_model(Layout(4, 4, 2, 2), "max", 1)
     images, uniform = binary_images(model.layout, 5), torch.rand(5, 3, 4, 3)
