@@ -117,7 +117,7 @@ def _draw_batch(state: State, train: Tensor, config: Config, seed: int) -> Batch
 def _relaxed_loss(
     state: State, model: NPDraw, drawn: Batch, config: Config, runtime: Runtime
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the loss of relaxed samples (equation (6.8)) and their ELBO, each [N]."""
+    """Return the loss of relaxed samples, equation (6.8), and their ELBO, each [N]."""
     settings = config.decoder
     temperature, parse_weight = schedule(state.step, settings)
     parse = None
@@ -148,7 +148,7 @@ def _relaxed_loss(
 def _wake_loss(
     state: State, model: NPDraw, drawn: Batch, settings: DecoderConfig, runtime: Runtime
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the loss of resampled hard drawings (equation (6.11)) and the bound."""
+    """Return the loss of resampled hard drawings, equation (6.11), and the bound."""
     uniforms = drawn.uniform(settings.wake_samples + 1, model.layout.steps, 3)
     with runtime.autocast(drawn.images.device):
         wake = state.replica(drawn.images, None, uniforms, WakeConfig(settings.wake_canvas_weight))
