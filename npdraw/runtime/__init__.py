@@ -1,1 +1,1 @@
-"""How commands run and keep their output: processes, random numbers, locks, run folders, signals."""
+"""How commands run and keep their output: processes, randomness, locks, run folders, signals."""

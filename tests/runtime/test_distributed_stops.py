@@ -161,5 +161,5 @@ def test_when_one_process_dies_the_other_ends(start: Path, single: Path, tmp_pat
 
 
 def _children(parent: int) -> list[int]:
-    found = Path(f"/proc/{parent}/task").glob("*/children")
-    return [int(child) for path in found for child in path.read_text().split()]
+    lists = Path(f"/proc/{parent}/task").glob("*/children")
+    return [int(child) for path in lists for child in path.read_text().split()]
