@@ -24,7 +24,7 @@ def part(number: int) -> str:
     return below.partition("\n## ")[0]
 
 
-def test_every_setting_is_listed_with_default_and_range() -> None:
+def test_every_setting_is_listed_with_default_range_and_meaning() -> None:
     rows = []
     for section in SECTIONS:
         settings = getattr(Config(), section)
@@ -33,8 +33,9 @@ def test_every_setting_is_listed_with_default_and_range() -> None:
             shown: Any = list(default) if isinstance(default, tuple) else default
             shown = str(shown).lower() if isinstance(shown, bool) else shown
             allowed = str(declared.metadata["allowed"]) or "true or false"
-            rows.append(f"| `{section}.{declared.name}` | `{shown}` | {allowed} |")
-    assert re.findall(r"^\| `.*?` \| `.*?` \| .*? \|", part(9), re.MULTILINE) == rows
+            cells = f"`{section}.{declared.name}`", f"`{shown}`", allowed
+            rows.append(f"| {' | '.join(cells)} | {declared.metadata['meaning']} |")
+    assert re.findall(r"^\| `.*\|$", part(9), re.MULTILINE) == rows
 
 
 def commands() -> list[str]:
