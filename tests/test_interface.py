@@ -68,7 +68,7 @@ def test_every_exit_code_is_listed() -> None:
 
 
 def keys_of(command: str) -> set[str]:
-    """Return the keys that section 7 lists for a command, those of nested objects included."""
+    """Return the keys that docs/interface.md, section 7, lists for a command, nested ones too."""
     for row in part(7).splitlines():
         cells = row.split(" | ")
         if row.startswith("|") and f"`{command}`" in cells[0]:
