@@ -98,5 +98,7 @@ class NextStroke:
     """bool [R]; False: the drawing is finished, and its other entries have no meaning."""
     cell: Tensor
     """int64 [R]."""
+    surroundings: Tensor
+    """s of equation (5.2) at the cell, fp32 [R, width]."""
     drawn: Latents
     """Whether, where and what of the cell, [R]."""

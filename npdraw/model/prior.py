@@ -235,9 +235,10 @@ class Prior(nn.Module):
 
         # Where in the cell and what, given that it is painted, equation (5.5).
         row, at = torch.arange(len(cell), device=cell.device), (image, cell)
+        surroundings = drawings.surroundings[row, cell]
         where, what = self._where_and_what(
             hazards.state[:, None],
-            drawings.surroundings[row, cell][:, None],
+            surroundings[:, None],
             hazards.hidden[row, cell - hazards.first][:, None],
         )
         certain = torch.full((len(cell), 1), torch.inf, device=cell.device)
@@ -245,7 +246,7 @@ class Prior(nn.Module):
         drawn = factors.sample(request.uniform[at][:, None], request.temperature)[:, 0]
         if request.given is not None:
             drawn = drawn.with_cells(request.clamped[cell], request.given[at])
-        return NextStroke(exists, cell, drawn)
+        return NextStroke(exists, cell, surroundings, drawn)
 
     def _commit(
         self,
@@ -261,15 +262,14 @@ class Prior(nn.Module):
         (`reverse_neighbours`).
         """
         cell, at = stroke.cell, (drawings.image, stroke.cell)
-        z[at] = z[at].with_cells(stroke.exists, stroke.drawn)
+        z[at] = z[at].map(lambda old, new: torch.where(stroke.exists, new, old), stroke.drawn)
         drawings.last.copy_(torch.where(stroke.exists, cell, self.layout.steps)[:, None])
 
         # The row that the Transformer reads next, equation (5.3).
         embedded = F.embedding(stroke.drawn.what, table)
         if self.layout.placements > 1:
             embedded = embedded + F.embedding(stroke.drawn.where, self.where_embedding)
-        row = torch.arange(len(cell), device=cell.device)
-        drawings.next_row.copy_(self.stroke(embedded) + drawings.surroundings[row, cell])
+        drawings.next_row.copy_(self.stroke(embedded) + stroke.surroundings)
 
         # The surroundings of the cells around it, equation (5.2), and their terms in (5.4).
         change = self._change(embedded - self.blank_embedding)  # [R, 4, width]
