@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help install demo test test-slow test-faults lint format bench scaling curve low-data agreement edits pictures studio-browser studio-bench clean
+.PHONY: help install demo test test-slow test-faults lint format bench scaling curve low-data agreement edits pictures studio-browser studio-bench studio-picture clean
 
 help:
 	@echo "make demo            set up, run the pipeline on the embedded glyphs into runs/demo"
@@ -23,6 +23,7 @@ help:
 	@echo "make pictures        redraw the pictures of models in README.md and docs/"
 	@echo "make studio-browser  install a browser for the tests of the studio"
 	@echo "make studio-bench    time from dropping a part to seeing the image"
+	@echo "make studio-picture  docs/studio.png"
 	@echo "make clean           remove .venv"
 
 .venv/installed: pyproject.toml constraints.txt
@@ -97,6 +98,9 @@ studio-browser: .venv/developer
 
 studio-bench: .venv/developer
 	@$(BIN)/python -m benchmarks.studio
+
+studio-picture: .venv/developer
+	@$(BIN)/python -m benchmarks.studies.studio_picture
 
 clean:
 	rm -rf .venv
