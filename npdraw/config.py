@@ -1,16 +1,12 @@
 """Settings: each default once, with its meaning, its unit and its range.
 
-Settings are resolved as defaults < preset < TOML file < command line. A later stage takes the
-settings of the earlier ones from the artifact it reads. Nothing here imports torch.
+A later stage takes the settings of the earlier ones from the artifact it reads. Nothing here
+imports torch.
 """
 
-import tomllib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from npdraw.errors import UsageError, did_you_mean
 from npdraw.ranges import check_ranges, require, setting
 
 SAVE_EVERY = 200
@@ -29,8 +25,6 @@ _MAX_DEPTH = 128  # consecutive layers or blocks
 _MAX_CELLS = 4_096  # of a layout: each attends to each of them in the prior
 _MAX_STEPS = 1_000_000_000
 _MAX_BATCH = 16_384  # images or drawings in a training step
-_MAX_FLOAT = 1e300  # excludes NaN and infinity
-_MAX_TOML = 1 << 20  # bytes of a file of settings
 
 
 @dataclass(frozen=True)
@@ -115,7 +109,7 @@ class ParseConfig:
 
 @dataclass(frozen=True)
 class PriorConfig:
-    """The Transformer prior and its training on parses (docs/model.md, section 5; paper 3.2)."""
+    """The prior and its training on parses (docs/model.md, sections 5 and 6; paper 3.2)."""
 
     width: int = setting(128, "channels of the Transformer", low=1, high=_MAX_WIDTH)
     depth: int = setting(4, "layers", low=1, high=_MAX_DEPTH)
@@ -164,7 +158,10 @@ class DecoderConfig:
         2, "residual blocks at each resolution, on the way down and up", low=0, high=16
     )
     decoder_patch: int = setting(
-        2, "side in pixels of the squares that become channels at first", low=1, high=256
+        2,
+        "side in pixels of the squares folded into channels at the decoder's input",
+        low=1,
+        high=256,
     )
     steps: int = setting(1400, "training steps of both phases together", low=1, high=_MAX_STEPS)
     batch_size: int = setting(128, "images per training step", low=1, high=_MAX_BATCH)
@@ -197,7 +194,8 @@ class DecoderConfig:
     )
     deform: float = setting(
         0.0,
-        "spread of random linear maps of ever fewer images in the relaxed phase",
+        "standard deviation of random linear deformations of training images; the share of "
+        "deformed images falls from 1 to 0 over the relaxed phase",
         low=0,
         high=0.5,
     )
@@ -251,68 +249,6 @@ class Config:
 
 SECTIONS = ("parse", "prior", "decoder")
 """The sections, in the order of the stages that use them first."""
-
-
-def override(config: Config, changes: Mapping[str, Mapping[str, Any]], *, source: str) -> Config:
-    """Return `config` with the settings in `changes` (section -> name -> value) replaced.
-
-    Raises:
-        UsageError: a section or name is unknown, or a value has another type; it names `source`,
-            where the changes come from.
-    """
-    for section, values in changes.items():
-        if section not in SECTIONS:
-            raise UsageError(
-                f"unknown section [{section}] in {source}", hint=did_you_mean(section, SECTIONS)
-            )
-        if not isinstance(values, Mapping):
-            raise UsageError(f"{section} in {source} is not a section of settings")
-        current = getattr(config, section)
-        known = {f.name: getattr(current, f.name) for f in fields(current)}
-        for name in values:
-            if name not in known:
-                raise UsageError(
-                    f"unknown setting {section}.{name} in {source}", hint=did_you_mean(name, known)
-                )
-        typed = {
-            name: _typed(f"{section}.{name}", value, known[name], source)
-            for name, value in values.items()
-        }
-        config = replace(config, **{section: replace(current, **typed)})
-    return config
-
-
-def _typed(name: str, value: Any, current: Any, source: str) -> Any:
-    """Return `value` as the type of the default `current`."""
-    if isinstance(current, tuple) and isinstance(value, list | tuple):
-        value = tuple(value)
-        fits = all(type(item) is int for item in value)
-    elif isinstance(current, float):
-        fits = type(value) in (int, float) and -_MAX_FLOAT < value < _MAX_FLOAT
-        value = float(value) if fits else value
-    else:
-        fits = type(value) is type(current)
-    if not fits:
-        wanted = "list of integers" if isinstance(current, tuple) else type(current).__name__
-        raise UsageError(
-            f"{name} in {source} is {value!r}, expected {wanted}",
-            hint=f"The default is {list(current) if isinstance(current, tuple) else current}.",
-        )
-    return value
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file of settings; `UsageError` if it is missing or not TOML."""
-    try:
-        with path.open("rb") as file:  # it may be a pipe, perhaps an endless one
-            content = file.read(_MAX_TOML + 1)
-        if len(content) > _MAX_TOML:
-            raise UsageError(f"{path} has more than {_MAX_TOML:,} bytes of settings")
-        return tomllib.loads(content.decode("utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UsageError(f"{path} is not a TOML file: {error}") from error
 
 
 def as_dict(config: Config, sections: tuple[str, ...] = SECTIONS) -> dict[str, Any]:

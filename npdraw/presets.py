@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from npdraw.config import Config, DecoderConfig, ParseConfig, PriorConfig, override
+from npdraw.config import Config, DecoderConfig, ParseConfig, PriorConfig
 from npdraw.errors import UsageError, did_you_mean
+from npdraw.overrides import override
 
 _LONG = DecoderConfig(steps=12_500, encoder_learning_rate=3e-3, learning_rate=3e-3, wake=0.2)
 

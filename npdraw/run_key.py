@@ -9,7 +9,10 @@ from npdraw.header import Header
 
 @dataclass(frozen=True)
 class RunKey:
-    """Everything that decides the bytes of an output: runs with equal keys are the same run."""
+    """What a run computes: runs with equal keys are the same run.
+
+    How it runs (device, precision, threads, processes) is not part of the key: a finished output
+    stays up to date if they change."""
 
     config: dict[str, Any]
     """Settings, section -> name -> value."""

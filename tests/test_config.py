@@ -10,17 +10,9 @@ from typing import Any
 import pytest
 
 from npdraw import presets as presets_module
-from npdraw.config import (
-    SECTIONS,
-    Config,
-    DecoderConfig,
-    ParseConfig,
-    PriorConfig,
-    as_dict,
-    override,
-    read_toml,
-)
+from npdraw.config import SECTIONS, Config, DecoderConfig, ParseConfig, PriorConfig, as_dict
 from npdraw.errors import UsageError
+from npdraw.overrides import override, read_toml
 from npdraw.presets import PRESETS, from_dict, preset
 
 

@@ -16,7 +16,7 @@ HEAVY = {"torch", "torchvision", "numpy", "safetensors"}
 LONGEST = 320  # lines
 
 # What each layer may import. A folder is one layer, free inside; so is a module beside the folders.
-GROUND = {"presets", "config", "errors", "files"}
+GROUND = {"presets", "overrides", "config", "errors", "files"}
 FILES_OF_OURS = GROUND | {"tensor_layout", "header", "run_key", "artifacts"}
 RUN = FILES_OF_OURS | {"runtime"}
 WORK = RUN | {"model", "datasets", "inputs", "pictures"}
@@ -27,7 +27,8 @@ LAYERS = {
     "errors": set(),
     "ranges": {"errors"},
     "config": {"errors", "ranges"},
-    "presets": {"config", "errors"},
+    "overrides": {"config", "errors"},
+    "presets": {"config", "overrides", "errors"},
     "files": {"errors"},
     "tensor_layout": set(),
     "header": {"errors", "files", "tensor_layout"},
@@ -55,6 +56,7 @@ LIGHT_NAMES = [
     "config",
     "errors",
     "files",
+    "overrides",
     "presets",
     "tensor_layout",
     "header",

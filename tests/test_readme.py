@@ -21,9 +21,9 @@ import typer
 from PIL import Image
 
 from npdraw.cli import app, execute
-from npdraw.config import override
 from npdraw.drawings.strokes import bank_digest, from_json, strokes_of
 from npdraw.model.layout import Layout
+from npdraw.overrides import override
 from npdraw.presets import preset
 
 ROOT = Path(__file__).parents[1]

@@ -24,12 +24,13 @@ from benchmarks.studies.low_data_settings import npdraw_settings, vae_settings
 from benchmarks.studies.vae import VAE
 from benchmarks.studies.vae_training import Settings, evaluate, train
 from npdraw.cli.progress import Lines
-from npdraw.config import BATCH_SIZE, SAMPLES, Config, override, read_toml
+from npdraw.config import BATCH_SIZE, SAMPLES, Config
 from npdraw.datasets import default_root, parse_source
 from npdraw.datasets.splits import binarize, parse_limit
 from npdraw.errors import NpdrawError
 from npdraw.inputs.images import copies_per_image, load_test_images, training_images
 from npdraw.inputs.models import read_model, to_device
+from npdraw.overrides import override, read_toml
 from npdraw.presets import preset
 from npdraw.runtime.settings import Runtime
 from npdraw.stages.eval_nll import eval_nll

@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from npdraw.config import Config, override, read_toml
+from npdraw.config import Config
 from npdraw.errors import ArtifactError, UsageError
+from npdraw.overrides import override, read_toml
 from npdraw.presets import preset
 
 RUNS = Path("runs")

@@ -18,7 +18,7 @@ from npdraw.artifacts import (
     read_artifact,
     unfit_error,
 )
-from npdraw.config import SECTIONS, Config, ParseConfig, override
+from npdraw.config import SECTIONS, Config, ParseConfig
 from npdraw.datasets import PATHS
 from npdraw.datasets.facts import SETS
 from npdraw.errors import ArtifactError, NpdrawError, UsageError
@@ -28,6 +28,7 @@ from npdraw.model.latents import Latents
 from npdraw.model.layout import Layout
 from npdraw.model.npdraw import NPDraw
 from npdraw.model.prior import Prior
+from npdraw.overrides import override
 from npdraw.presets import from_dict
 
 M = TypeVar("M", bound=nn.Module)

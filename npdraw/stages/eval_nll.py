@@ -51,7 +51,7 @@ def eval_nll(
     Processes started by torchrun share the images, with the same result. With `out`, an evaluation
     that was stopped or crashed resumes when it is run again, and ends with the same result.
 
-    The parameters are the command's flags, hence eleven.
+    Eleven parameters, because each is a flag of the command.
 
     Raises:
         DivergedError: the likelihood that the model gives to an image is NaN.

@@ -56,7 +56,7 @@ def parse(
     `seed`. Processes started by torchrun share the images, with the same result. Returns the result
     of `npdraw parse --json`.
 
-    The parameters are the command's flags, hence nine.
+    Nine parameters, because each is a flag of the command.
     """
     # Read the images.
     device = runtime.start()

@@ -41,7 +41,7 @@ def run(
 
     Processes started by torchrun share every stage except sampling, which rank zero does alone.
 
-    The parameters are the command's flags, hence eleven; the body is long because it lists the
+    Eleven parameters, because each is a flag of the command; the body is long because it lists the
     calls of five stages.
     """
     for section in (config.prior, config.decoder):

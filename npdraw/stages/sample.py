@@ -40,8 +40,8 @@ def sample(
 ) -> dict[str, Any]:
     """Sample one image per seed: one sheet, or a folder of images and their drawings.
 
-    Returns the result of `npdraw sample --json`. The parameters are the command's flags, hence
-    nine.
+    Returns the result of `npdraw sample --json`. Nine parameters, because each is a flag of
+    the command.
     """
     if not 0 < temperature < math.inf:
         raise UsageError(

@@ -74,7 +74,7 @@ def train_decoder(
     relaxed_elbo` is the gap that the relaxation leaves. Processes started by torchrun share each
     batch and the validation: the result is that of one process.
 
-    The parameters are the command's flags, hence nine.
+    Nine parameters, because each is a flag of the command.
     """
     # Read the settings, the prior and the images, and build the model.
     device = runtime.start()
