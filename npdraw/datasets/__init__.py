@@ -9,14 +9,15 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from npdraw.datasets import celeba, cifar10, folder, mnist, npz, omniglot
+from npdraw.datasets import arrays, celeba, cifar10, folder, idx, mnist, npz, omniglot
+from npdraw.datasets.arrays import Arrays
 from npdraw.datasets.embedded import glyphs
 from npdraw.datasets.facts import SETS, Facts
 from npdraw.errors import DataError, UsageError, did_you_mean
@@ -25,8 +26,10 @@ Pixels = NDArray[np.uint8]
 
 SPLITS = ("train", "test")
 
-PATHS = ("folder", "npz")
+PATHS = ("folder", "npz", "idx")
 """Kinds of data sets that are given by a path."""
+
+_FORMS = ("folder:PATH", "npz:FILE", "idx:FOLDER")
 
 
 class _Published(Protocol):
@@ -49,17 +52,23 @@ _PUBLISHED: Mapping[str, _Published] = {
 
 @dataclass(frozen=True)
 class Source:
-    """Where images come from: a named data set, or a `folder` or `npz` file with its path."""
+    """Where images come from: a named data set, or one of `PATHS` with its path.
+
+    `key` is the array in an `npz` file, or the beginning of the names of `idx` files.
+    """
 
     name: str
     path: Path | None = None
+    key: str = ""
 
     def absolute(self) -> "Source":
         """Return the source with an absolute path, valid in any working directory."""
-        return Source(self.name, self.path and self.path.absolute())
+        return replace(self, path=self.path and self.path.absolute())
 
     def __str__(self) -> str:
-        return self.name if self.path is None else f"{self.name}:{self.path}"
+        if self.path is None:
+            return self.name
+        return f"{self.name}:{self.path}" + (f"#{self.key}" if self.key else "")
 
 
 @dataclass(frozen=True)
@@ -76,22 +85,44 @@ def default_root() -> Path:
 
 
 def parse_source(text: str) -> Source:
-    """Parse `NAME`, `folder:PATH` or `npz:FILE`.
+    """Parse `NAME`, `folder:PATH`, `npz:FILE`, `npz:FILE#KEY`, `idx:FOLDER` or `idx:FOLDER#KEY`.
 
     Raises:
         UsageError: the name is unknown (the hint suggests the nearest one) or the path is missing.
     """
     name, _, path = text.partition(":")
     if name in PATHS:
+        key = ""
+        if name != "folder" and "#" in path and not Path(path).expanduser().exists():
+            path, _, key = path.rpartition("#")
         if not path:
             raise UsageError(f"{text!r} has no path", hint=f"Write {name}:PATH.")
-        return Source(name, Path(path).expanduser())
+        return Source(name, Path(path).expanduser(), key)
     if text not in SETS:
-        raise UsageError(
-            f"unknown data set {text!r}",
-            hint=did_you_mean(text, [*SETS, "folder:PATH", "npz:FILE"]),
-        )
+        if kind := _kind_of(text):
+            raise UsageError(f"unknown data set {text!r}", hint=f"Write {kind}:{text}.")
+        raise UsageError(f"unknown data set {text!r}", hint=did_you_mean(text, [*SETS, *_FORMS]))
     return Source(text)
+
+
+def _kind_of(text: str) -> str:
+    """Return which of `PATHS` reads an existing folder or file, or nothing."""
+    path = Path(text)
+    if text and path.is_dir():
+        return "folder"
+    return "npz" if path.suffix in (".npz", ".npy") and path.is_file() else ""
+
+
+def read_native(source: Source, split: str) -> Arrays:
+    """Read a split of an `npz` or `idx` source with the values, type and size that were saved.
+
+    Raises:
+        DataError: the files are missing or damaged, or it is not clear what they hold.
+    """
+    assert source.path is not None
+    if source.name == "idx":
+        return idx.read_native(source.path, source.key, split)
+    return npz.read_native(source.path, source.key, split)
 
 
 def has_colour(source: Source) -> bool:
@@ -101,9 +132,11 @@ def has_colour(source: Source) -> bool:
     """
     if source.path is None:
         return SETS[source.name].channels == 3
-    if source.name == "npz":
-        return npz.has_colour(source.path)
-    return folder.has_colour(source.path)
+    if source.name == "folder":
+        return folder.has_colour(source.path)
+    if source.name == "idx":
+        return idx.has_colour(source.path, source.key)
+    return npz.has_colour(source.path, source.key)
 
 
 def load(
@@ -135,8 +168,11 @@ def load(
             source.path, split, image_size=image_size, channels=channels, strict=strict
         )
         return Loaded(images, notes)
-    if source.name == "npz" and source.path is not None:
-        return Loaded(folder.fit(npz.read_npz(source.path, split), image_size, channels))
+    if source.name in PATHS:
+        native_images, _, array_notes = read_native(source, split)
+        white = 255 if native_images.max() > 1 else 1
+        native = arrays.as_bytes(native_images, white)
+        return Loaded(folder.fit(native, image_size, channels), array_notes)
 
     facts = SETS[source.name]
     native = _read_named(source.name, split, root, image_size)
