@@ -5,7 +5,7 @@ config.py; a flag that is not given is None. Nothing here imports torch or numpy
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,8 +19,8 @@ INPUT, MODEL, RUN, OUTPUT = "Input", "Model", "Run", "Output"
 
 SEEDS = "0-99"
 TEMPERATURE = 1.0
-
-SETS = "glyphs, mnist, omniglot, cifar10, celeba, folder:PATH or npz:FILE"
+SOURCES = ("glyphs", "mnist", "omniglot", "cifar10", "celeba", "folder:", "npz:", "idx:")
+SETS = f"{', '.join(SOURCES[:5])}, folder:PATH, npz:FILE or idx:FOLDER"
 
 
 def escape_markup(text: str) -> str:
@@ -59,16 +59,17 @@ def _preset(panel: str, meaning: str) -> Any:
         panel,
         meaning,
         default="the preset named like --data; for a folder glyphs, or pictures if in colour",
-        autocompletion=_complete_preset,
+        autocompletion=_beginning_of(*PRESETS),
     )
 
 
-def _complete_preset(incomplete: str) -> Iterable[str]:
-    return [name for name in PRESETS if name.startswith(incomplete)]
+def _beginning_of(*names: str) -> Callable[[str], list[str]]:
+    return lambda incomplete: [name for name in names if name.startswith(incomplete)]
 
 
 def _data(meaning: str, default: str) -> Any:
-    return _option("--data", INPUT, meaning, default=default)
+    complete = _beginning_of(*SOURCES)
+    return _option("--data", INPUT, meaning, default=default, autocompletion=complete)
 
 
 def _seed(default: str = "") -> Any:
@@ -253,14 +254,14 @@ BatchSize = Annotated[
 ]
 SaveEvery = Annotated[int, _option("--save-every", RUN, "steps between checkpoints", min=1)]
 Device = Annotated[
-    Literal["auto", "cpu", "cuda"],
-    _option("--device", RUN, "where to compute; auto: cuda if available"),
+    str,
+    _option("--device", RUN, "auto: cuda if any; cpu, cuda, cuda:N, mps", callback=resolve.device),
 ]
 Precision = Annotated[
     Literal["auto", "fp32", "bf16"],
     _option("--precision", RUN, "auto: bf16 where the hardware supports it"),
 ]
-Threads = Annotated[int, _option("--threads", RUN, "CPU threads; 0: torch chooses", min=0, max=256)]
+Threads = Annotated[int, _option("--threads", RUN, "CPU threads; 0: automatic", min=0, max=256)]
 Port = Annotated[
     int, _option("--port", RUN, "port on 127.0.0.1; 0: any free port", min=0, max=65535)
 ]

@@ -10,9 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from npdraw.config import Config, override, read_toml
 from npdraw.errors import ArtifactError, UsageError
 from npdraw.presets import preset
+from npdraw.runtime.devices import DEVICES, is_device
 
 RUNS = Path("runs")
 COLOUR_PRESET = "pictures"
@@ -224,3 +227,10 @@ def seeds(text: str) -> list[int]:
             )
         numbers.extend(range(low, high + 1))
     return list(dict.fromkeys(numbers))
+
+
+def device(name: str) -> str:
+    """Return the value of `--device`, or raise the error of a wrong one, before torch is loaded."""
+    if not is_device(name):
+        raise typer.BadParameter(f"{name!r} is not {DEVICES}")
+    return name
