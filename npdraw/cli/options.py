@@ -59,17 +59,16 @@ def _preset(panel: str, meaning: str) -> Any:
         panel,
         meaning,
         default="the preset named like --data; for a folder glyphs, or pictures if in colour",
-        autocompletion=_beginning_of(*PRESETS),
+        autocompletion=_starts(*PRESETS),
     )
 
 
-def _beginning_of(*names: str) -> Callable[[str], list[str]]:
+def _starts(*names: str) -> Callable[[str], list[str]]:
     return lambda incomplete: [name for name in names if name.startswith(incomplete)]
 
 
 def _data(meaning: str, default: str) -> Any:
-    complete = _beginning_of(*SOURCES)
-    return _option("--data", INPUT, meaning, default=default, autocompletion=complete)
+    return _option("--data", INPUT, meaning, default=default, autocompletion=_starts(*SOURCES))
 
 
 def _seed(default: str = "") -> Any:

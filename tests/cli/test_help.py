@@ -175,6 +175,8 @@ assert not {HEAVY} & set(sys.modules)
         ("npdraw train-", ["train-prior", "train-decoder"]),
         ("npdraw parse --preset mnist", ["mnist", "mnist-best", "mnist-paper"]),
         ("npdraw parse --snap m", ["mean", "medoid"]),
+        ("npdraw parse --data m", ["mnist"]),
+        ("npdraw run --data n", ["npz:"]),
     ):
         done = run_python(
             code,
