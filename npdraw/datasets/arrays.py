@@ -21,9 +21,10 @@ _KINDS = "buif"  # NumPy's letters of bool, unsigned, signed and floating-point 
 _LARGEST_ITEM = 8  # bytes
 _CHANNELS = (1, 3)
 _NARROW = 4  # pixels; more often the channels of one picture than its width
+_SMALLEST_SIDE = 8  # pixels; fewer are more likely a number of images
 _MIN_IMAGES = 4
 _MOST_LABELS = 2**15  # labels are kept as int16
-_CHUNK = 1 << 22  # values that are checked at a time
+_CHUNK = 1 << 20  # values that are checked at a time
 
 
 class Arrays(NamedTuple):
@@ -64,7 +65,7 @@ def _misfit_of_grey(count: int, height: int, width: int) -> str:
             f"{min(height, width)} looks like a number of channels: they need their own axis, "
             "[N, H, W, 3] for colour. If the images are that narrow, save array[..., None]."
         )
-    if count == height != width:
+    if count == height != width and count >= _SMALLEST_SIDE:
         return (
             "This looks like [H, W, N]: then save np.moveaxis(array, -1, 0). If it is [N, H, W], "
             "save array[..., None]."
@@ -119,8 +120,8 @@ def as_bytes(images: NDArray[Any], white: float) -> NDArray[np.uint8]:
     rows = max(1, _CHUNK // max(1, images[0].size))
     for start in range(0, len(images), rows):
         part = images[start : start + rows].astype(np.float64)
-        np.rint((part * (255 / white)).clip(0, 255), out=part)
-        result[start : start + rows] = part
+        part *= 255 / white
+        result[start : start + rows] = np.rint(part, out=part).clip(0, 255, out=part)
     return result
 
 
