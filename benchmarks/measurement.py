@@ -4,6 +4,7 @@ Without AXIS it writes the images to FOLDER; with AXIS `machine` it measures the
 """
 
 import json
+import platform
 import resource
 import sys
 import time
@@ -165,14 +166,10 @@ def machine() -> dict[str, object]:
     """Return the machine's processor, software and ceilings."""
     runtime = Runtime(device="cpu")
     device = runtime.start()
-    model = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-            if line.startswith("model name")
-        ),
-        "unknown",
-    )
+    shown = Path("/proc/cpuinfo")  # only on Linux
+    known = shown.read_text(encoding="utf-8").splitlines() if shown.exists() else []
+    models = [line.partition(":")[2].strip() for line in known if line.startswith("model name")]
+    model = models[0] if models else platform.processor() or "unknown"
     low = "bf16" if runtime.dtype(device) == torch.bfloat16 else "fp32"
     return {
         "axis": "machine",
