@@ -49,6 +49,35 @@ def test_a_source_is_a_name_or_a_path(text, name, path):
     assert parse_source(text) == Source(name, path)
 
 
+@pytest.mark.parametrize(
+    ("text", "path", "key"),
+    [
+        ("npz:a.npz#x", "a.npz", "x"),
+        ("npz:a#b.npz#x,y", "a#b.npz", "x,y"),
+        ("npz:here#.npz", "here#.npz", ""),
+        ("idx:sets#emnist-letters", "sets", "emnist-letters"),
+        ("folder:a#b", "a#b", ""),
+    ],
+)
+def test_a_source_may_have_a_key(tmp_path, monkeypatch, text, path, key):
+    monkeypatch.chdir(tmp_path)
+    Path("here#.npz").touch()  # a file of that name comes first
+    source = parse_source(text)
+    assert (source.path, source.key, str(source)) == (Path(path), key, text)
+    assert parse_source(str(source.absolute())) == Source(source.name, tmp_path / path, key)
+
+
+@pytest.mark.parametrize("name", ["x.npz", "x.npy", "pictures"])
+def test_a_path_without_its_kind_is_recognised(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    Path("pictures").mkdir()
+    Path("x.npz").touch()
+    Path("x.npy").touch()
+    with pytest.raises(UsageError, match="unknown data set") as error:
+        parse_source(name)
+    assert error.value.hint == f"Write {'folder' if name == 'pictures' else 'npz'}:{name}."
+
+
 def test_a_source_is_written_as_it_was_given():
     assert [str(parse_source(text)) for text in ("mnist", "npz:x.npz")] == ["mnist", "npz:x.npz"]
 
