@@ -43,6 +43,8 @@ def misfit(shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
 
     A shape that is more likely to be something else does not: [28, 28, N], or [N, 28, 3].
     """
+    if dtype.kind == "O":
+        return "Images of several sizes do not fit in one array: save them as pictures in a folder."
     if dtype.kind not in _KINDS or dtype.itemsize > _LARGEST_ITEM or 0 in shape:
         return EXPECTED
     if len(shape) == 2:
@@ -73,11 +75,13 @@ def _misfit_of_grey(count: int, height: int, width: int) -> str:
     return ""
 
 
-def _misfit_of_channels(_count: int, first: int, _middle: int, last: int) -> str:
+def _misfit_of_channels(_count: int, first: int, middle: int, last: int) -> str:
     if first in _CHANNELS and last in _CHANNELS:
         return "It is not clear which axis has the channels. Save grey images as [N, H, W]."
     if first in _CHANNELS or last in _CHANNELS:
         return ""
+    if middle in _CHANNELS:
+        return "This looks like [H, W, C, N]: then save np.moveaxis(array, -1, 0)."
     return f"Save it without transparency: array[..., :{last - 1}]." if last in (2, 4) else EXPECTED
 
 

@@ -89,8 +89,9 @@ def has_colour(folder: Path, key: str = "") -> bool:
 def _files(folder: Path, key: str) -> list[_File]:
     """Return the idx files whose names begin with `key`, in order; the packed one of two equal."""
     if not folder.is_dir():
-        problem = f"{folder} is not a folder" if folder.exists() else f"there is no folder {folder}"
-        raise DataError(problem, hint=f"{_EXPECTED}.")
+        if folder.exists():
+            raise DataError(f"{folder} is not a folder", hint=f"Write idx:{folder.parent}.")
+        raise DataError(f"there is no folder {folder}", hint=f"{_EXPECTED}.")
     for place in (folder, folder / "raw"):
         found = {file.path.name.removesuffix(".gz"): file for file in _listed(place)}
         if found:

@@ -240,14 +240,15 @@ def _only_images(file: _File, names: list[str]) -> str:
     able = [name for name, header in headers.items() if not arrays.misfit(*header)]
     if len(able) == 1:
         return able[0]
-    if len(names) == 1:
-        return names[0]  # the error about its shape says more
+    near = [n for n in headers if len(headers[n][0]) > 1 and _role(n)[1] != "labels"]
+    if not able and (len(near) == 1 or len(names) == 1):
+        return (near or names)[0]  # the error about its shape says more
 
     listed = [
         f"{name} {headers[name][1]} {list(headers[name][0])}" if name in headers else name
         for name in (able + [name for name in names if name not in able])[:_MAX_NAMES]
     ]
-    listed += ["..."] * (len(names) > _MAX_NAMES)
+    listed += [f"and {len(names) - _MAX_NAMES} more"] * (len(names) > _MAX_NAMES)
     has = f"It holds {', '.join(listed)}." if listed else "It holds no arrays."
     if able:
         train = next((name for name in able if _role(name)[0] == "train"), able[0])

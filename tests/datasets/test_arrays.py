@@ -69,7 +69,7 @@ def test_shapes_of_images(shape, kept, colour):
         ((28, 28, 1000), r"\[H, W, N\]: then save np\.moveaxis\(array, -1, 0\)"),
         ((20, 28, 28, 4), r"without transparency: array\[\.\.\., :3\]"),
         ((20, 28, 28, 2), r"without transparency: array\[\.\.\., :1\]"),
-        ((32, 32, 3, 100), "Images are"),
+        ((32, 32, 3, 100), r"\[H, W, C, N\]: then save np\.moveaxis\(array, -1, 0\)"),
         ((20, 3, 28, 3), "not clear which axis"),
         ((20, 1, 28, 3), "not clear which axis"),
         ((20, 28, 28, 5), "Images are"),
@@ -92,9 +92,13 @@ def test_numbers_keep_their_type(kind):
     assert result.dtype == array.dtype and np.array_equal(result, array)
 
 
-@pytest.mark.parametrize("kind", ["O", "c8", "U3", "S3", "M8[s]", "m8[s]", "V4", "u1,u1"])
+@pytest.mark.parametrize("kind", ["c8", "U3", "S3", "M8[s]", "m8[s]", "V4", "u1,u1"])
 def test_what_is_not_a_number_is_not_an_image(kind):
     assert "whole numbers, floats or bool" in misfit((20, 28, 28), np.dtype(kind))
+
+
+def test_images_of_several_sizes_are_for_a_folder():
+    assert "pictures in a folder" in misfit((20,), np.dtype("O"))
 
 
 def test_values_that_are_not_finite_are_counted(monkeypatch):

@@ -132,6 +132,14 @@ def test_a_file_without_images_lists_what_it_holds(tmp_path):
         "It holds a uint8 [28, 28], b uint8 [28, 28], c object [1]. "
         "Save all images in one array: np.stack(images)."
     )
+    np.savez(path, **{f"{n:02}": ramp(28, 28) for n in range(12)})
+    with pytest.raises(DataError) as error:
+        read_native(path, "", "train")
+    assert "07 uint8 [28, 28], and 4 more. Save all images in one array" in error.value.hint
+    np.savez(path, X=ramp(32, 32, 3, 9), y=np.eye(9))
+    with pytest.raises(DataError, match=r"array 'X' in .* is uint8 \[32, 32, 3, 9\]") as error:
+        read_native(path, "", "train")
+    assert "np.moveaxis(array, -1, 0)" in error.value.hint
     np.savez(path)
     with pytest.raises(DataError, match="holds no array of images") as error:
         read_native(path, "", "train")
