@@ -214,11 +214,3 @@ def test_an_idx_file_that_would_unpack_to_too_much_is_refused(chain: Chain, tmp_
     refused(ended, "set/train-images-idx3-ubyte.gz would unpack ")
     assert f" bytes to {most:,}\n" in ended.err
     assert ended.more_mb < 150
-
-
-def test_values_that_are_not_finite_are_counted(chain: Chain, tmp_path: Path) -> None:
-    images = np.random.default_rng(0).random((60, 8, 8), np.float32)
-    images[3, 0], images[4, 0] = np.nan, np.inf
-    np.savez(tmp_path / "x.npz", x_train=images, x_test=images[:9])
-    ended = parsed(chain, tmp_path, source="npz:x.npz")
-    refused(ended, "array 'x_train' in x.npz has 8 NaN and 8 infinite of 3,840 values")
