@@ -130,11 +130,17 @@ def as_bytes(images: NDArray[Any], white: float) -> NDArray[np.uint8]:
 
 
 def checked_labels(labels: NDArray[Any], images: int) -> NDArray[np.int16] | None:
-    """Return labels [N] or [N, 1] as int16 [N]; None if they are not classes from 0 to 32,767."""
-    if labels.shape not in ((images,), (images, 1)) or labels.dtype.kind not in _KINDS:
+    """Return labels [N], [N, 1], or one-hot [N, classes], as int16 [N].
+
+    None if they are of another shape, or not whole numbers from 0 to 32,767.
+    """
+    if labels.dtype.kind not in _KINDS or labels.ndim not in (1, 2) or len(labels) != images:
         return None
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        one_hot = np.all((labels == 0) | (labels == 1)) and np.all(labels.sum(axis=1) == 1)
+        return labels.argmax(axis=1).astype(np.int16) if one_hot else None
     flat = labels.reshape(-1)
-    if not np.all((flat >= 0) & (flat < _MOST_LABELS)):  # NaN is neither
+    if len(flat) != images or not np.all((flat >= 0) & (flat < _MOST_LABELS)):  # NaN is neither
         return None
     whole = flat.astype(np.int16)
     return whole if np.array_equal(whole, flat) else None
@@ -153,13 +159,16 @@ def divided(whole: Arrays, split: str, what: str) -> Arrays:
     images, labels, notes = whole
     if len(images) < _MIN_IMAGES:
         raise DataError(
-            f"{what} has {len(images)} images; at least {_MIN_IMAGES} are needed", hint=EXPECTED
+            f"{what} has {len(images)} images; at least {_MIN_IMAGES} are needed",
+            hint="Add images, or name another array or folder.",
         )
     first: dict[bytes, int] = {}
     contents = (blake2b(row.tobytes(), digest_size=16).digest() for row in images)
     original = np.array([first.setdefault(content, len(first)) for content in contents])
     if len(first) == 1:
-        raise DataError(f"all {len(images)} images of {what} are equal")
+        raise DataError(
+            f"all {len(images)} images of {what} are equal", hint="Check how it was saved."
+        )
     test = original % 10 == 9 if len(first) >= 10 else original == len(first) - 1
     rows = np.flatnonzero(test if split == "test" else ~test)
     if split == "train":

@@ -41,21 +41,35 @@ def read_npz(path: Path, split: str) -> NDArray[np.uint8]:
         DataError: the file is missing or damaged, or an array is missing, empty or of another kind.
     """
     with _opened(path) as file:
-        names = file.names()
-        if [name for name in names if name in ("test", "train")] != ["test", "train"]:
-            listed = names[:_MAX_NAMES] + ["..."] * (len(names) > _MAX_NAMES)
-            raise DataError(
-                f"{path} holds the arrays {listed}, not train and test", hint=_HOW_TO_SAVE
-            )
-        shape, dtype = file.header(split)
-        colour_or_grey = len(shape) == 3 or (len(shape) == 4 and shape[3] == 3)
-        if dtype != np.uint8 or not colour_or_grey or 0 in shape:
-            raise DataError(
-                f"array {split!r} in {path} is {dtype} {list(shape)}",
-                hint="Expected uint8 [N, H, W] or [N, H, W, 3].",
-            )
+        _plain_shape(file, split)
         images: NDArray[np.uint8] = file.read(split)
         return images
+
+
+def plain_shape(path: Path, split: str) -> tuple[int, ...]:
+    """Return the shape of an array that `read_npz` would read, from its header; raises as it does.
+
+    The end of an archive lists its members, so a truncated file is noticed.
+    """
+    with _opened(path) as file:
+        return _plain_shape(file, split)
+
+
+def _plain_shape(file: "_File", split: str) -> tuple[int, ...]:
+    names = file.names()
+    if [name for name in names if name in ("test", "train")] != ["test", "train"]:
+        listed = names[:_MAX_NAMES] + ["..."] * (len(names) > _MAX_NAMES)
+        raise DataError(
+            f"{file.path} holds the arrays {listed}, not train and test", hint=_HOW_TO_SAVE
+        )
+    shape, dtype = file.header(split)
+    colour_or_grey = len(shape) == 3 or (len(shape) == 4 and shape[3] == 3)
+    if dtype != np.uint8 or not colour_or_grey or 0 in shape:
+        raise DataError(
+            f"array {split!r} in {file.path} is {dtype} {list(shape)}",
+            hint="Expected uint8 [N, H, W] or [N, H, W, 3].",
+        )
+    return shape
 
 
 def read_native(path: Path, key: str, split: str) -> Arrays:
@@ -275,7 +289,7 @@ def _labels(
     if len(names) != 1:
         return None, ()
     shape, dtype = file.header(names[0])
-    usable = shape in ((count,), (count, 1)) and dtype.kind != "O"
+    usable = len(shape) in (1, 2) and shape[0] == count and dtype.kind != "O"
     labels = arrays.checked_labels(file.read(names[0]), count) if usable else None
     if labels is None:
         described = f"{dtype} {list(shape)}"

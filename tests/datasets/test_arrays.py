@@ -137,11 +137,21 @@ def test_labels_are_small_whole_numbers(labels):
         np.array([np.nan, 1, 0]),
         np.array(["a", "b", "c"]),
         np.array([1, 2]),
-        np.eye(3),
+        np.array([[1, 0], [1, 1], [0, 1]]),
+        np.array([[1, 0], [0.5, 0.5], [0, 1]]),
+        np.zeros((3, 0)),
+        np.zeros((3, 1, 1)),
+        np.array(0),
     ],
 )
 def test_other_labels_are_not_used(labels):
     assert checked_labels(labels, 3) is None
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.uint8, np.bool_])
+def test_one_hot_labels_become_classes(kind):
+    labels = checked_labels(np.eye(4)[[2, 0, 3, 2]].astype(kind), 4)
+    assert labels.dtype == np.int16 and labels.tolist() == [2, 0, 3, 2]
 
 
 def test_one_array_is_divided_by_tens():

@@ -180,7 +180,8 @@ def test_values_that_are_not_finite_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "labels", [np.arange(7), np.eye(6), np.array(["a"] * 6), np.full(6, -1), np.array([{}] * 6)]
+    "labels",
+    [np.arange(7), np.ones((6, 2)), np.array(["a"] * 6), np.full(6, -1), np.array([{}] * 6)],
 )
 def test_labels_that_are_not_classes_are_noted(tmp_path, labels):
     np.savez(tmp_path / "x.npz", train=numbered(6), test=numbered(2), train_labels=labels)
