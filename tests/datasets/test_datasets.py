@@ -1,7 +1,5 @@
 """Data sets by name: sources, loading, downloads, status, and the table of facts."""
 
-import gzip
-import hashlib
 import pkgutil
 import types
 from dataclasses import replace
@@ -18,7 +16,6 @@ from npdraw.datasets import (
     digest,
     download,
     load,
-    mnist,
     parse_source,
     status,
 )
@@ -169,43 +166,6 @@ def test_download_refuses_what_needs_none(tmp_path):
         download("mnits", tmp_path)
 
 
-def states(root, **options):
-    return {entry.name: entry.state for entry in status(root, **options)}
-
-
-def test_status_distinguishes_missing_ready_and_damaged(tmp_path, monkeypatch):
-    missing = {"glyphs": "ready"} | dict.fromkeys(list(SETS)[1:], "missing")
-    assert states(tmp_path) == states(tmp_path, check=True) == missing
-    images = write_npz(tmp_path / "mnist.npz")
-    assert states(tmp_path)["mnist"] == "ready"
-    other = status(tmp_path, check=True)[1]
-    assert other.state == "damaged" and "mnist.npz are not the expected ones" in other.problem
-    parts = {"train": images[:8], "test": images[8:]}
-    digests = {split: digest(part[:, None]) for split, part in parts.items()}
-    monkeypatch.setattr(datasets, "SETS", {"mnist": replace(SETS["mnist"], digests=digests)})
-    assert states(tmp_path, check=True) == {"mnist": "ready"}
-    (tmp_path / "mnist.npz").write_bytes(b"half")
-    assert states(tmp_path) == {"mnist": "ready"}  # only the name of the file is checked
-    (broken,) = status(tmp_path, check=True)
-    assert broken.state == "damaged" and "mnist.npz is damaged" in broken.problem
-
-
-def test_a_check_finds_damaged_labels_that_loading_does_not_need(tmp_path, monkeypatch):
-    packed = gzip.compress(bytes(16 + 28 * 28))
-    known = replace(mnist.FILES["train"], checksum=hashlib.sha256(packed).hexdigest())
-    labels = mnist.FILES["test labels"]
-    files = {"train": known, "test": known, "test labels": labels}
-    monkeypatch.setattr(mnist, "FILES", files)
-    monkeypatch.setattr(datasets, "SETS", {"mnist": replace(SETS["mnist"], digests={})})
-    (tmp_path / known.path).parent.mkdir(parents=True)
-    (tmp_path / known.path).write_bytes(packed)
-    assert states(tmp_path, check=True) == {"mnist": "ready"}
-    (tmp_path / labels.path).write_bytes(b"half")
-    assert len(load(MNIST, "train", root=tmp_path, image_size=28).images) == 1
-    (broken,) = status(tmp_path, check=True)
-    assert broken.state == "damaged" and "t10k-labels-idx1-ubyte.gz" in broken.problem
-
-
 def test_a_digest_sees_pixels_shape_and_type():
     images = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
     changed = images.copy()
@@ -218,7 +178,8 @@ def test_a_digest_sees_pixels_shape_and_type():
 
 @pytest.mark.parametrize("name", ["mnist", "omniglot"])
 def test_the_real_data_have_the_pinned_digests(npdraw_data, name):
-    if states(npdraw_data)[name] == "missing":
+    states = {entry.name: entry.state for entry in status(npdraw_data)}
+    if states[name] == "missing":
         pytest.skip(f"NPDRAW_DATA has no {name}")
     for split in ("train", "test"):
         loaded = load(Source(name), split, root=npdraw_data, image_size=28)
