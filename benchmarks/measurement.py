@@ -31,10 +31,11 @@ from benchmarks.workloads import (
 )
 from npdraw.datasets import Pixels
 from npdraw.datasets.embedded import glyphs
-from npdraw.datasets.folder import fit
+from npdraw.datasets.prepare import from_arrays
 from npdraw.inputs.models import layout_of
 from npdraw.model.latents import Latents
 from npdraw.pictures.sheet import SAMPLE_BATCH
+from npdraw.reading import Reading
 from npdraw.runtime.settings import Runtime
 from npdraw.stages.parse import parse
 
@@ -86,7 +87,8 @@ def prepare(folder: Path) -> None:
 def read(folder: Path, images: int, side: int) -> Pixels:
     """Return the first glyphs, repeated when they run out: uint8 [N, 1, H, W]."""
     native = np.fromfile(folder / "glyphs", np.uint8, min(images, 20_000) * 28 * 28)
-    return fit(np.resize(native.reshape(-1, 28, 28), (images, 28, 28)), side, 1)
+    native = np.resize(native.reshape(-1, 28, 28), (images, 28, 28))
+    return from_arrays(native, Reading(), side, 1)
 
 
 def command(folder: Path, size: int) -> Work:

@@ -16,7 +16,7 @@ HEAVY = {"torch", "torchvision", "numpy", "safetensors"}
 LONGEST = 320  # lines
 
 # What each layer may import. A folder is one layer, free inside; so is a module beside the folders.
-GROUND = {"presets", "config", "errors", "files"}
+GROUND = {"presets", "config", "errors", "files", "reading"}
 FILES_OF_OURS = GROUND | {"tensor_layout", "header", "run_key", "artifacts"}
 RUN = FILES_OF_OURS | {"runtime"}
 WORK = RUN | {"model", "datasets", "inputs", "pictures"}
@@ -26,6 +26,7 @@ LAYERS = {
     "version": set(),
     "errors": set(),
     "ranges": {"errors"},
+    "reading": {"errors"},
     "config": {"errors", "ranges"},
     "presets": {"config", "errors"},
     "files": {"errors"},
@@ -52,6 +53,7 @@ LIGHT_NAMES = [
     "__main__",
     "version",
     "ranges",
+    "reading",
     "config",
     "errors",
     "files",

@@ -20,13 +20,13 @@ import typer
 from npdraw.cli import console, data, failures
 from npdraw.cli.animate import animate
 from npdraw.cli.complete import complete
+from npdraw.cli.declare import escape_markup
 from npdraw.cli.decode import decode
 from npdraw.cli.edit import edit
 from npdraw.cli.eval_nll import eval_nll
 from npdraw.cli.export import export
 from npdraw.cli.info import info
 from npdraw.cli.interpolate import interpolate
-from npdraw.cli.options import escape_markup
 from npdraw.cli.parse import parse
 from npdraw.cli.reconstruct import reconstruct
 from npdraw.cli.report import report

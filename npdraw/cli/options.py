@@ -4,15 +4,14 @@ Flags that change a setting take their name, meaning, range and default from the
 config.py; a flag that is not given is None. Nothing here imports torch or numpy.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import typer
-
 from npdraw.cli import resolve
+from npdraw.cli.declare import argument as _argument
+from npdraw.cli.declare import option as _option
 from npdraw.presets import PRESETS
 
 INPUT, MODEL, RUN, OUTPUT = "Input", "Model", "Run", "Output"
@@ -21,25 +20,6 @@ SEEDS = "0-99"
 TEMPERATURE = 1.0
 SOURCES = ("glyphs", "mnist", "omniglot", "cifar10", "celeba", "folder:", "npz:", "idx:")
 SETS = f"{', '.join(SOURCES[:5])}, folder:PATH, npz:FILE or idx:FOLDER"
-
-
-def escape_markup(text: str) -> str:
-    """Return `text` with its brackets escaped, so that the help does not read them as markup.
-
-    The rule of `rich.markup.escape`, without importing Rich for commands that do not need it.
-    """
-    return re.sub(r"(\\*)(\[[a-z#/@][^[]*?])", r"\1\1\\\2", text)
-
-
-def _option(flag: str, panel: str, meaning: str, *, default: str = "", **more: Any) -> Any:
-    """Declare a flag; `default` describes what a default of None stands for."""
-    text = escape_markup(f"{meaning} [default: {default}]" if default else meaning)
-    return typer.Option(flag, help=text, rich_help_panel=panel, **more)
-
-
-def _argument(name: str, meaning: str, *, default: str = "", **more: Any) -> Any:
-    text = escape_markup(f"{meaning} [default: {default}]" if default else meaning)
-    return typer.Argument(metavar=name, help=text, **more)
 
 
 def _setting(section: str, name: str, panel: str = MODEL) -> Any:
@@ -58,7 +38,7 @@ def _preset(panel: str, meaning: str) -> Any:
         "--preset",
         panel,
         meaning,
-        default="the preset named like --data; for a folder glyphs, or pictures if in colour",
+        default="named like --data; for own pictures by a look: glyphs, textures or pictures",
         autocompletion=_starts(*PRESETS),
     )
 

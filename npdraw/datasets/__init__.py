@@ -16,11 +16,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from npdraw.datasets import arrays, celeba, cifar10, folder, idx, mnist, npz, omniglot
+from npdraw.datasets import celeba, cifar10, folder, idx, mnist, npz, omniglot, prepare
 from npdraw.datasets.arrays import Arrays
 from npdraw.datasets.embedded import glyphs
 from npdraw.datasets.facts import SETS, Facts
 from npdraw.errors import DataError, UsageError, did_you_mean
+from npdraw.reading import Reading
 
 Pixels = NDArray[np.uint8]
 
@@ -79,6 +80,9 @@ class Loaded:
 
     images: Pixels
     notes: tuple[str, ...] = ()
+    labels: NDArray[np.int16] | None = None
+    """The class of each image, an index into `classes`, int16 [N]; None if there are no classes."""
+    classes: tuple[str, ...] = ()
 
 
 def default_root() -> Path:
@@ -127,20 +131,6 @@ def read_native(source: Source, split: str) -> Arrays:
     return npz.read_native(source.path, source.key, split)
 
 
-def has_colour(source: Source) -> bool:
-    """Return whether the images are in colour; for a folder, whether most of a sample are.
-
-    False if they cannot be read: `load` reports why.
-    """
-    if source.path is None:
-        return SETS[source.name].channels == 3
-    if source.name == "folder":
-        return folder.has_colour(source.path)
-    if source.name == "idx":
-        return idx.has_colour(source.path, source.key)
-    return npz.has_colour(source.path, source.key)
-
-
 def load(
     source: Source,
     split: str,
@@ -149,16 +139,20 @@ def load(
     image_size: int,
     channels: int = 1,
     strict: bool = False,
+    reading: Reading | None = None,
 ) -> Loaded:
     """Load the split "train" or "test": square images of `image_size` pixels, 1 or 3 channels.
 
-    Images of another size are resized (shorter side, antialiased) and cropped to the centre. A
-    named data set is read from `root/NAME.npz` if that file exists, otherwise from its published
-    files below `root`. Nothing is ever downloaded or written.
+    Pictures and arrays that a path names are read as `reading` says; without one, they are neither
+    inverted nor padded. Images of named data sets that have another size are resized (shorter side,
+    antialiased) and cropped to the centre. A named data set is read from `root/NAME.npz` if that
+    file exists, otherwise from its published files below `root`. Nothing is ever downloaded or
+    written.
 
     Raises:
         UsageError: `split` or `channels` is not one of these.
-        DataError: the data are missing or damaged; or `strict`, and one picture of a folder is.
+        DataError: the data are missing or damaged, or all images are equal; or `strict`, and one
+            picture of a folder is damaged.
     """
     if split not in SPLITS:
         raise UsageError(f"unknown split {split!r}", hint=did_you_mean(split, SPLITS))
@@ -166,22 +160,41 @@ def load(
         raise UsageError(f"images with {channels} channels", hint="Use 1 (grey) or 3 (colour).")
 
     if source.name == "folder" and source.path is not None:
-        images, notes = folder.read_folder(
-            source.path, split, image_size=image_size, channels=channels, strict=strict
+        read = folder.read_folder(
+            source.path,
+            split,
+            image_size=image_size,
+            channels=channels,
+            strict=strict,
+            reading=reading or folder.UNRECORDED,
         )
-        return Loaded(images, notes)
+        return Loaded(read.images, read.notes, read.labels, read.classes)
     if source.name in PATHS:
-        native_images, _, array_notes = read_native(source, split)
-        white = 255 if native_images.max() > 1 else 1
-        native = arrays.as_bytes(native_images, white)
-        return Loaded(folder.fit(native, image_size, channels), array_notes)
+        return _load_arrays(source, split, reading, image_size, channels)
 
     facts = SETS[source.name]
     native = _read_named(source.name, split, root, image_size)
-    notes = (facts.note,) if facts.note else ()
+    notes: tuple[str, ...] = (facts.note,) if facts.note else ()
     if not _as_published(facts, split, native):
         notes += (f"{source.name} in {root}: its {split} images are not the expected ones",)
-    return Loaded(folder.fit(native, image_size, channels), notes)
+    return Loaded(prepare.from_arrays(native, Reading(), image_size, channels), notes)
+
+
+def _load_arrays(
+    source: Source, split: str, reading: Reading | None, image_size: int, channels: int
+) -> Loaded:
+    native = read_native(source, split)
+    reading = reading or prepare.white_of(native.images)
+    images = prepare.from_arrays(native.images, reading, image_size, channels)
+    if split == "train" and len(images) > 1 and (images == images[0]).all():
+        raise DataError(
+            f"all {len(images):,} training images of {source} are equal",
+            hint="A model needs images that differ.",
+        )
+    if native.labels is None:
+        return Loaded(images, native.notes)
+    classes = tuple(str(label) for label in range(int(native.labels.max()) + 1))
+    return Loaded(images, native.notes, native.labels, classes)
 
 
 def _read_named(name: str, split: str, root: Path, image_size: int) -> Pixels:
@@ -201,7 +214,9 @@ def _as_published(facts: Facts, split: str, native: Pixels) -> bool:
     return known is None or digest(native[:, None]) == known
 
 
-def read_picture(source: Path | bytes, image_size: int, channels: int) -> Pixels:
+def read_picture(
+    source: Path | bytes, image_size: int, channels: int, reading: Reading | None = None
+) -> Pixels:
     """Read one picture as `load` reads those of a folder: uint8 [C, image_size, image_size].
 
     `source` is the path of its file, or the content of the file.
@@ -209,7 +224,7 @@ def read_picture(source: Path | bytes, image_size: int, channels: int) -> Pixels
     Raises:
         DataError: the file does not exist, or it cannot be read.
     """
-    return folder.read_picture(source, image_size, channels)
+    return folder.read_picture(source, image_size, channels, reading or folder.UNRECORDED)
 
 
 def download(name: str, root: Path) -> None:
