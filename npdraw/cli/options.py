@@ -38,7 +38,7 @@ def _preset(panel: str, meaning: str) -> Any:
         "--preset",
         panel,
         meaning,
-        default="named like --data; for own pictures by a look: glyphs, textures or pictures",
+        default="named like --data, or by a look at your pictures",
         autocompletion=_starts(*PRESETS),
     )
 
