@@ -85,11 +85,6 @@ def _misfit_of_channels(_count: int, first: int, middle: int, last: int) -> str:
     return f"Save it without transparency: array[..., :{last - 1}]." if last in (2, 4) else EXPECTED
 
 
-def in_colour(shape: tuple[int, ...]) -> bool:
-    """Return whether images of a shape that `misfit` accepts have three channels."""
-    return len(shape) == 4 and (shape[3] if shape[3] in _CHANNELS else shape[1]) == 3
-
-
 def checked(array: NDArray[Any], what: str) -> NDArray[Any]:
     """Return an array that `misfit` accepts as images [N, H, W] or [N, H, W, 3].
 
@@ -111,22 +106,6 @@ def checked(array: NDArray[Any], what: str) -> NDArray[Any]:
     if array.ndim == 4 and array.shape[3] not in _CHANNELS:
         array = np.moveaxis(array, 1, 3)
     return array[..., 0] if array.ndim == 4 and array.shape[3] == 1 else array
-
-
-def as_bytes(images: NDArray[Any], white: float) -> NDArray[np.uint8]:
-    """Return images as uint8, where `white` becomes 255 and values beyond 0..`white` are clipped.
-
-    uint8 images whose white is 255 are returned as they are.
-    """
-    if images.dtype == np.uint8 and white == 255:
-        return images
-    result = np.empty(images.shape, np.uint8)
-    rows = max(1, _CHUNK // max(1, images[0].size))
-    for start in range(0, len(images), rows):
-        part = images[start : start + rows].astype(np.float64)
-        part *= 255 / white
-        result[start : start + rows] = np.rint(part, out=part).clip(0, 255, out=part)
-    return result
 
 
 def checked_labels(labels: NDArray[Any], images: int) -> NDArray[np.int16] | None:

@@ -9,7 +9,6 @@ import math
 import re
 import zlib
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -76,14 +75,6 @@ def read_native(folder: Path, key: str, split: str) -> Arrays:
     labels, more = _labels(file, files, len(images))
     result = Arrays(images, labels, notes + more)
     return result if len(chosen) == 2 else arrays.divided(result, split, str(file.path))
-
-
-def has_colour(folder: Path, key: str = "") -> bool:
-    """Return whether the training images are in colour; False if they cannot be read."""
-    with suppress(DataError):
-        file = _chosen(folder, _files(folder, key))[0]
-        return not arrays.misfit(file.shape, file.dtype) and arrays.in_colour(file.shape)
-    return False
 
 
 def _files(folder: Path, key: str) -> list[_File]:

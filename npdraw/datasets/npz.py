@@ -100,14 +100,6 @@ def read_native(path: Path, key: str, split: str) -> Arrays:
         return arrays.divided(Arrays(images, labels, notes), split, file.called(name))
 
 
-def has_colour(path: Path, key: str = "") -> bool:
-    """Return whether the training images of a file are in colour; False if they cannot be read."""
-    with suppress(DataError), _opened(path) as file:
-        shape, dtype = file.header(_chosen(file, key)[0])
-        return not arrays.misfit(shape, dtype) and arrays.in_colour(shape)
-    return False
-
-
 class _File:
     """An open file of arrays: an archive, or a single array with the name of the file."""
 

@@ -8,11 +8,9 @@ import pytest
 
 from npdraw.datasets.arrays import (
     Arrays,
-    as_bytes,
     checked,
     checked_labels,
     divided,
-    in_colour,
     misfit,
 )
 from npdraw.errors import DataError
@@ -33,22 +31,21 @@ def split_of(array, labels=None):
 
 
 @pytest.mark.parametrize(
-    ("shape", "kept", "colour"),
+    ("shape", "kept"),
     [
-        ((7, 28, 28), (7, 28, 28), False),
-        ((7, 20, 28), (7, 20, 28), False),
-        ((7, 3, 3), (7, 3, 3), False),
-        ((7, 28, 28, 1), (7, 28, 28), False),
-        ((7, 1, 28, 28), (7, 28, 28), False),
-        ((7, 28, 3, 1), (7, 28, 3), False),
-        ((7, 28, 28, 3), (7, 28, 28, 3), True),
-        ((7, 3, 28, 28), (7, 28, 28, 3), True),
+        ((7, 28, 28), (7, 28, 28)),
+        ((7, 20, 28), (7, 20, 28)),
+        ((7, 3, 3), (7, 3, 3)),
+        ((7, 28, 28, 1), (7, 28, 28)),
+        ((7, 1, 28, 28), (7, 28, 28)),
+        ((7, 28, 3, 1), (7, 28, 3)),
+        ((7, 28, 28, 3), (7, 28, 28, 3)),
+        ((7, 3, 28, 28), (7, 28, 28, 3)),
     ],
 )
-def test_shapes_of_images(shape, kept, colour):
+def test_shapes_of_images(shape, kept):
     array = (np.arange(np.prod(shape)) % 251).astype(np.uint8).reshape(shape)
     assert misfit(shape, BYTE) == ""
-    assert in_colour(shape) == colour
     result = checked(array, "x")
     assert result.shape == kept
     moved = np.moveaxis(array, 1, 3) if shape[1] in (1, 3) and len(shape) == 4 else array
@@ -184,32 +181,10 @@ def test_too_few_or_equal_images_are_refused():
         split_of(images(9)[[4] * 9])
 
 
-@pytest.mark.parametrize(
-    ("values", "white", "expected"),
-    [
-        (np.array([0, 1, 1], np.uint8), 1, [0, 255, 255]),
-        (np.array([False, True, True]), 1, [0, 255, 255]),
-        (np.array([0, 2048, 4095, 5000], "<u2"), 4095, [0, 128, 255, 255]),
-        (np.array([-0.5, 0, 0.5, 1, 1.5], ">f4"), 1, [0, 0, 128, 255, 255]),
-        (np.array([0, 127.6, 255], np.float16), 255, [0, 128, 255]),
-        (np.array([0, 2**63, 2**64 - 1], np.uint64), 2**64 - 1, [0, 128, 255]),
-    ],
-)
-def test_values_become_bytes_by_their_white(values, white, expected):
-    result = as_bytes(values[:, None, None], white)
-    assert result.dtype == np.uint8 and result.ravel().tolist() == expected
-
-
-def test_bytes_stay_as_they_are():
-    array = images(4)
-    assert as_bytes(array, 255) is array
-
-
-def test_checking_and_scaling_need_little_memory():
+def test_checking_needs_little_memory():
     array = np.zeros((400, 256, 256), np.float32)  # 105 MB
     tracemalloc.start()
     checked(array, "x")
-    as_bytes(array, 1)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < array.size + 80e6  # the result and a few chunks
+    assert peak < 20e6  # a few chunks

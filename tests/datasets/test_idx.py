@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from npdraw.datasets import idx, load, parse_source
-from npdraw.datasets.idx import has_colour, read_native
+from npdraw.datasets.idx import read_native
 from npdraw.errors import DataError
 
 CODES = {"u1": 8, "i1": 9, "i2": 11, "i4": 12, "f4": 13, "f8": 14}
@@ -105,7 +105,6 @@ def test_channels_and_rows(tmp_path, shape, kept):
         },
     )
     assert read_native(folder, "", "train").images.shape == (4, *kept)
-    assert has_colour(folder) == (len(kept) == 3)
 
 
 def test_one_file_of_images_is_divided(tmp_path):
@@ -135,7 +134,6 @@ def test_several_sets_in_a_folder_need_a_key(tmp_path):
         read_native(folder, "", "train")
     assert "emnist-digits-t10k-images-idx3-ubyte.gz uint8 [5, 6, 5]" in error.value.hint
     assert error.value.hint.endswith("Write idx:FOLDER#emnist-letters for one of the sets.")
-    assert not has_colour(folder)
     result = read_native(folder, "emnist-letters", "train")
     assert len(result.images) == 9 == len(result.labels)
     with pytest.raises(DataError, match=r"no idx file in .* begins with 'emnist-lettres'") as error:

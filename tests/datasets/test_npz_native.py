@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from npdraw.datasets import npz
-from npdraw.datasets.npz import has_colour, read_native
+from npdraw.datasets.npz import read_native
 from npdraw.errors import DataError
 from tests.datasets.archives import GOOD, npy, pack, ramp
 
@@ -80,7 +80,6 @@ def test_a_bare_array_is_read(tmp_path, name):
     result = read_native(tmp_path / name, "", "test")
     assert result.images[:, 0, 0].tolist() == [9, 19] and result.images.dtype == np.float32
     assert re.fullmatch(rf".*{name}: every 10th image is a test image", result.notes[0])
-    assert not has_colour(tmp_path / name)
 
 
 def test_a_bare_array_is_as_long_as_it_says(tmp_path):
@@ -188,19 +187,6 @@ def test_labels_that_are_not_classes_are_noted(tmp_path, labels):
     result = read_native(tmp_path / "x.npz", "", "train")
     assert result.labels is None
     assert re.search(r"array 'train_labels' in .* is not used: .* are not classes", *result.notes)
-
-
-def test_colour_is_known_from_the_header(tmp_path):
-    path = tmp_path / "x.npz"
-    for array, colour in (
-        (ramp(9, 3, 8, 8), True),
-        (ramp(9, 8, 8, 3), True),
-        (ramp(9, 8, 3), False),
-    ):
-        np.savez(path, array)
-        assert has_colour(path) == colour
-    path.write_bytes(b"")
-    assert not has_colour(path)
 
 
 def test_an_array_with_a_key_that_unpacks_to_far_more_is_not_read(tmp_path, monkeypatch):
