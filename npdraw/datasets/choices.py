@@ -18,10 +18,12 @@ from npdraw.reading import AUTO, Reading, Wanted, colour_name, rgb
 
 _COLOUR_SHARE = 0.1  # of the pictures; more of them in colour, and all are read in colour
 _MIDDLE_SHARE = 0.2  # of the pixels; more of them are grey than the soft edges of strokes
-_SHADED_SHARE = 0.04  # of the pixels, where they are not only soft edges
-_SHADED_STROKES = 0.25  # of the pixels that are not ground
+_SHADED_SHARE = 0.01  # of the pixels, where they are not only soft edges
+_SHADED_STROKES = 0.3  # of the pixels that are not ground
 _CONTRAST = 40  # of 255: a picture of less has nothing but noise, perhaps
 _NEARLY = 24  # of 255: as good as black, or white
+_FAINT = 2  # of 255: grounds that differ more from black or white would be speckled
+_PALE = 8  # of 255: so do strokes
 _MANY = 0.1  # of the pictures
 
 
@@ -101,7 +103,7 @@ def choices(
     invert = (binarize and light_ground) if wanted.invert == AUTO else wanted.invert == "yes"
 
     if binarize:
-        reading = _full_contrast(reading, low, high)
+        reading = _full_contrast(reading, greys, low, high, light_ground=light_ground)
 
     even = float(np.mean([is_even(border(picture)) for picture in pictures])) > 0.5
     pad = even and far_from_square > _MANY
@@ -129,17 +131,28 @@ def _check_contents(pictures: list[Pixels], name: str) -> None:
         )
 
 
-def _full_contrast(reading: Reading, low: float, high: float) -> Reading:
-    """Return the reading of two-valued pictures: their darkest value is black, the lightest white.
+def _full_contrast(
+    reading: Reading, greys: Sequence[Pixels], low: float, high: float, *, light_ground: bool
+) -> Reading:
+    """Return the reading of two-valued pictures: ground and ink become black and white.
 
-    Pale strokes would otherwise come and go at random when they are made two-valued.
+    Pale strokes, and grey grounds, would otherwise be speckled when each pixel becomes 0 or 1.
+    `low` and `high` are the darkest and the lightest value of most pictures.
     """
-    black, white = reading.black, reading.white
-    unit = (white - black) / prepare.BYTE
+    edges = [np.percentile(border(picture), (75, 25)) for picture in greys]
+    dark, light = np.median(edges, axis=0)  # of the grounds, noise aside
+    middle = (low + high) / 2
+    if light_ground:
+        low = low if low > _PALE else 0
+        high = light if middle < light < prepare.BYTE - _FAINT else prepare.BYTE
+    else:
+        low = dark if _FAINT < dark < middle else 0
+        high = high if high < prepare.BYTE - _PALE else prepare.BYTE
+    unit = (reading.white - reading.black) / prepare.BYTE
     return replace(
         reading,
-        black=black + low * unit if low > _NEARLY else black,
-        white=black + high * unit if high < prepare.BYTE - _NEARLY else white,
+        black=reading.black + float(low) * unit,
+        white=reading.white - (prepare.BYTE - float(high)) * unit,
     )
 
 
@@ -150,9 +163,10 @@ def _background(looks: Sequence[Look]) -> str:
         return "white" if np.mean([look.dark_on_clear for look in clear]) > 0.5 else "black"
     edges = np.stack([np.median(border(look.pixels[..., :3]), axis=0) for look in looks])
     middle = np.median(edges, axis=0)
-    if middle.max() <= _NEARLY:
+    even = np.mean([is_even(border(look.pixels[..., :3])) for look in looks]) > 0.5
+    if middle.max() <= _NEARLY or (not even and middle.mean() < prepare.BYTE / 2):
         return "black"
-    if middle.min() >= prepare.BYTE - _NEARLY:
+    if middle.min() >= prepare.BYTE - _NEARLY or not even:
         return "white"
     red, green, blue = (int(value) for value in middle)
     return colour_name(red, green, blue)

@@ -38,8 +38,10 @@ def size_of(path: Path) -> tuple[int, int]:
         return picture.size
 
 
-def decode(source: Path | bytes) -> Image.Image:
+def decode(source: Path | bytes, *, rough: int = 0) -> Image.Image:
     """Return the first frame upright: mode L, RGB or RGBA, or I or F for values beyond 8 bits.
+
+    With `rough`, a JPEG may come smaller, with at least that many pixels in a row: that is fast.
 
     Raises:
         ValueError: it is refused because decoding could take too long or too much memory.
@@ -55,6 +57,8 @@ def decode(source: Path | bytes) -> Image.Image:
                 raise ValueError(f"it has more than {most:,} pixels, the limit for {kind}")
             if picture.format in ("JPEG", "MPO") and _count_scans(source) > _MAX_SCANS:
                 raise ValueError(f"it has more than {_MAX_SCANS} progressive scans")
+            if rough:
+                picture.draft(picture.mode, (rough, rough))
             ImageOps.exif_transpose(picture, in_place=True)
             picture.load()
         return _in_known_mode(picture)

@@ -59,8 +59,9 @@ def in_bytes(picture: Image.Image, reading: Reading) -> Image.Image:
         largest = float(values.max())
         if not math.isfinite(largest) or not math.isfinite(float(values.min())):
             raise ValueError("its pixels are not finite numbers")
-        if largest > white:  # deeper than the pictures that the reading was chosen for
-            white = max(white, white_for(largest, floating=picture.mode == "F"))
+        depth = white_for(largest, floating=picture.mode == "F")
+        if depth > white_for(white):  # deeper than the pictures that the reading was chosen for
+            white = depth
         return Image.fromarray(_scaled(values, black, white))
     white, black = min(reading.white, BYTE), reading.black
     if (black, white) == (0, BYTE):

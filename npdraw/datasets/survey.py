@@ -22,6 +22,9 @@ from npdraw.reading import AUTO, FITS, Reading, Wanted
 SAMPLE = 2_000
 """Pictures that are looked at, evenly spaced, where there are more."""
 
+_LEAST_SAMPLE = 100  # pictures that are looked at however large they are
+_MOST_PIXELS = 200_000_000  # in all of them
+_ROUGH = 512  # pixels in a row of a JPEG that are enough to see what it is like
 _FAR_FROM_SQUARE = 1.34
 _MUCH_LARGER = 4  # times the side of the images
 _MIN_PICTURES = 4
@@ -145,10 +148,8 @@ class Survey:
             yield f"{count:,} are not square: {done}" + self._option("fit", f" (--fit {others})")
         side = (max if self.reading.fit == "pad" else min)(self.sizes.median)
         if image_size and side > _MUCH_LARGER * image_size:
-            yield (
-                f"most are shrunk from {side} to {image_size} pixels, where thin strokes fade "
-                "(--image-size)"
-            )
+            fade = ", where thin strokes fade" if self.binarize else ""
+            yield f"most are shrunk from {side} to {image_size} pixels{fade} (--image-size)"
 
     def _folders(self) -> Iterator[str]:
         if self.splits:
@@ -176,7 +177,8 @@ class Survey:
 def survey(source: Source, root: Path, wanted: Wanted, image_size: int = 0) -> Survey:
     """Look at the pictures or arrays of a source that is given by a path, and decide.
 
-    Up to 2,000 of them, evenly spaced, are decoded; of the others, only names and sizes are read.
+    Up to 2,000 training pictures, evenly spaced, are decoded, fewer of large ones; of the others,
+    only names and sizes are read. It takes seconds.
 
     Raises:
         DataError: they cannot be read, there are fewer than 4, or they hold nothing.
@@ -190,24 +192,24 @@ def survey(source: Source, root: Path, wanted: Wanted, image_size: int = 0) -> S
 
 def _of_folder(folder: Path, wanted: Wanted) -> Survey:
     listing = list_pictures(folder)
-    count = len(listing.paths)
-    train = [n for n in range(count) if not listing.splits or listing.splits[n] == "train"]
-    shown = min(len(train), SAMPLE)
-    chosen = {train[n * len(train) // shown] for n in range(shown)}
-    pictures, sizes, unreadable = [], [], 0
-    values = Values()
+    sizes, train, unreadable = [], [], 0
     for row, path in enumerate(listing.paths):
         try:
-            if row in chosen:
-                picture = decode(path)
-                sizes.append(picture.size)
-                values.add(picture)
-                pictures.append(thinned(picture))
-            else:
-                sizes.append(size_of(path))
+            sizes.append(size_of(path))
+            if not listing.splits or listing.splits[row] == "train":
+                train.append(path)
+        except Exception:  # Pillow's readers raise almost anything; loading reports it
+            unreadable += 1
+
+    pictures, values = [], Values()
+    for path in _sample(train, sizes):
+        try:
+            picture = decode(path, rough=_ROUGH)
+            values.add(picture)
+            pictures.append(thinned(picture))
         except MemoryError:
             raise
-        except Exception:  # Pillow's readers raise almost anything; loading reports it
+        except Exception:
             unreadable += 1
     if len(pictures) < _MIN_PICTURES:
         raise too_few(folder, len(pictures), unreadable, listing)
@@ -218,7 +220,7 @@ def _of_folder(folder: Path, wanted: Wanted) -> Survey:
         wanted,
         str(folder),
         noun="pictures",
-        pictures=count - unreadable,
+        pictures=len(listing.paths) - unreadable,
         unreadable=unreadable,
         left_out=listing.left_out,
         sizes=_sizes(sizes),
@@ -227,6 +229,13 @@ def _of_folder(folder: Path, wanted: Wanted) -> Survey:
         validation=listing.validation,
         classes=_counts(listing.classes),
     )
+
+
+def _sample(paths: list[Path], sizes: list[tuple[int, int]]) -> list[Path]:
+    """Return pictures, evenly spaced: at most 2,000, and fewer where they are large."""
+    pixels = sum(width * height for width, height in sizes) / max(len(sizes), 1)
+    count = min(len(paths), SAMPLE, max(_LEAST_SAMPLE, int(_MOST_PIXELS / max(pixels, 1))))
+    return [paths[n * len(paths) // count] for n in range(count)]
 
 
 def _of_arrays(source: Source, wanted: Wanted) -> Survey:
