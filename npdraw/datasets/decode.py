@@ -41,7 +41,7 @@ def size_of(path: Path) -> tuple[int, int]:
 def decode(source: Path | bytes, *, rough: int = 0) -> Image.Image:
     """Return the first frame upright: mode L, RGB or RGBA, or I or F for values beyond 8 bits.
 
-    With `rough`, a JPEG may come smaller, with at least that many pixels in a row: that is fast.
+    With `rough`, a JPEG may come smaller, with sides of at least that many pixels: that is fast.
 
     Raises:
         ValueError: it is refused because decoding could take too long or too much memory.

@@ -62,7 +62,7 @@ class Look:
 
 
 def thinned(picture: Image.Image) -> Image.Image:
-    """Return evenly spaced pixels of a picture, at most 128 in a row, as a picture."""
+    """Return evenly spaced pixels of a picture, at most 128 x 128 of them, as a picture."""
     if max(picture.size) <= _SIDE:
         return picture
     rows, columns = _spread(picture.height), _spread(picture.width)

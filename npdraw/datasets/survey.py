@@ -24,7 +24,7 @@ SAMPLE = 2_000
 
 _LEAST_SAMPLE = 100  # pictures that are looked at however large they are
 _MOST_PIXELS = 200_000_000  # in all of them
-_ROUGH = 512  # pixels in a row of a JPEG that are enough to see what it is like
+_ROUGH = 512  # side in pixels at which a JPEG shows what it is like
 _FAR_FROM_SQUARE = 1.34
 _MUCH_LARGER = 4  # times the side of the images
 _MIN_PICTURES = 4
