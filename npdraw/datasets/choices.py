@@ -39,7 +39,7 @@ class Values:
         extrema = picture.getextrema()
         pairs: Any = extrema[:3] if isinstance(extrema[0], tuple) else [extrema]
         low, high = min(pair[0] for pair in pairs), max(pair[1] for pair in pairs)
-        if picture.mode == "RGBA":  # dark ink on transparency is no sign of another range
+        if picture.mode == "RGBA":  # dark ink on transparency does not mean another range
             high = prepare.BYTE
         self.low, self.high = min(self.low, low), max(self.high, high)
         if picture.mode == "I":

@@ -101,7 +101,7 @@ class Tones:
     shaded: float
     """Pixels that are neither, among others like them: not the soft edge of a stroke."""
     light_ground: bool
-    """Whether the border, and most of the picture, is light."""
+    """Whether the border is light all around, or light and so is most of the picture."""
 
     @property
     def middle(self) -> float:
@@ -116,9 +116,12 @@ def tones(pixels: Pixels, low: float, high: float) -> Tones:
     middle = ~(dark | light)
     inner = middle[1:-1, 1:-1] & middle[:-2, 1:-1] & middle[2:, 1:-1]
     inner &= middle[1:-1, :-2] & middle[1:-1, 2:]
+    edge = border(scaled)
+    from_dark, to_light = np.percentile(edge, (10, 90))
+    around = bool(from_dark > 0.5 and to_light - from_dark < _EVEN / 255)
     return Tones(
         float(dark.mean()),
         float(light.mean()),
         float(inner.sum() / middle.size),
-        bool(np.median(border(scaled)) > 0.5 and (scaled > 0.5).mean() > 0.5),
+        around or bool(np.median(edge) > 0.5 and (scaled > 0.5).mean() > 0.5),
     )

@@ -59,6 +59,15 @@ def test_dark_strokes_are_kept_if_that_is_wanted(tmp_path: Path) -> None:
     assert strokes(read(tmp_path / "b", invert="yes").images) == right(ground=255, ink=0)
 
 
+def test_large_dark_shapes_on_white_are_inverted(tmp_path: Path) -> None:
+    for number in range(8):
+        picture = Image.new("L", (64, 64), 255)
+        picture.paste(0, (3, 3, 61, 61 - number))
+        picture.save(tmp_path / f"{number}.png")
+    seen = surveyed(tmp_path)
+    assert (seen.binarize, seen.light_ground, seen.reading.invert) == (True, True, True)
+
+
 def test_a_scan_on_paper_is_inverted_and_two_valued(tmp_path: Path) -> None:
     noise = np.random.default_rng(0)
 
