@@ -178,10 +178,16 @@ def test_heavy_imports_are_detected_unless_for_types_or_later() -> None:
 COMMANDS = ["parse", "train-prior", "train-decoder", "eval-nll", "sample", "run"]
 COMMANDS += ["animate", "reconstruct", "complete", "edit", "decode", "interpolate", "studio"]
 COMMANDS += ["report", "export", "info", "data"]
+GROUPED = [["data", name] for name in ("ls", "look", "download", "doctor")]
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], *([command, "--help"] for command in COMMANDS)]
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        *([*words, "--help"] for words in [*([c] for c in COMMANDS), *GROUPED]),
+    ],
 )
 def test_help_and_version_do_not_import_torch(arguments: list[str]) -> None:
     code = f"""

@@ -91,6 +91,7 @@ app.command("info", help=_help(info), rich_help_panel=OTHER)(info)
 
 data_app = typer.Typer(rich_markup_mode="rich")
 data_app.command("ls", help=_help(data.ls))(data.ls)
+data_app.command("look", help=_help(data.look))(data.look)
 data_app.command("download", help=_help(data.download))(data.download)
 data_app.command("doctor", help=_help(data.doctor))(data.doctor)
 app.add_typer(data_app, name="data", help=_help(data), rich_help_panel=OTHER)

@@ -144,6 +144,9 @@ Add = Annotated[
     list[str] | None,
     _option("--add", MODEL, "paint a part at a blank step; repeatable", metavar="STEP:PART"),
 ]
+LookAt = Annotated[
+    str, _argument("SOURCE", "pictures or arrays: folder:PATH, npz:FILE or idx:FOLDER")
+]
 SetName = Annotated[str, _argument("NAME", "mnist, omniglot or cifar10")]
 Data = Annotated[str | None, _data(f"data set: {SETS}", "that of the preset")]
 OtherData = Annotated[
@@ -279,6 +282,7 @@ Canvas = Annotated[bool, _option("--canvas", OUTPUT, "show the canvas beside eac
 OutPicture = Annotated[
     Path | None, _out("PNG to write", "named after the command, beside MODEL or in runs/NAME")
 ]
+OutLook = Annotated[Path | None, _out("PNG to write", "runs/look.png")]
 OutPage = Annotated[
     Path | None,
     _out("HTML file to write", "report.html in the first RUN, beside that model, or in runs/NAME"),

@@ -2,13 +2,16 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from npdraw.cli import resolve
 from npdraw.config import Config
 from npdraw.errors import UsageError
 from npdraw.presets import preset as preset_row
 from npdraw.reading import AUTO, Reading, Wanted
+
+if TYPE_CHECKING:
+    from npdraw.datasets.survey import Survey
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,9 @@ class Chosen:
     reading: Reading | None = None
     """How pictures or arrays that a path names become images."""
     notes: tuple[str, ...] = ()
-    """What was seen in them and chosen."""
+    """What was seen in them and chosen, in a few sentences."""
+    seen: "Survey | None" = None
+    """All of what was seen in them and chosen."""
 
 
 def choose(
@@ -54,7 +59,7 @@ def choose(
     row = preset or resolve.preset_for(seen.channels, seen.binarize)
     config = resolve.config(row, data, file, **flags)
     seen = replace(seen, wanted=wanted)
-    return Chosen(config, data, seen.reading, tuple(seen.lines(config.parse.image_size)))
+    return Chosen(config, data, seen.reading, tuple(seen.lines(config.parse.image_size)), seen)
 
 
 def _named(

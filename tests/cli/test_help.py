@@ -53,7 +53,7 @@ def test_every_command_of_the_design_is_there() -> None:
         *("", "parse", "train-prior", "train-decoder", "eval-nll", "sample", "run"),
         *("animate", "reconstruct", "complete", "edit", "decode", "interpolate", "studio"),
         *("report", "export", "info"),
-        *("data", "data ls", "data download", "data doctor"),
+        *("data", "data ls", "data look", "data download", "data doctor"),
     }
 
 
