@@ -58,6 +58,7 @@ lint: .venv/developer
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin
 
 format: .venv/developer
 	$(BIN)/ruff format .

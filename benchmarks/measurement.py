@@ -4,6 +4,7 @@ Without AXIS it writes the images to FOLDER; with AXIS `machine` it measures the
 """
 
 import json
+import platform
 import resource
 import sys
 import time
@@ -30,10 +31,11 @@ from benchmarks.workloads import (
 )
 from npdraw.datasets import Pixels
 from npdraw.datasets.embedded import glyphs
-from npdraw.datasets.folder import fit
+from npdraw.datasets.prepare import from_arrays
 from npdraw.inputs.models import layout_of
 from npdraw.model.latents import Latents
 from npdraw.pictures.sheet import SAMPLE_BATCH
+from npdraw.reading import Reading
 from npdraw.runtime.settings import Runtime
 from npdraw.stages.parse import parse
 
@@ -85,7 +87,8 @@ def prepare(folder: Path) -> None:
 def read(folder: Path, images: int, side: int) -> Pixels:
     """Return the first glyphs, repeated when they run out: uint8 [N, 1, H, W]."""
     native = np.fromfile(folder / "glyphs", np.uint8, min(images, 20_000) * 28 * 28)
-    return fit(np.resize(native.reshape(-1, 28, 28), (images, 28, 28)), side, 1)
+    native = np.resize(native.reshape(-1, 28, 28), (images, 28, 28))
+    return from_arrays(native, Reading(), side, 1)
 
 
 def command(folder: Path, size: int) -> Work:
@@ -165,14 +168,10 @@ def machine() -> dict[str, object]:
     """Return the machine's processor, software and ceilings."""
     runtime = Runtime(device="cpu")
     device = runtime.start()
-    model = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-            if line.startswith("model name")
-        ),
-        "unknown",
-    )
+    shown = Path("/proc/cpuinfo")  # only on Linux
+    known = shown.read_text(encoding="utf-8").splitlines() if shown.exists() else []
+    models = [line.partition(":")[2].strip() for line in known if line.startswith("model name")]
+    model = models[0] if models else platform.processor() or "unknown"
     low = "bf16" if runtime.dtype(device) == torch.bfloat16 else "fp32"
     return {
         "axis": "machine",

@@ -23,12 +23,12 @@ def load(
 ) -> DrawingModel:
     """Read a trained model: a file written by `npdraw train-decoder`, or a shipped model by name.
 
-    `device` is auto (cuda if available), cpu or cuda; `precision` is auto, fp32 or bf16. Torch is
-    imported when this is called, not with npdraw.
+    `device` is auto (cuda if available), cpu, cuda, cuda:N or mps; `precision` is auto, fp32 or
+    bf16. Torch is imported when this is called, not with npdraw.
 
     Raises:
         npdraw.errors.ArtifactError: the model does not exist, or is damaged.
-        npdraw.errors.UsageError: the device does not exist.
+        npdraw.errors.UsageError: the device does not exist, or one of the names is unknown.
     """
     from npdraw.drawings.drawing_model import open_model
     from npdraw.inputs.shipped import find_model

@@ -13,7 +13,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
-from npdraw.errors import STOPPING, Terminated
+from npdraw.errors import STOPPING, Terminated, UsageError
 
 _SHOW_CURSOR = "\x1b[?25h"
 
@@ -22,11 +22,15 @@ def main() -> NoReturn:
     """Run the command that the process was started with and exit with its code."""
     _open_streams()
     for number in STOPPING:
-        if number != signal.SIGHUP or signal.getsignal(number) == signal.SIG_DFL:  # else nohup
+        # nohup ignores SIGHUP, which must stay so.
+        if number.name != "SIGHUP" or signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, _stop)
     sys.unraisablehook = _unraisable
 
-    from npdraw.cli import main as run  # noqa: PLC0415
+    try:
+        from npdraw.cli import main as run  # noqa: PLC0415
+    except UsageError as error:  # npdraw does not run on this system
+        _end(error.code, error.message, error.hint, error.exit_code)
 
     try:
         run()
@@ -67,19 +71,25 @@ def _unraisable(lost: "sys.UnraisableHookArgs") -> None:
 
 
 def _leave(number: int) -> NoReturn:
-    """Print that the command was stopped, as the command line does, and end the process."""
-    if os.environ.get("RANK", "0") != "0":
-        os._exit(128 + number)  # only rank zero prints
+    """Print that the command was stopped and end the process."""
     again = f"To start again: npdraw {shlex.join(sys.argv[1:])}"
+    _end("stopped", "stopped", again, 128 + number)
+
+
+def _end(code: str, message: str, hint: str, exit_code: int) -> NoReturn:
+    """Print an error as the command line does, without importing it, and end the process."""
+    if os.environ.get("RANK", "0") != "0":
+        os._exit(exit_code)  # only rank zero prints
     shown = _SHOW_CURSOR if sys.stderr.isatty() else ""
+    text = f"{shown}Error: {message}\nHint: {hint}\n"
     with suppress(OSError):  # a closed terminal
-        os.write(2, f"{shown}Error: stopped\nHint: {again}\n".encode(errors="backslashreplace"))
+        os.write(2, text.encode(errors="backslashreplace"))
     if "--json" in sys.argv:
-        error = {"code": "stopped", "message": "stopped", "hint": again}
+        error = {"code": code, "message": message, "hint": hint}
         result = {"ok": False, "command": sys.argv[1], "error": error}
         with suppress(OSError):
             os.write(1, json.dumps(result).encode() + b"\n")
-    os._exit(128 + number)
+    os._exit(exit_code)
 
 
 def _importing(frame: FrameType | None) -> bool:

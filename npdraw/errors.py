@@ -8,13 +8,17 @@ import signal
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOPPING = tuple(
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP")
+    if hasattr(signal, name)  # Windows lacks SIGHUP
+)
 """Signals on which a command saves and ends: Ctrl-C, shutdown or `kill`, a closed terminal."""
 
 FAILING = frozenset(
     getattr(errno, name)
     for name in ("EIO", "ENOMEM", "EMFILE", "ENFILE", "ESTALE", "EREMOTEIO")
-    if hasattr(errno, name)  # only Linux has EREMOTEIO
+    if hasattr(errno, name)  # only Linux has EREMOTEIO, Windows lacks ESTALE
 )
 """Failures of the machine at any call on a file, which the user did not cause."""
 

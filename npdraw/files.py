@@ -5,15 +5,23 @@ folders are synced.
 """
 
 import errno
-import fcntl
 import os
 import re
 import stat
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from npdraw.errors import DISK_FULL, FAILING, ResourceError, UsageError
+
+try:
+    import fcntl
+except ImportError as missing:
+    raise UsageError(
+        f"npdraw runs on Linux and macOS, not on {sys.platform}: it locks files with fcntl",
+        hint="On Windows, install and run it in WSL, which is Linux.",
+    ) from missing
 
 _PACKAGE = Path(__file__).parent
 SHIPPED = (_PACKAGE / "shipped", _PACKAGE.parent / "data" / "models")

@@ -91,6 +91,14 @@ PRESETS: Mapping[str, Config] = {
         prior=replace(_FINE_PRIOR, width=64, steps=150),
         decoder=replace(_FINE_DECODER, decoder_channels=(32, 64), steps=400),
     ),
+    # Grey images of all levels: photographs, textures, clothes.
+    "textures": Config(
+        preset="textures",
+        data="mnist",
+        parse=replace(_FINE, image_size=28, channels=1),
+        prior=replace(_FINE_PRIOR, width=64, steps=150),
+        decoder=replace(_FINE_DECODER, decoder_channels=(32, 64), steps=400),
+    ),
     # Many parts of 2 x 2 pixels: the likelihood is limited by what a drawing can express (LOG.md,
     # 2026-11-26).
     "cifar10": Config(

@@ -16,7 +16,7 @@ HEAVY = {"torch", "torchvision", "numpy", "safetensors"}
 LONGEST = 320  # lines
 
 # What each layer may import. A folder is one layer, free inside; so is a module beside the folders.
-GROUND = {"presets", "overrides", "config", "errors", "files"}
+GROUND = {"presets", "overrides", "config", "errors", "files", "reading"}
 FILES_OF_OURS = GROUND | {"tensor_layout", "header", "run_key", "artifacts"}
 RUN = FILES_OF_OURS | {"runtime"}
 WORK = RUN | {"model", "datasets", "inputs", "pictures"}
@@ -26,6 +26,7 @@ LAYERS = {
     "version": set(),
     "errors": set(),
     "ranges": {"errors"},
+    "reading": {"errors"},
     "config": {"errors", "ranges"},
     "overrides": {"config", "errors"},
     "presets": {"config", "overrides", "errors"},
@@ -53,6 +54,7 @@ LIGHT_NAMES = [
     "__main__",
     "version",
     "ranges",
+    "reading",
     "config",
     "errors",
     "files",
@@ -178,10 +180,16 @@ def test_heavy_imports_are_detected_unless_for_types_or_later() -> None:
 COMMANDS = ["parse", "train-prior", "train-decoder", "eval-nll", "sample", "run"]
 COMMANDS += ["animate", "reconstruct", "complete", "edit", "decode", "interpolate", "studio"]
 COMMANDS += ["report", "export", "info", "data"]
+GROUPED = [["data", name] for name in ("ls", "look", "download", "doctor")]
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], *([command, "--help"] for command in COMMANDS)]
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        *([*words, "--help"] for words in [*([c] for c in COMMANDS), *GROUPED]),
+    ],
 )
 def test_help_and_version_do_not_import_torch(arguments: list[str]) -> None:
     code = f"""

@@ -144,6 +144,15 @@ def test_commands_within_the_text_have_the_flags_they_name() -> None:
     assert checked > 30
 
 
+def test_runs_of_torchrun_on_one_machine_do_not_collide() -> None:
+    shown = lines() + [span.split() for page in PAGES for span in spans(page)]
+    started = [w for w in shown if any(word.startswith("--nproc-per-node") for word in w)]
+    started = [w for w in started if any(word.endswith("torchrun") for word in w)]
+    assert len(started) >= 2
+    for words in started:
+        assert "--standalone" in words, shlex.join(words)
+
+
 def test_make_targets_and_benchmarks_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     said = [" ".join(words) for words in lines()] + [s for page in PAGES for s in spans(page)]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npdraw.config import BATCH_SIZE, Config, DecoderConfig, ParseConfig, PriorConfig
+from npdraw.reading import Reading
 from npdraw.runtime.settings import Runtime
 from npdraw.stages.eval_nll import eval_nll
 from npdraw.stages.parse import parse
@@ -111,6 +112,7 @@ class Stages:
         limit: int | float | None = None,
         seed: int = 0,
         strict: bool = False,
+        reading: Reading | None = None,
         progress: Recorder | None = None,
         **runtime: Any,
     ) -> dict[str, Any]:
@@ -121,6 +123,7 @@ class Stages:
             limit=limit,
             seed=seed,
             strict=strict,
+            reading=reading,
             out=out,
             runtime=tiny_runtime(runtime),
             progress=progress or Recorder(),

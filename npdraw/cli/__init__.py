@@ -20,13 +20,13 @@ import typer
 from npdraw.cli import console, data, failures
 from npdraw.cli.animate import animate
 from npdraw.cli.complete import complete
+from npdraw.cli.declare import escape_markup
 from npdraw.cli.decode import decode
 from npdraw.cli.edit import edit
 from npdraw.cli.eval_nll import eval_nll
 from npdraw.cli.export import export
 from npdraw.cli.info import info
 from npdraw.cli.interpolate import interpolate
-from npdraw.cli.options import escape_markup
 from npdraw.cli.parse import parse
 from npdraw.cli.reconstruct import reconstruct
 from npdraw.cli.report import report
@@ -91,6 +91,7 @@ app.command("info", help=_help(info), rich_help_panel=OTHER)(info)
 
 data_app = typer.Typer(rich_markup_mode="rich")
 data_app.command("ls", help=_help(data.ls))(data.ls)
+data_app.command("look", help=_help(data.look))(data.look)
 data_app.command("download", help=_help(data.download))(data.download)
 data_app.command("doctor", help=_help(data.doctor))(data.doctor)
 app.add_typer(data_app, name="data", help=_help(data), rich_help_panel=OTHER)

@@ -1,4 +1,4 @@
-"""List, download and check the data sets, and list and check the shipped models.
+"""List, download and check the data sets and shipped models; look at pictures of your own.
 
 Examples:
 
@@ -6,13 +6,15 @@ Examples:
     npdraw data doctor
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from npdraw.cli import console, options
-from npdraw.errors import ArtifactError, DataError
+from npdraw.cli import console, options, reading_options, resolve
+from npdraw.cli.sources import choose
+from npdraw.errors import ArtifactError, DataError, UsageError
 from npdraw.files import REINSTALL
+from npdraw.reading import Wanted
 
 if TYPE_CHECKING:
     from npdraw.datasets import Status
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 def ls(*, data_root: options.DataRoot = None, as_json: options.AsJson = False) -> None:
     """List the data sets, the state of their files, and the shipped models.
+
+    Sizes and headers are checked here; a set is unchecked if its images were not. Doctor reads all.
 
     Examples:
 
@@ -32,6 +36,48 @@ def ls(*, data_root: options.DataRoot = None, as_json: options.AsJson = False) -
 
     root = data_root or default_root()
     _show("data ls", root, status(root), shipped.status(), as_json=as_json)
+
+
+def look(
+    source: options.LookAt,
+    *,
+    image_size: options.ImageSize = None,
+    background: reading_options.Background = "auto",
+    invert: reading_options.Invert = "auto",
+    fit: reading_options.Fit = "auto",
+    channels: reading_options.Channels = "auto",
+    pixels: reading_options.PixelValues = "auto",
+    force: options.Force = False,
+    out: options.OutLook = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Show what a folder or file of your own holds, how it is read, and a sheet of the images.
+
+    Examples:
+
+        npdraw data look folder:my-pictures
+        npdraw data look folder:my-pictures --invert no --out runs/kept.png
+    """
+    wanted = Wanted(background, invert, fit, channels, pixels)
+    chosen = choose(None, source, None, wanted, None, parse={"image_size": image_size})
+    if chosen.seen is None:
+        raise UsageError(
+            f"{source} is a data set that npdraw knows",
+            hint="Look at folder:PATH, npz:FILE or idx:FOLDER; npdraw data ls lists the others.",
+        )
+
+    from npdraw.datasets import default_root
+    from npdraw.stages.look import look as stage
+
+    result: dict[str, Any] = stage(
+        chosen.config,
+        chosen.seen,
+        source=source,
+        root=default_root(),
+        out=out or resolve.RUNS / "look.png",
+        force=force,
+    )
+    console.show("data look", result, as_json=as_json, lines=_looked_at(result))
 
 
 def download(
@@ -52,7 +98,10 @@ def download(
 
     root = data_root or default_root()
     fetch(name, root)
-    _show("data download", root, [s for s in status(root) if s.name == name], as_json=as_json)
+    states = [s for s in status(root) if s.name == name]
+    if not (root / f"{name}.npz").exists():  # which would be read in place of the downloaded files
+        states = [replace(s, state="ready", problem="") for s in states]  # checksums were compared
+    _show("data download", root, states, as_json=as_json)
 
 
 def doctor(*, data_root: options.DataRoot = None, as_json: options.AsJson = False) -> None:
@@ -98,6 +147,9 @@ def _show(
         rows.append((name, s["state"], *counts, s["licence"], s["origin"]))
     result: dict[str, Any] = {"root": str(root), "sets": sets}
     lines = [*console.columns(rows), f"root: {root}"]
+    lines += [f"{name}: {s['problem']}" for name, s in sets.items() if s["problem"]]
+    if any(s["state"] == "unchecked" for s in sets.values()) and command == "data ls":
+        lines.append("unchecked: npdraw data doctor compares the images")
     if models is not None:
         result["models"] = {m.name: _described(m) for m in models}
         lines += ["", *_table(result["models"])]
@@ -126,3 +178,43 @@ def _table(models: dict[str, Any]) -> list[str]:
         size = f"{m['bytes'] / 1e6:.1f} MB"
         rows.append((name, m["state"], size, m["data"] or "-", figure, m["path"]))
     return console.columns(rows)
+
+
+def _looked_at(seen: dict[str, Any]) -> list[str]:
+    """Return the facts about pictures or arrays as aligned lines, then what was chosen and why."""
+    sizes, reading = seen["sizes"], seen["reading"]
+    shapes = {name: "{} x {}".format(*sizes[name]) for name in ("smallest", "median", "largest")}
+    spread = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+    looked_at = f" ({seen['looked_at']:,} looked at)" * (seen["looked_at"] < seen["pictures"])
+    validation = f", of which {seen['validation_images']:,} for validation"
+    colour = "colour" if seen["channels"] == 3 else "grey"
+    side, levels = seen["image_size"], "binary" if seen["binarize"] else "256 levels"
+    black, white = reading["black"], reading["white"]
+    rows = [
+        ("pictures", f"{seen['pictures']:,}{looked_at}"),
+        ("cannot be read", f"{seen['unreadable']:,}"),
+        ("left out", _counts(seen["left_out"])),
+        ("size", shapes["median"] if len(set(shapes.values())) == 1 else spread),
+        ("not square", f"{sizes['not_square']:,}, far from it {sizes['far_from_square']:,}"),
+        ("in colour", f"{seen['coloured']:.0%}"),
+        ("transparent", f"{seen['transparent']:.0%}"),
+        ("levels", "two" if seen["two_valued"] else "many"),
+        ("ground", "light" if seen["light_ground"] else "dark"),
+        ("values", "{:g} to {:g}".format(*seen["values"])),
+        ("splits", _counts(seen["splits"])),
+        ("validation folders", f"{seen['validation_folders']:,}"),
+        ("classes", _counts(seen["classes"])),
+        ("becomes", f"{side} x {side}, {colour}, {levels}"),
+        ("black, white", f"{black:g}, {white:g}"),
+        ("inverted", "yes" if reading["invert"] else "no"),
+        ("fit, background", f"{reading['fit']}, {reading['background']}"),
+        ("training images", f"{seen['training_images']:,}{validation}"),
+        ("preset", seen["preset"]),
+        ("sheet", f"{seen['out']}, {seen['shown']} images"),
+    ]
+    return [console.printable(line) for line in (*console.columns(rows), "", *seen["notes"])]
+
+
+def _counts(counts: dict[str, int]) -> str:
+    """Return names with their counts, or "none"."""
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items()) or "none"

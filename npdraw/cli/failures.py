@@ -91,7 +91,7 @@ def _again(purpose: str, arguments: Sequence[str]) -> str:
     if group.size == 1:
         start = "npdraw"
     elif group.size == group.local_size:
-        start = f"torchrun --nproc-per-node {group.size} -m npdraw"
+        start = f"torchrun --standalone --nproc-per-node {group.size} -m npdraw"
     else:
         start = "torchrun ... -m npdraw"
     return f"To {purpose}: {start} {shlex.join(kept)}"

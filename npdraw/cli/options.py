@@ -4,42 +4,22 @@ Flags that change a setting take their name, meaning, range and default from the
 config.py; a flag that is not given is None. Nothing here imports torch or numpy.
 """
 
-import re
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import typer
-
 from npdraw.cli import resolve
+from npdraw.cli.declare import argument as _argument
+from npdraw.cli.declare import option as _option
 from npdraw.presets import PRESETS
 
 INPUT, MODEL, RUN, OUTPUT = "Input", "Model", "Run", "Output"
 
 SEEDS = "0-99"
 TEMPERATURE = 1.0
-
-SETS = "glyphs, mnist, omniglot, cifar10, celeba, folder:PATH or npz:FILE"
-
-
-def escape_markup(text: str) -> str:
-    """Return `text` with its brackets escaped, so that the help does not read them as markup.
-
-    The rule of `rich.markup.escape`, without importing Rich for commands that do not need it.
-    """
-    return re.sub(r"(\\*)(\[[a-z#/@][^[]*?])", r"\1\1\\\2", text)
-
-
-def _option(flag: str, panel: str, meaning: str, *, default: str = "", **more: Any) -> Any:
-    """Declare a flag; `default` describes what a default of None stands for."""
-    text = escape_markup(f"{meaning} [default: {default}]" if default else meaning)
-    return typer.Option(flag, help=text, rich_help_panel=panel, **more)
-
-
-def _argument(name: str, meaning: str, *, default: str = "", **more: Any) -> Any:
-    text = escape_markup(f"{meaning} [default: {default}]" if default else meaning)
-    return typer.Argument(metavar=name, help=text, **more)
+SOURCES = ("glyphs", "mnist", "omniglot", "cifar10", "celeba", "folder:", "npz:", "idx:")
+SETS = f"{', '.join(SOURCES[:5])}, folder:PATH, npz:FILE or idx:FOLDER"
 
 
 def _setting(section: str, name: str, panel: str = MODEL) -> Any:
@@ -58,17 +38,17 @@ def _preset(panel: str, meaning: str) -> Any:
         "--preset",
         panel,
         meaning,
-        default="the preset named like --data; for a folder glyphs, or pictures if in colour",
-        autocompletion=_complete_preset,
+        default="named like --data, or by a look at your pictures",
+        autocompletion=_starts(*PRESETS),
     )
 
 
-def _complete_preset(incomplete: str) -> Iterable[str]:
-    return [name for name in PRESETS if name.startswith(incomplete)]
+def _starts(*names: str) -> Callable[[str], list[str]]:
+    return lambda incomplete: [name for name in names if name.startswith(incomplete)]
 
 
 def _data(meaning: str, default: str) -> Any:
-    return _option("--data", INPUT, meaning, default=default)
+    return _option("--data", INPUT, meaning, default=default, autocompletion=_starts(*SOURCES))
 
 
 def _seed(default: str = "") -> Any:
@@ -164,6 +144,9 @@ Add = Annotated[
     list[str] | None,
     _option("--add", MODEL, "paint a part at a blank step; repeatable", metavar="STEP:PART"),
 ]
+LookAt = Annotated[
+    str, _argument("SOURCE", "pictures or arrays: folder:PATH, npz:FILE or idx:FOLDER")
+]
 SetName = Annotated[str, _argument("NAME", "mnist, omniglot or cifar10")]
 Data = Annotated[str | None, _data(f"data set: {SETS}", "that of the preset")]
 OtherData = Annotated[
@@ -253,14 +236,14 @@ BatchSize = Annotated[
 ]
 SaveEvery = Annotated[int, _option("--save-every", RUN, "steps between checkpoints", min=1)]
 Device = Annotated[
-    Literal["auto", "cpu", "cuda"],
-    _option("--device", RUN, "where to compute; auto: cuda if available"),
+    str,
+    _option("--device", RUN, "auto: cuda if any; cpu, cuda, cuda:N, mps", callback=resolve.device),
 ]
 Precision = Annotated[
     Literal["auto", "fp32", "bf16"],
     _option("--precision", RUN, "auto: bf16 where the hardware supports it"),
 ]
-Threads = Annotated[int, _option("--threads", RUN, "CPU threads; 0: torch chooses", min=0, max=256)]
+Threads = Annotated[int, _option("--threads", RUN, "CPU threads; 0: automatic", min=0, max=256)]
 Port = Annotated[
     int, _option("--port", RUN, "port on 127.0.0.1; 0: any free port", min=0, max=65535)
 ]
@@ -299,6 +282,7 @@ Canvas = Annotated[bool, _option("--canvas", OUTPUT, "show the canvas beside eac
 OutPicture = Annotated[
     Path | None, _out("PNG to write", "named after the command, beside MODEL or in runs/NAME")
 ]
+OutLook = Annotated[Path | None, _out("PNG to write", "runs/look.png")]
 OutPage = Annotated[
     Path | None,
     _out("HTML file to write", "report.html in the first RUN, beside that model, or in runs/NAME"),

@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from npdraw.cli import console, options, progress, resolve
+from npdraw.cli import console, options, progress, reading_options, resolve
+from npdraw.cli.sources import choose
+from npdraw.reading import Wanted
 from npdraw.runtime.lock import command_lock
 
 
@@ -12,6 +14,11 @@ def parse(
     data_root: options.DataRoot = None,
     limit: options.Limit = None,
     image_size: options.ImageSize = None,
+    background: reading_options.Background = "auto",
+    invert: reading_options.Invert = "auto",
+    fit: reading_options.Fit = "auto",
+    channels: reading_options.Channels = "auto",
+    pixels: reading_options.PixelValues = "auto",
     strict: options.Strict = False,
     preset: options.Preset = None,
     config: options.ConfigFile = None,
@@ -37,11 +44,12 @@ def parse(
         npdraw parse --limit 500
         npdraw parse --parts 100 --limit 0.1 --out runs/k100/parse.safetensors
     """
-    preset, data = resolve.preset_and_data(preset, data)
-    settings = resolve.config(
+    chosen = choose(
         preset,
         data,
         config,
+        Wanted(background, invert, fit, channels, pixels),
+        data_root,
         parse={
             "image_size": image_size,
             "parts": parts,
@@ -52,7 +60,7 @@ def parse(
         },
     )
     kept = resolve.limit(limit)
-    out = out or resolve.RUNS / preset / "parse.safetensors"
+    out = out or resolve.RUNS / chosen.config.preset / "parse.safetensors"
 
     with command_lock(out, dry_run=dry_run):
         from npdraw.datasets import default_root
@@ -61,12 +69,14 @@ def parse(
 
         with progress.reporting(quiet=quiet) as reporter:
             result: dict[str, Any] = stage(
-                settings,
-                source=data,
+                chosen.config,
+                source=chosen.data,
                 root=data_root or default_root(),
                 limit=kept,
                 seed=seed,
                 strict=strict,
+                reading=chosen.reading,
+                notes=chosen.notes,
                 out=out,
                 runtime=Runtime(
                     device=device,

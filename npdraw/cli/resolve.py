@@ -10,13 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from npdraw.config import Config
 from npdraw.errors import ArtifactError, UsageError
 from npdraw.overrides import override, read_toml
 from npdraw.presets import preset
+from npdraw.reading import Wanted
+from npdraw.runtime.devices import DEVICES, is_device
 
 RUNS = Path("runs")
-COLOUR_PRESET = "pictures"
 MOST_SEEDS = 1_000_000
 LARGEST_SEED = 2**63 - 1
 _MADE_BY = {"parse": "parse", "prior": "train-prior", "model": "train-decoder"}
@@ -25,22 +28,31 @@ _MADE_BY = {"parse": "parse", "prior": "train-prior", "model": "train-decoder"}
 def preset_and_data(preset_name: str | None, data: str | None) -> tuple[str, str]:
     """Return the preset and the data set; each follows from the other if it is not given.
 
-    The preset of images in a folder or file is `glyphs`, or `pictures` if they are in colour.
+    The preset of images in a folder or file follows from a look at them (see `preset_for`).
 
     Raises:
         UsageError: there is no such preset or data set.
+        DataError: the preset follows from images that cannot be read.
     """
     if data is not None:
         # Imported here because datasets needs numpy, which the help must not wait for.
-        from npdraw.datasets import has_colour, parse_source
+        from npdraw.datasets import default_root, parse_source
 
         source = parse_source(data)
         if preset_name is None and source.path is None:
             preset_name = source.name
-        elif preset_name is None and has_colour(source):
-            preset_name = COLOUR_PRESET
+        elif preset_name is None:
+            from npdraw.datasets.survey import survey
+
+            seen = survey(source, default_root(), Wanted())
+            preset_name = preset_for(seen.channels, seen.binarize)
     row = preset(preset_name or Config().preset)
     return row.preset, data or row.data
+
+
+def preset_for(channels: int, binarize: bool) -> str:
+    """Return the preset of images in colour, in two values, or in all levels of grey."""
+    return "pictures" if channels == 3 else "glyphs" if binarize else "textures"
 
 
 def changes(file: Path | None, **flags: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -225,3 +237,10 @@ def seeds(text: str) -> list[int]:
             )
         numbers.extend(range(low, high + 1))
     return list(dict.fromkeys(numbers))
+
+
+def device(name: str) -> str:
+    """Return the value of `--device`, or raise the error of a wrong one, before torch is loaded."""
+    if not is_device(name):
+        raise typer.BadParameter(f"{name!r} is not {DEVICES}")
+    return name

@@ -1,7 +1,9 @@
 """`npdraw run`."""
 
-from npdraw.cli import console, options, progress, resolve
+from npdraw.cli import console, options, progress, reading_options, resolve
+from npdraw.cli.sources import choose
 from npdraw.config import SAMPLES, SAVE_EVERY
+from npdraw.reading import Wanted
 from npdraw.runtime.lock import command_lock
 
 
@@ -11,6 +13,11 @@ def run(
     data_root: options.DataRoot = None,
     limit: options.Limit = None,
     image_size: options.ImageSize = None,
+    background: reading_options.Background = "auto",
+    invert: reading_options.Invert = "auto",
+    fit: reading_options.Fit = "auto",
+    channels: reading_options.Channels = "auto",
+    pixels: reading_options.PixelValues = "auto",
     strict: options.Strict = False,
     images: options.Images = None,
     preset: options.Preset = None,
@@ -36,17 +43,18 @@ def run(
         npdraw run --dry-run
         npdraw run --limit 500 --steps 10 --samples 5 --images 100 --out runs/quick
     """
-    preset, data = resolve.preset_and_data(preset, data)
-    settings = resolve.config(
+    chosen = choose(
         preset,
         data,
         config,
+        Wanted(background, invert, fit, channels, pixels),
+        data_root,
         parse={"image_size": image_size},
         prior={"steps": steps},
         decoder={"steps": steps, "prior": prior},
     )
     kept = resolve.limit(limit)
-    out = out or resolve.RUNS / preset
+    out = out or resolve.RUNS / chosen.config.preset
 
     with command_lock(out / "model.safetensors", dry_run=dry_run):  # held for all stages
         from npdraw.datasets import default_root
@@ -55,12 +63,14 @@ def run(
 
         with progress.reporting(quiet=quiet) as reporter:
             result = stage(
-                settings,
-                source=data,
+                chosen.config,
+                source=chosen.data,
                 root=data_root or default_root(),
                 limit=kept,
                 seed=seed,
                 strict=strict,
+                reading=chosen.reading,
+                notes=chosen.notes,
                 samples=samples,
                 images=images,
                 out=out,

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npdraw.datasets.facts import SETS
-from npdraw.datasets.published import File, missing_error, open_image, read_checked
-from npdraw.errors import UsageError
+from npdraw.datasets.published import File, how_to_get, missing_error, open_image, read_checked
+from npdraw.errors import DataError, UsageError
 
 PARTITION = File("", "celeba/list_eval_partition.txt", "md5", "d32c9cbf5e040fd4025c592c306e6668")
 """Lines of file name and split: 0 training, 1 validation (not used), 2 test."""
@@ -39,15 +39,37 @@ def read(root: Path, split: str, image_size: int = SETS["celeba"].image_size) ->
     # Imported here because the import takes over a second; reading the faces takes minutes.
     import torchvision.transforms.v2.functional as F  # type: ignore[import-untyped] # noqa: PLC0415
 
-    lines = read_checked("celeba", root, PARTITION).decode().split("\n")
-    pairs = [line.split() for line in lines if line]
-    names = [name for name, part in pairs if part == _SPLITS[split]]
+    names = _names(root, split)
     faces = np.empty((len(names), image_size, image_size, 3), np.uint8)
     for face, name in zip(faces, names, strict=True):
         path = root / _FACES / name
         whole = open_image("celeba", root, path, form="JPEG", size=(178, 218), mode="RGB")
         face[:] = F.resize(F.center_crop(whole, [CROP]), [image_size, image_size])
     return faces
+
+
+def check(root: Path) -> bool:
+    """Check the list and that no face is missing, or raise `DataError`.
+
+    Returns False: the content of the faces is not read.
+    """
+    existing = {path.name for path in (root / _FACES).iterdir()}
+    names = [name for split in _SPLITS for name in _names(root, split)]
+    absent = [name for name in names if name not in existing]
+    if absent:
+        raise DataError(
+            f"{len(absent):,} of {len(names):,} faces are missing in {root / _FACES}; the first is "
+            f"{absent[0]}",
+            hint=how_to_get("celeba", root),
+        )
+    return False
+
+
+def _names(root: Path, split: str) -> list[str]:
+    """Return the file names of the faces of a split."""
+    lines = read_checked("celeba", root, PARTITION).decode().split("\n")
+    pairs = [line.split() for line in lines if line]
+    return [name for name, part in pairs if part == _SPLITS[split]]
 
 
 def download(root: Path) -> None:

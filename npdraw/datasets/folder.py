@@ -1,102 +1,162 @@
-"""Picture files of any size, mode and format as square uint8 arrays: `folder:PATH`, uploads."""
+"""Folders of pictures as square uint8 images: `folder:PATH`, and single pictures, as uploads."""
 
-import logging
-import os
-import stat
-import warnings
-from collections.abc import Iterator
-from contextlib import suppress
-from io import BytesIO
+from hashlib import blake2b
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from npdraw.datasets.decode import FORMATS, decode
+from npdraw.datasets.listing import Listing, listed
+from npdraw.datasets.prepare import DEEP, Pixels, prepared
 from npdraw.errors import DataError
+from npdraw.reading import Reading
 
-Pixels = NDArray[np.uint8]
+UNRECORDED = Reading(white=float(DEEP[-1]))
+"""The reading of artifacts from before readings were stored."""
 
-logging.getLogger("PIL").addHandler(logging.NullHandler())  # its exceptions say enough
-
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-"""Suffixes of the files that are taken for pictures, in upper or lower case."""
-
-_MODES = {1: "L", 3: "RGB"}
-_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # not EPS: Pillow runs Ghostscript for it
 _MIN_PICTURES = 4
 _MAX_NAMES = 3  # skipped files that a note lists
-_COLOUR_SAMPLE = 20  # pictures of a folder that are checked for colour
-_FAINT_COLOUR = 4  # of 255: scanned paper and ink have this much
-_MAX_SCANS = 100  # progressive scans of a JPEG; encoders write 10
-_MAX_SCANNED_BYTES = 64 << 20
 
 
-def fit(images: Pixels, image_size: int, channels: int) -> Pixels:
-    """Return images [N, H, W] or [N, H, W, 3] as [N, C, image_size, image_size].
+class Pictures(NamedTuple):
+    """One split of a folder: images [N, C, H, W], and what is known about them."""
 
-    Images of that size and channels keep every pixel. Others are converted (Pillow's weights for
-    grey), their shorter side is resized (bilinear, antialiased) and the centre is cropped.
-    """
-    native = 1 if images.ndim == 3 else 3
-    if images.shape[1:3] != (image_size, image_size) or native != channels:
-        pictures = [_fit(Image.fromarray(image), image_size, channels) for image in images]
-        return np.stack(pictures)
-    channels_last = images[..., None] if native == 1 else images
-    return np.ascontiguousarray(channels_last.transpose(0, 3, 1, 2))
-
-
-def _fit(picture: Image.Image, image_size: int, channels: int) -> Pixels:
-    # torchvision's resize and crop round the crop to whole pixels: that would be other images.
-    picture = picture.convert(_MODES[channels])
-    square = ImageOps.fit(picture, (image_size, image_size), method=Image.Resampling.BILINEAR)
-    return np.asarray(square).reshape(image_size, image_size, channels).transpose(2, 0, 1)
+    images: Pixels
+    notes: tuple[str, ...]
+    labels: NDArray[np.int16] | None
+    """The class of each image, int16 [N], or None if the folder has no classes."""
+    classes: tuple[str, ...]
 
 
 def read_folder(
-    folder: Path, split: str, *, image_size: int, channels: int, strict: bool
-) -> tuple[Pixels, tuple[str, ...]]:
-    """Read the pictures in `folder` and below: images [N, C, image_size, image_size] and notes.
+    folder: Path,
+    split: str,
+    *,
+    image_size: int,
+    channels: int,
+    strict: bool,
+    reading: Reading = UNRECORDED,
+) -> Pictures:
+    """Read the pictures in `folder` and below as images [N, channels, image_size, image_size].
 
-    They are in the order of their relative paths. Every 10th readable one (the last one if there
-    are fewer than 10) belongs to the test split, the rest to the training split. Files that cannot
-    be read are skipped and named in a note.
+    They are in the order of their relative paths. Folders called train and test are the splits.
+    Without them, every 10th different picture that can be read (the last one if there are fewer
+    than 10) belongs to the test split, with its exact copies, and the rest to the training split.
+    Files that cannot be read are skipped and named in a note.
 
     Raises:
-        DataError: `folder` does not exist or has fewer than 4 readable pictures; or `strict`, and
-            a picture cannot be read.
+        DataError: `folder` does not exist, or has fewer than 4 readable pictures, or they are all
+            equal; or `strict`, and a picture cannot be read.
     """
-    if not folder.is_dir():
-        raise DataError(
-            f"there is no folder {folder}", hint="folder:PATH expects a folder of images."
-        )
-    paths = _sorted_paths(folder)
-    pictures, skipped = [], []
-    for path in paths:
+    listing = list_pictures(folder)
+    images, rows, skipped = [], [], []
+    first: dict[bytes, int] = {}
+    original = []
+    for row, path in enumerate(listing.paths):
         try:
-            pictures.append(_fit(_decode(path), image_size, channels))
+            picture = decode(path)
+            images.append(prepared(picture, reading, image_size, channels))
         except Exception as error:  # Pillow's readers raise almost anything for a damaged file
             if strict:
                 raise DataError(
                     f"cannot read {path}: {error}", hint="Without --strict it is skipped."
                 ) from error
             skipped.append(repr(path.relative_to(folder).as_posix()))
-    if len(pictures) < _MIN_PICTURES:
+            continue
+        rows.append(row)
+        original.append(first.setdefault(_content(picture), len(first)))
+    if len(images) < _MIN_PICTURES:
+        raise too_few(folder, len(images), len(skipped), listing)
+    if len(first) == 1:
         raise DataError(
-            f"{len(pictures)} readable images in {folder} ({len(skipped)} not readable); "
-            f"at least {_MIN_PICTURES} are needed",
-            hint=f"It and all folders below are searched for {', '.join(sorted(SUFFIXES))}.",
+            f"all {len(images):,} pictures in {folder} are equal",
+            hint="A model needs pictures that differ.",
         )
-    notes = []
-    if skipped:
-        names = ", ".join(skipped[:_MAX_NAMES] + ["..."] * (len(skipped) > _MAX_NAMES))
-        notes.append(f"skipped {len(skipped)} of {len(paths)} files that cannot be read: {names}")
-    rows = np.arange(len(pictures))
-    test = rows % 10 == 9 if len(rows) >= 10 else rows == len(rows) - 1
-    return np.stack(pictures)[test if split == "test" else ~test], tuple(notes)
+    test = _test_rows(listing, rows, np.array(original))
+    chosen = test if split == "test" else ~test
+    labels, classes = _labels(listing, rows)
+    return Pictures(
+        np.stack(images)[chosen],
+        _notes(len(listing.paths), skipped) + _copies(listing, rows, original),
+        None if labels is None else labels[chosen],
+        classes,
+    )
 
 
-def read_picture(source: Path | bytes, image_size: int, channels: int) -> Pixels:
+def list_pictures(folder: Path) -> Listing:
+    """List the pictures of `folder:PATH`; `DataError` if there is no such folder."""
+    if not folder.is_dir():
+        raise DataError(
+            f"there is no folder {folder}", hint="folder:PATH expects a folder of images."
+        )
+    return listed(folder)
+
+
+def too_few(folder: Path, readable: int, skipped: int, listing: Listing) -> DataError:
+    """Return the error for a folder with fewer than 4 pictures."""
+    others = ", ".join(f"{count:,} {ending}" for ending, count in listing.left_out[:_MAX_NAMES])
+    return DataError(
+        f"{readable} readable images in {folder} ({skipped} not readable); "
+        f"at least {_MIN_PICTURES} are needed",
+        hint=f"It and all folders below are searched for {', '.join(FORMATS)} files"
+        + (f"; it also holds other files: {others}." if others else "."),
+    )
+
+
+def _content(picture: Image.Image) -> bytes:
+    """Return a digest of the pixels of a picture."""
+    head = f"{picture.mode} {picture.size}".encode()
+    return blake2b(head + picture.tobytes(), digest_size=16).digest()
+
+
+def _test_rows(listing: Listing, rows: list[int], original: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which of the readable pictures are test images."""
+    if listing.splits:
+        return np.array([listing.splits[row] == "test" for row in rows])
+    different = int(original.max()) + 1
+    test: NDArray[np.bool_] = original % 10 == 9 if different >= 10 else original == different - 1
+    return test
+
+
+def _notes(files: int, skipped: list[str]) -> tuple[str, ...]:
+    if not skipped:
+        return ()
+    names = ", ".join(skipped[:_MAX_NAMES] + ["..."] * (len(skipped) > _MAX_NAMES))
+    return (f"skipped {len(skipped)} of {files} files that cannot be read: {names}",)
+
+
+def _copies(listing: Listing, rows: list[int], original: list[int]) -> tuple[str, ...]:
+    """Return a note about exact copies."""
+    copies = len(original) - len(set(original))
+    if not copies:
+        return ()
+    if not listing.splits:
+        return (f"{copies:,} exact copies of pictures are in the same split as the first",)
+    split = {"train": set[int](), "test": set[int]()}
+    for row, number in zip(rows, original, strict=True):
+        split[listing.splits[row]].add(number)
+    both = len(split["train"] & split["test"])
+    return (
+        f"{copies:,} exact copies of pictures"
+        + (f"; {both:,} pictures are in both train and test" if both else ""),
+    )
+
+
+def _labels(listing: Listing, rows: list[int]) -> tuple[NDArray[np.int16] | None, tuple[str, ...]]:
+    if not listing.classes:
+        return None, ()
+    classes = sorted(set(listing.classes))
+    number = {name: n for n, name in enumerate(classes)}
+    labels = [number[listing.classes[row]] for row in rows]
+    return np.array(labels, np.int16), tuple(classes)
+
+
+def read_picture(
+    source: Path | bytes, image_size: int, channels: int, reading: Reading = UNRECORDED
+) -> Pixels:
     """Read one picture from a file or from its bytes: uint8 [C, image_size, image_size].
 
     Raises:
@@ -104,98 +164,13 @@ def read_picture(source: Path | bytes, image_size: int, channels: int) -> Pixels
     """
     name = "the picture" if isinstance(source, bytes) else str(source)
     try:
-        return _fit(_decode(source), image_size, channels)
+        return prepared(decode(source), reading, image_size, channels)
     except FileNotFoundError as error:
         raise DataError(f"there is no picture {name}") from error
     except MemoryError:
         raise
     except UnidentifiedImageError as error:  # its text names the object that held the bytes
-        formats = f"{', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}"
+        formats = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
         raise DataError(f"cannot read {name}: it is not a {formats} file") from error
     except Exception as error:  # Pillow's readers raise almost anything for a damaged file
         raise DataError(f"cannot read {name}: {error}") from error
-
-
-def has_colour(folder: Path) -> bool:
-    """Return whether most of a sample of the pictures in `folder` and below are in colour.
-
-    False if none can be read.
-    """
-    paths = _sorted_paths(folder)
-    coloured = []
-    for path in paths[:: max(1, len(paths) // _COLOUR_SAMPLE)]:
-        with suppress(Exception):  # `read_folder` reports files that cannot be read
-            small = _fit(_decode(path), 32, 3).astype(int)
-            coloured.append(np.ptp(small, axis=0).mean() > _FAINT_COLOUR)
-    return bool(coloured) and 2 * sum(coloured) > len(coloured)
-
-
-def _sorted_paths(folder: Path) -> list[Path]:
-    return sorted(_walk(folder), key=lambda path: path.relative_to(folder).as_posix())
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """Yield files named as pictures in `folder` and below, and folders that cannot be listed.
-
-    Links to folders are not followed: they may form a cycle.
-    """
-    waiting = [folder]
-    while waiting:
-        current = waiting.pop()
-        try:
-            with os.scandir(current) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(current / entry.name)
-                    elif Path(entry.name).suffix.lower() in SUFFIXES:
-                        yield current / entry.name
-        except OSError:
-            yield current
-
-
-def _decode(source: Path | bytes) -> Image.Image:
-    """Return the first frame upright, in mode L or RGB, with transparent pixels black.
-
-    Raises:
-        ValueError: it is refused because decoding could take too long or too much memory.
-        Exception: almost anything else, from Pillow, if it cannot be read.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        if isinstance(source, Path) and not stat.S_ISREG(source.stat().st_mode):
-            # Reading a pipe would wait.
-            raise ValueError("it is not a regular file, or it is a folder that cannot be listed")
-        file = BytesIO(source) if isinstance(source, bytes) else source
-        with Image.open(file, formats=_FORMATS) as picture:
-            most = (Image.MAX_IMAGE_PIXELS or 0) // 2  # WebP is decoded in several copies
-            if picture.format == "WEBP" and picture.width * picture.height > most:
-                raise ValueError(f"it has more than {most:,} pixels, the limit for WebP")
-            if picture.format in ("JPEG", "MPO") and _count_scans(source) > _MAX_SCANS:
-                raise ValueError(f"it has more than {_MAX_SCANS} progressive scans")
-            ImageOps.exif_transpose(picture, in_place=True)
-            picture.load()
-        if picture.mode == "F":
-            raise ValueError("its pixels are floating-point numbers")
-        if picture.mode.startswith("I"):  # 16 bits per pixel, also where Pillow says 32
-            deep = picture if picture.mode == "I" else picture.convert("I")
-            return deep.point(lambda value: value / 257 + 0.5).convert("L")  # truncates and clips
-        if picture.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info:
-            light = picture if picture.mode == "RGBA" else picture.convert("RGBA")
-            black = Image.new("RGB", picture.size)
-            black.paste(light, mask=light)
-            return black
-        return picture if picture.mode == "L" else picture.convert("RGB")
-
-
-def _count_scans(source: Path | bytes) -> int:
-    """Return the number of scans of a JPEG, beyond one for every 8 KiB.
-
-    The marker of a scan also appears by chance, once in 64 KiB, in data that cameras append.
-    """
-    if isinstance(source, bytes):
-        content = source
-    else:
-        with source.open("rb") as file:
-            content = file.read(_MAX_SCANNED_BYTES)
-    return content.count(b"\xff\xda") - (len(content) >> 13)

@@ -46,6 +46,21 @@ def read(root: Path, split: str) -> NDArray[np.uint8]:
     Raises:
         DataError: the data set is missing, or a drawing is missing or damaged.
     """
+    paths, names = _paths(root)
+    order = np.random.RandomState(0).permutation(len(names))  # NumPy froze this generator's stream
+    train = SPLIT["train"]
+    chosen = order[:train] if split == "train" else order[train:][: SPLIT["test"]]
+    return np.stack([_read_drawing(root, paths[names[i]]) for i in np.sort(chosen)])
+
+
+def check(root: Path) -> bool:
+    """Check that no drawing is missing, or raise `DataError`; False: their content is not read."""
+    _paths(root)
+    return False
+
+
+def _paths(root: Path) -> tuple[dict[str, Path], list[str]]:
+    """Return where each drawing is, by its name, and the names in order; or raise `DataError`."""
     if not present(root):
         raise missing_error("omniglot", root)
     drawings = (path for part in FILES for path in _drawings(root, part).glob("*/*/*.png"))
@@ -62,10 +77,7 @@ def read(root: Path, split: str) -> NDArray[np.uint8]:
             f"{root / 'omniglot-py'}; the first is {absent[0]}",
             hint=how_to_get("omniglot", root),
         )
-    order = np.random.RandomState(0).permutation(len(names))  # NumPy froze this generator's stream
-    train = SPLIT["train"]
-    chosen = order[:train] if split == "train" else order[train:][: SPLIT["test"]]
-    return np.stack([_read_drawing(root, paths[names[i]]) for i in np.sort(chosen)])
+    return paths, names
 
 
 def _drawings(root: Path, part: str) -> Path:

@@ -1,5 +1,7 @@
 """Subsets and values of a data set: shuffling, --limit, validation split, binarisation."""
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -7,8 +9,13 @@ from npdraw.datasets import Pixels, Source
 from npdraw.datasets.facts import SETS
 from npdraw.errors import UsageError
 
+MIN_IMAGES = 4
+"""Training images of which some can be used to validate."""
+
 MNIST_VALIDATION = 5_000
 """Validation images when all of MNIST is used, as is customary."""
+
+T = TypeVar("T", bound=np.generic)
 
 SORTED = ("omniglot", "folder")
 """Kinds of data sets whose training images are sorted by class."""
@@ -27,8 +34,8 @@ def parse_limit(text: str) -> int | float:
     return limit
 
 
-def shuffled_if_sorted(source: Source, images: Pixels) -> Pixels:
-    """Return training images in the order in which they are kept and split.
+def shuffled_if_sorted(source: Source, images: NDArray[T]) -> NDArray[T]:
+    """Return training images, or their labels, in the order in which they are kept and split.
 
     Images that are sorted by class come in a fixed random order, so that the first and the last of
     them represent all; others stay in their order.
@@ -76,8 +83,9 @@ def validation_size(source: Source, kept: int, total: int) -> int:
     Raises:
         UsageError: fewer than 4 images are kept.
     """
-    if kept < 4:
-        raise UsageError(f"only {kept} training images", hint="Use a --limit of at least 4.")
+    if kept < MIN_IMAGES:
+        hint = f"Use a --limit of at least {MIN_IMAGES}."
+        raise UsageError(f"only {kept} training images", hint=hint)
     if source.name == "mnist" and kept == total == SETS["mnist"].train:
         return MNIST_VALIDATION
     return min(max(-(-kept // 100), 20), kept // 2)

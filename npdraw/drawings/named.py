@@ -10,7 +10,7 @@ from npdraw.datasets import load, read_picture
 from npdraw.drawings.drawing_model import DrawingModel
 from npdraw.drawings.strokes import read_drawing
 from npdraw.errors import DataError, UsageError
-from npdraw.inputs.images import find_source
+from npdraw.inputs.images import find_source, reading_of
 from npdraw.model.latents import Latents
 
 SAMPLE, TEST = "seed:", "test:"
@@ -54,11 +54,14 @@ def named_drawing(name: str, model: DrawingModel, root: Path) -> NamedDrawing:
 def drawing_of_picture(source: Path | bytes, model: DrawingModel) -> NamedDrawing:
     """Return the drawing of a picture, given as its file or as the content of one.
 
+    It is read like the pictures that the model was trained on.
+
     Raises:
         DataError: the picture cannot be read.
     """
     settings = model.config.parse
-    pixels = read_picture(source, settings.image_size, settings.channels)
+    reading = reading_of(model.header)
+    pixels = read_picture(source, settings.image_size, settings.channels, reading)
     image = model.preprocess(torch.tensor(pixels)[None])
     name = "a picture" if isinstance(source, bytes) else str(source)
     return NamedDrawing(name, image, model.encode(image))
@@ -84,7 +87,12 @@ def _test_image(name: str, model: DrawingModel, root: Path) -> Tensor:
     number, settings = _number(name, TEST), model.config.parse
     source = find_source(model.header, model.path, None)
     loaded = load(
-        source, "test", root=root, image_size=settings.image_size, channels=settings.channels
+        source,
+        "test",
+        root=root,
+        image_size=settings.image_size,
+        channels=settings.channels,
+        reading=reading_of(model.header),
     )
     if number >= len(loaded.images):
         raise DataError(

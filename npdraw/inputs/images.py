@@ -12,6 +12,7 @@ from torch import Tensor
 from npdraw.config import ParseConfig
 from npdraw.datasets import PATHS, Source, digest, load, parse_source
 from npdraw.datasets.splits import (
+    MIN_IMAGES,
     binarize,
     evenly_spaced,
     keep,
@@ -20,6 +21,7 @@ from npdraw.datasets.splits import (
 )
 from npdraw.errors import DataError, UsageError
 from npdraw.header import Header
+from npdraw.reading import Reading, from_record
 from npdraw.runtime.lock import run_folder
 from npdraw.runtime.progress import Progress
 from npdraw.runtime.run_folder import read_json
@@ -35,7 +37,12 @@ class TrainingImages:
     """Number of validation images."""
     source: Source
     dataset: dict[str, Any]
-    """The record kept in artifacts: name, split sizes, shape and digest of the images."""
+    """The record kept in artifacts: name, split sizes, shape and digest of the images.
+
+    For pictures or arrays that a path names, also how they were read, and their classes.
+    """
+    labels: Tensor | None = None
+    """The class of each image, an index into the classes of the record, int16 [N], or None."""
 
     @property
     def train(self) -> Tensor:
@@ -56,11 +63,17 @@ def training_images(
     progress: Progress,
     *,
     strict: bool = False,
+    reading: Reading | None = None,
 ) -> TrainingImages:
     """Load the training images, keep the first `limit`, split off validation, add shifted copies.
 
     `limit` is a number of images, or a fraction up to 1; None keeps all. The `train` of the record
-    counts shifted copies; its digest is that of the images before shifting.
+    counts shifted copies; its digest is that of the images before shifting. `reading` is for
+    pictures and arrays that a path names.
+
+    Raises:
+        DataError: the images cannot be read, or there are fewer than 4 of them.
+        UsageError: `limit` keeps fewer than 4, or is more than there are.
     """
     loaded = load(
         source,
@@ -69,9 +82,15 @@ def training_images(
         image_size=config.image_size,
         channels=config.channels,
         strict=strict,
+        reading=reading,
     )
     for note in loaded.notes:
         progress.note(note)
+    if len(loaded.images) < MIN_IMAGES:
+        raise DataError(
+            f"{source} has only {len(loaded.images)} training images",
+            hint=f"At least {MIN_IMAGES} are needed.",
+        )
     kept = keep(shuffled_if_sorted(source, loaded.images), limit)
     validation = validation_size(source, len(kept), len(loaded.images))
     dataset = {
@@ -82,11 +101,28 @@ def training_images(
         "binarized": config.binarize,
         "digest": digest(kept),
     }
-    images = torch.tensor(kept)
+    if source.path is not None and reading is not None:
+        dataset["reading"] = reading.record()
+    images, labels = torch.tensor(kept), None
+    if loaded.labels is not None:
+        dataset["classes"] = list(loaded.classes)
+        labels = torch.tensor(shuffled_if_sorted(source, loaded.labels)[: len(kept)])
     if config.shift:
-        train, held_out = images.split([len(kept) - validation, validation])
+        sizes = [len(kept) - validation, validation]
+        train, held_out = images.split(sizes)
         images = torch.cat([shifted(train, config.shift), held_out])
-    return TrainingImages(images, validation, source, dataset)
+        if labels is not None:
+            train, held_out = labels.split(sizes)
+            labels = torch.cat([train.repeat(copies_per_image(config)), held_out])
+    return TrainingImages(images, validation, source, dataset, labels)
+
+
+def reading_of(header: Header) -> Reading | None:
+    """Return how the pictures or arrays were read that an artifact was made from.
+
+    None for a named data set, and if it was made before readings were stored.
+    """
+    return from_record(header.dataset.get("reading"))
 
 
 def to_levels(images: Tensor, config: ParseConfig, seed: int) -> Tensor:
@@ -104,12 +140,16 @@ def load_test_images(
     seed: int,
     images: int | None,
     progress: Progress,
+    *,
+    reading: Reading | None = None,
 ) -> tuple[Tensor, list[int]]:
     """Load the test images, or `images` of them evenly spaced, as values that a model explains.
 
-    Returns uint8 [N, C, H, W] and the position of each image in the split.
+    `reading` is that of the model. Returns uint8 [N, C, H, W] and the position of each image in the
+    split.
     """
-    loaded = load(source, "test", root=root, image_size=config.image_size, channels=config.channels)
+    size, channels = config.image_size, config.channels
+    loaded = load(source, "test", root=root, image_size=size, channels=channels, reading=reading)
     for note in loaded.notes:
         progress.note(note)
     chosen = evenly_spaced(len(loaded.images), images or len(loaded.images))
@@ -165,13 +205,13 @@ def same_images(
         DataError: the images cannot be found or differ from those recorded.
     """
     recorded = header.dataset
-    source = find_source(header, made_from, given)
+    source, reading = find_source(header, made_from, given), reading_of(header)
     if source.name != recorded["name"]:
-        return training_images(source, root, config, None, progress)
+        return training_images(source, root, config, None, progress, reading=reading)
     limit = recorded["train"] // copies_per_image(config) + recorded["validation"]
     hint = "Name the right images with --data or --data-root, or parse these first."
     try:
-        images = training_images(source, root, config, limit, progress)
+        images = training_images(source, root, config, limit, progress, reading=reading)
     except UsageError as error:
         raise DataError(
             f"{source} has fewer images than the {limit} that {made_from} was made from", hint=hint

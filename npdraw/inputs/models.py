@@ -30,8 +30,12 @@ from npdraw.model.npdraw import NPDraw
 from npdraw.model.prior import Prior
 from npdraw.overrides import override
 from npdraw.presets import from_dict
+from npdraw.reading import from_record
 
 M = TypeVar("M", bound=nn.Module)
+
+MOST_CLASSES = 2**15
+"""Classes of images, at most: labels are stored in 16 bits."""
 
 STORED = ("float32", "bfloat16")
 """Types in which weights may be stored; a bank is always float32."""
@@ -79,6 +83,11 @@ def _check_record(artifact: Artifact, config: ParseConfig) -> None:
         "digest": (is_digest, "64 hexadecimal digits"),
     }
     record = artifact.header.dataset
+    if record.get("name") in PATHS:
+        if "reading" in record:
+            checks["reading"] = (lambda value: from_record(value) is not None, "a reading")
+        if "classes" in record:
+            checks["classes"] = (_are_classes, "names of classes")
     for name in (*checks, *record):
         if name not in checks:
             raise unfit_error(artifact, f"its data set has {name}, expected none")
@@ -86,6 +95,14 @@ def _check_record(artifact: Artifact, config: ParseConfig) -> None:
         if name not in record or not fits(record[name]):
             shown = f"{record[name]!r:.80}" if name in record else "missing"
             raise unfit_error(artifact, f"{name} of its data set is {shown}, expected {expected}")
+
+
+def _are_classes(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and all(type(name) is str for name in value)
+        and 1 <= len(value) == len(set(value)) <= MOST_CLASSES
+    )
 
 
 def _is_count(value: Any) -> bool:
@@ -124,7 +141,12 @@ def read_parse(path: Path) -> Artifact:
         "where": Expected(drawings, ["int16"]),
         "what": Expected(drawings, ["int16"]),
     }
+    classes = dataset.get("classes")
+    if classes is not None:
+        expected["labels"] = Expected(drawings[:1], ["int16"])
     check_tensors(artifact, expected)
+    if classes is not None:
+        check_values(artifact, "labels", 0, len(classes) - 1)
     check_values(artifact, "bank", 0, 1)
     check_values(artifact, "usage", 0, math.prod(drawings))
     check_values(artifact, "where", 0, layout.placements - 1)

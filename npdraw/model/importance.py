@@ -33,10 +33,15 @@ def importance_figures(
         gap = w.rate if estimator == "importance" else w.analytic_rate
         terms = torch.stack([-w.distortion - gap, w.rate, w.distortion, w.canvas_error])
         weighted.append(terms.unflatten(1, (len(some), len(images))))
-    log_weights, rate, distortion, canvas_error = torch.cat(weighted, 1).double()  # [S, N]
+    log_weights, rate, distortion, canvas_error = off_mps(torch.cat(weighted, 1)).double()  # [S, N]
     return torch.stack(
         [-log_mean_exp(log_weights), rate.mean(0), distortion.mean(0), canvas_error[0]], 1
     )
+
+
+def off_mps(values: Tensor) -> Tensor:
+    """Return values on a device that computes in float64, as MPS does not: there, on the CPU."""
+    return values.cpu() if values.device.type == "mps" else values
 
 
 def log_mean_exp(log_weights: Tensor) -> Tensor:

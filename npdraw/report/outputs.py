@@ -13,7 +13,7 @@ from npdraw.drawings.drawing_model import DrawingModel, open_model
 from npdraw.drawings.frames import prefixes, rendered
 from npdraw.drawings.strokes import as_json
 from npdraw.errors import ArtifactError, DivergedError, NpdrawError
-from npdraw.inputs.images import find_source
+from npdraw.inputs.images import find_source, reading_of
 from npdraw.inputs.models import read_parse
 from npdraw.model.latents import Latents, concatenate
 from npdraw.pictures.sheet import side_by_side, to_uint8
@@ -140,7 +140,10 @@ def _reconstruct(run: Run, model: DrawingModel, root: Path, outputs: Outputs) ->
     try:
         source = find_source(model.header, model.path, None)
         side, channels = settings.image_size, settings.channels
-        loaded = load(source, "test", root=root, image_size=side, channels=channels)
+        reading = reading_of(model.header)
+        loaded = load(
+            source, "test", root=root, image_size=side, channels=channels, reading=reading
+        )
     except NpdrawError as error:
         outputs.problems["images"] = f"the test images ({name}) are not available"
         outputs.why_no_images = error.message

@@ -13,8 +13,9 @@ from npdraw.config import Config
 from npdraw.datasets import digest
 from npdraw.errors import ArtifactError, DivergedError, UsageError
 from npdraw.header import read_header
-from npdraw.inputs.images import find_source, load_test_images
+from npdraw.inputs.images import find_source, load_test_images, reading_of
 from npdraw.inputs.models import read_model, to_device
+from npdraw.inputs.other_images import check_images
 from npdraw.model.importance import FIGURES, importance_figures, samples_per_pass
 from npdraw.run_key import RunKey
 from npdraw.runtime.distributed import all_gather_rows, chunks, on_rank_zero, process_group
@@ -56,6 +57,7 @@ def eval_nll(
     Raises:
         DivergedError: the likelihood that the model gives to an image is NaN.
         StoppedError: a signal came; with `out`, the images evaluated so far are saved.
+        UsageError: the images do not fit the model, see `other_images.check_images`.
         UsageError, BusyError, ArtifactError: see `run_folder.locked` and `run_folder.resumable`.
     """
     # Read the model and the images.
@@ -63,7 +65,11 @@ def eval_nll(
     model, config, artifact = read_model(model_path)
     to_device(model, device)
     data = find_source(artifact.header, model_path, source)
-    values, numbers = load_test_images(data, root, config.parse, seed, images, progress)
+    check_images(data, root, artifact.header, model_path, config.parse, progress)
+    reading = reading_of(artifact.header)
+    values, numbers = load_test_images(
+        data, root, config.parse, seed, images, progress, reading=reading
+    )
     settings: dict[str, Any] = {
         "model": artifact.header.digest,
         "data": digest(values.numpy()),

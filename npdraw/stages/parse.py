@@ -1,6 +1,7 @@
 """Stage 1: a part bank, and the drawing of every image (docs/model.md, sections 2 and 3)."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from npdraw.model.canvas import paint
 from npdraw.model.latents import Latents, blank
 from npdraw.model.layout import Layout
 from npdraw.model.parsing import parse as parse_images
+from npdraw.reading import Reading
 from npdraw.run_key import RunKey
 from npdraw.runtime.distributed import (
     all_gather_rows,
@@ -46,6 +48,8 @@ def parse(
     limit: int | float | None,
     seed: int,
     strict: bool = False,
+    reading: Reading | None = None,
+    notes: Sequence[str] = (),
     out: Path,
     runtime: Runtime,
     progress: Progress,
@@ -56,12 +60,18 @@ def parse(
     `seed`. Processes started by torchrun share the images, with the same result. Returns the result
     of `npdraw parse --json`.
 
-    Nine parameters, because each is a flag of the command.
+    `reading` is how pictures and arrays that a path names become images, and `notes` are what to
+    say about it. Eleven parameters, because each is a flag
+    of the command.
     """
     # Read the images.
     device = runtime.start()
     settings = config.parse
-    data = training_images(parse_source(source), root, settings, limit, progress, strict=strict)
+    for note in notes:
+        progress.note(note)
+    data = training_images(
+        parse_source(source), root, settings, limit, progress, strict=strict, reading=reading
+    )
     run_key = RunKey(as_dict(config, ("parse",)), data.dataset, {}, seed)
     if runtime.dry_run:
         return _plan(run_key, settings, len(data.train), out)
@@ -97,6 +107,8 @@ def parse(
                 "bank_mse": bank.error,
             }
             tensors = {"bank": bank.parts, "usage": usage, **drawing_tensors(z)}
+            if data.labels is not None:
+                tensors["labels"] = data.labels
             write_artifact(out, "parse", tensors, run_key=run_key, metrics=metrics)
             seconds = time.perf_counter() - began
             result = {"images": len(data.images), "seconds": seconds, **metrics}

@@ -1,5 +1,6 @@
 """Run all stages one after another, each doing only what is not up to date."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import torch
 
 from npdraw.config import BATCH_SIZE, SECTIONS, Config, as_dict
 from npdraw.inputs.models import new_model
+from npdraw.reading import Reading
 from npdraw.runtime.distributed import check_batch, on_rank_zero, process_group
 from npdraw.runtime.group import environment
 from npdraw.runtime.progress import Progress
@@ -31,6 +33,8 @@ def run(
     limit: int | float | None,
     seed: int,
     strict: bool = False,
+    reading: Reading | None = None,
+    notes: Sequence[str] = (),
     samples: int,
     images: int | None,
     out: Path,
@@ -41,8 +45,8 @@ def run(
 
     Processes started by torchrun share every stage except sampling, which rank zero does alone.
 
-    Eleven parameters, because each is a flag of the command; the body is long because it lists the
-    calls of five stages.
+    Thirteen parameters, because each is a flag of the command; the body is long because it lists
+    the calls of five stages.
     """
     for section in (config.prior, config.decoder):
         check_batch(environment(), section.batch_size)
@@ -58,6 +62,8 @@ def run(
             limit=limit,
             seed=seed,
             strict=strict,
+            reading=reading,
+            notes=notes,
             out=paths["parse"],
             runtime=runtime,
             progress=progress,

@@ -23,7 +23,7 @@ from npdraw.inputs.models import (
     to_device,
     weights_of,
 )
-from npdraw.model.importance import importance_figures
+from npdraw.model.importance import importance_figures, off_mps
 from npdraw.model.npdraw import NPDraw, Relaxation
 from npdraw.model.prior import Prior
 from npdraw.pictures.sheet import SHEET_SAMPLES, draw, render, write_sheet
@@ -246,5 +246,5 @@ def relaxed_elbo(
         x = model.in_unit(images[part])
         uniforms = send(uniform("relaxed", seed, range(part.start, part.stop), shape), x.device)
         terms = model.relaxed(x, None, uniforms, Relaxation(temperature))
-        sums[number] = (terms.distortion + terms.rate).sum(dtype=torch.float64).cpu()
+        sums[number] = off_mps(terms.distortion + terms.rate).sum(dtype=torch.float64).cpu()
     return float(all_reduce_sum(group, sums)) / len(images)

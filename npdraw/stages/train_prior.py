@@ -17,6 +17,7 @@ from npdraw.inputs.models import (
     weights_of,
 )
 from npdraw.model.canvas import paint
+from npdraw.model.importance import off_mps
 from npdraw.model.latents import Latents
 from npdraw.model.prior import Prior
 from npdraw.pictures.sheet import SHEET_SAMPLES, draw, to_uint8, write_sheet
@@ -199,7 +200,7 @@ def validate(prior: Prior, drawings: Latents, group: Group = SINGLE_PROCESS) -> 
     for number, part in chunks(group, len(drawings), VALIDATION_BATCH):
         z = drawings[part]
         factors = prior(z.one_hot(prior.layout.placements, len(prior.bank)))
-        nats = torch.stack(factors.log_prob(z)).sum((1, 2), dtype=torch.float64)
+        nats = off_mps(torch.stack(factors.log_prob(z))).sum((1, 2), dtype=torch.float64)
         sums[number] = -nats.cpu()
     whether, where, what = (all_reduce_sum(group, sums) / len(drawings)).tolist()
     return {

@@ -36,7 +36,7 @@ A = TypeVar("A")
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def application(easel: Easel, worker: Executor, token: str, port: int) -> Guard:
+def application(easel: Easel, worker: Executor, token: str) -> Guard:
     """Return the studio as an ASGI application below `/token/`.
 
     `worker` has one thread, so that the model handles one request at a time.
@@ -80,7 +80,7 @@ def application(easel: Easel, worker: Executor, token: str, port: int) -> Guard:
     # Only the URL without its final slash redirects, to the page.
     below = Mount(f"/{token}", app=Router(routes, redirect_slashes=False))
     app = Starlette(routes=[below], exception_handlers={HTTPException: _unroutable})
-    return Guard(app, token, port)
+    return Guard(app, token)
 
 
 async def _unroutable(request: Request, error: Exception) -> Response:

@@ -1,13 +1,15 @@
 """Protects the studio: only its own page may send requests.
 
 Other pages in the same browser can also send requests to 127.0.0.1, and can point a domain of their
-own to it (DNS rebinding). So Host and Origin must be the studio's own, and every path starts with a
-random token that is only in the URL printed on the terminal. Bodies are limited in size, and read
+own to it (DNS rebinding). So Host must be a name of this machine, Origin must be the same, and
+every path starts with a random token that is only in the URL printed on the terminal. Host may have
+any port, because `ssh -L` forwards one of another number. Bodies are limited in size, and read
 completely before they are parsed.
 """
 
 import hmac
 import json
+import re
 from collections.abc import Sequence
 
 from starlette.datastructures import Headers
@@ -15,6 +17,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HOST = "127.0.0.1"
+
+_HERE = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE | re.ASCII)
+"""Values of Host that no other machine's page can have: browsers resolve `localhost` themselves."""
 
 MOST_BYTES = 1 << 20
 """The largest body of a request."""
@@ -44,10 +49,10 @@ class RefusalError(Exception):
 
 
 class Guard:
-    """Forwards requests to /TOKEN/... at 127.0.0.1:`port` to `app`, with the complete body."""
+    """Forwards requests to /TOKEN/... on this machine to `app`, with the complete body."""
 
-    def __init__(self, app: ASGIApp, token: str, port: int) -> None:
-        self.app, self.token, self.host = app, token, f"{HOST}:{port}"
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self.app, self.token = app, token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse one request, or let `app` answer it."""
@@ -74,10 +79,11 @@ class Guard:
         await self.app(scope, receive_whole, send_guarded)
 
     def _check(self, headers: Headers, path: str) -> None:
-        if headers.get("host") != self.host:
-            raise RefusalError(403, f"the studio is only at {self.host}")
+        host = headers.get("host", "")
+        if not _HERE.fullmatch(host):
+            raise RefusalError(403, f"the studio is only at {HOST} or localhost")
         origin = headers.get("origin")  # absent if the user opened the URL, or from other programs
-        if origin is not None and origin != f"http://{self.host}":
+        if origin is not None and origin.lower() != f"http://{host.lower()}":
             raise RefusalError(403, "the request comes from another page")
         given = path.split("/")[1] if path.startswith("/") else ""
         if not hmac.compare_digest(given.encode(), self.token.encode()):

@@ -54,7 +54,7 @@ def studio(
         number = listening.getsockname()[1]
         url = f"http://{HOST}:{number}/{token}/"
         with ThreadPoolExecutor(1, "easel") as worker:
-            server = server_of(application(easel, worker, token, number))
+            server = server_of(application(easel, worker, token))
             ready({"url": url, "port": number, "model": model.header.digest})
             if browser and _has_screen():
                 threading.Thread(target=webbrowser.open, args=[url], daemon=True).start()
@@ -98,7 +98,8 @@ def _listening(port: int) -> Iterator[socket.socket]:
                 raise
             reason = "is in use" if error.errno == errno.EADDRINUSE else "is not permitted"
             raise UsageError(
-                f"port {port} of {HOST} {reason}", hint="Use --port 0 for any free port."
+                f"port {port} of {HOST} {reason}",
+                hint="Use another --port, or leave it out for any free one.",
             ) from error
         yield listening
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import typer
+from PIL import Image
 
 from npdraw.cli import app, execute
 from npdraw.presets import PRESETS
@@ -18,6 +19,11 @@ VALUES = {
     "--images": "7",
     "--preset": "mnist",
     "--config": "other.toml",
+    "--background": "#102030",
+    "--invert": "yes",
+    "--fit": "stretch",
+    "--channels": "3",
+    "--pixels": "levels",
     "--parts": "7",
     "--part-size": "6",
     "--stride": "3",
@@ -61,6 +67,11 @@ def called(fake_stage: Any, folder: Path) -> Any:
     for name in ("a/p", "b/q", "a/m"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / f"{name}.safetensors").touch()
+    (folder / "own").mkdir()
+    for number in range(4):
+        picture = Image.new("L", (4 + number, 4))
+        picture.putpixel((1, 1), 255)
+        picture.save(folder / f"own/{number}.png")
     (folder / "other.toml").write_text("[parse]\nparts = 9\n[prior]\nsteps = 9\n[decoder]\nsteps=9")
 
     def call(name: str, *arguments: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -85,6 +96,9 @@ def test_every_option_is_read(
 ) -> None:
     without = called(name), capsys.readouterr()
     given = (flag, VALUES[flag]) if flag in VALUES else (flag,)
+    if flag in ("--background", "--invert", "--fit"):  # for pictures of one's own
+        given += ("--data", "folder:own")
+        without = called(name, "--data", "folder:own"), capsys.readouterr()
     assert (called(name, *given), capsys.readouterr()) != without
 
 
@@ -99,6 +113,8 @@ def test_parse_hands_over_its_settings(called: Any) -> None:
         "limit": 0.5,
         "seed": 0,
         "strict": False,
+        "reading": None,
+        "notes": (),
         "out": Path("runs/mnist/parse.safetensors"),
     }
     assert runtime == {

@@ -9,11 +9,12 @@ import pytest
 import typer
 
 from npdraw.cli import app, execute
+from tests.datasets.own_pictures import drawings
 
 ORDER = (
     *("parse", "train-prior", "train-decoder", "eval-nll", "sample", "run", ""),
     *("animate", "reconstruct", "complete", "edit", "decode", "interpolate"),
-    *("report", "export", "info", "data", "data ls", "data download", "data doctor"),
+    *("report", "export", "info", "data", "data ls", "data look", "data download", "data doctor"),
 )
 
 
@@ -39,6 +40,7 @@ def test_every_page_is_run_or_endless() -> None:
 def test_the_examples_of_every_page_work(
     folder: Path, shipped: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    drawings(folder / "my-pictures")
     fetched = []
     # The only thing in which they need a network.
     monkeypatch.setattr("npdraw.datasets.download", lambda name, root: fetched.append(name))

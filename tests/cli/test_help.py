@@ -13,11 +13,11 @@ import pytest
 import typer
 
 from npdraw import cli
-from npdraw.cli import execute, options
+from npdraw.cli import declare, execute, options, reading_options
 from npdraw.run_key import RunKey
 from npdraw.version import __version__
 
-MOST_OPTIONS = 25
+MOST_OPTIONS = 26
 PANELS = {"Input", "Model", "Run", "Output"}
 HEAVY = {"torch", "torchvision", "numpy", "safetensors", "PIL"}
 
@@ -53,7 +53,7 @@ def test_every_command_of_the_design_is_there() -> None:
         *("", "parse", "train-prior", "train-decoder", "eval-nll", "sample", "run"),
         *("animate", "reconstruct", "complete", "edit", "decode", "interpolate", "studio"),
         *("report", "export", "info"),
-        *("data", "data ls", "data download", "data doctor"),
+        *("data", "data ls", "data look", "data download", "data doctor"),
     }
 
 
@@ -91,7 +91,7 @@ def test_options_are_few_in_panels_and_complete(
 def test_every_flag_is_spelled_in_options_and_used() -> None:
     aliases = {
         name: alias.__metadata__[0]
-        for name, alias in vars(options).items()
+        for name, alias in (vars(options) | vars(reading_options)).items()
         if hasattr(alias, "__metadata__")
     }
     written = {info.help for info in aliases.values()}
@@ -102,7 +102,7 @@ def test_every_flag_is_spelled_in_options_and_used() -> None:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute)
         and isinstance(node.value, ast.Name)
-        and node.value.id == "options"
+        and node.value.id in ("options", "reading_options")
     }
     assert aliases.keys() <= used
 
@@ -111,10 +111,10 @@ def test_brackets_are_shown_not_read_as_markup(capsys: pytest.CaptureFixture[str
     app = typer.Typer(rich_markup_mode="rich")
     text = "Take [remote|local], [/data], [a b] and [3]."
 
-    def command(*, x: bool = typer.Option(False, "--x", help=options.escape_markup(text))) -> None:
+    def command(*, x: bool = typer.Option(False, "--x", help=declare.escape_markup(text))) -> None:
         pass
 
-    app.command(help=options.escape_markup(text))(command)
+    app.command(help=declare.escape_markup(text))(command)
     app(["--help"], standalone_mode=False)
     assert " ".join(capsys.readouterr().out.split()).count(text) == 1
 
@@ -175,6 +175,8 @@ assert not {HEAVY} & set(sys.modules)
         ("npdraw train-", ["train-prior", "train-decoder"]),
         ("npdraw parse --preset mnist", ["mnist", "mnist-best", "mnist-paper"]),
         ("npdraw parse --snap m", ["mean", "medoid"]),
+        ("npdraw parse --data m", ["mnist"]),
+        ("npdraw run --data n", ["npz:"]),
     ):
         done = run_python(
             code,

@@ -108,7 +108,7 @@ def test_a_process_that_lost_another_says_so(become: Become) -> None:
     assert (shown.code, shown.exit_code) == ("lost", 1)
     assert "another process" in shown.message
     assert "memory" in shown.hint
-    assert "To resume: torchrun --nproc-per-node 2 -m npdraw parse" in shown.hint
+    assert "To resume: torchrun --standalone --nproc-per-node 2 -m npdraw parse" in shown.hint
     terminated = failures.explain(Terminated(), "parse", ["parse"])
     assert "or another process of this group has ended" in terminated.message
     assert terminated.hint == shown.hint
@@ -119,7 +119,10 @@ def test_a_process_that_lost_another_says_so(become: Become) -> None:
 
 @pytest.mark.parametrize(
     ("size", "local_size", "start"),
-    [(2, 2, "torchrun --nproc-per-node 2 -m npdraw"), (4, 2, "torchrun ... -m npdraw")],
+    [
+        (2, 2, "torchrun --standalone --nproc-per-node 2 -m npdraw"),
+        (4, 2, "torchrun ... -m npdraw"),
+    ],
 )
 def test_a_command_resumes_as_it_was_started(
     size: int, local_size: int, start: str, become: Become

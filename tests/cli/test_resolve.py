@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from npdraw.cli import resolve
-from npdraw.errors import ArtifactError, UsageError
+from npdraw.errors import ArtifactError, DataError, UsageError
 from npdraw.presets import PRESETS
 
 
@@ -18,8 +18,6 @@ from npdraw.presets import PRESETS
         (None, "mnist", ("mnist", "mnist")),
         ("mnist-paper", None, ("mnist-paper", "mnist")),
         ("mnist-paper", "omniglot", ("mnist-paper", "omniglot")),
-        (None, "folder:/x/y", ("glyphs", "folder:/x/y")),
-        (None, "npz:a.npz", ("glyphs", "npz:a.npz")),
         ("mnist", "npz:a.npz", ("mnist", "npz:a.npz")),
     ],
 )
@@ -29,20 +27,30 @@ def test_preset_and_data_follow_from_each_other(
     assert resolve.preset_and_data(preset, data) == expected
 
 
-def test_pictures_in_colour_have_a_preset_of_their_own(tmp_path: Path) -> None:
+@pytest.mark.parametrize("data", ["folder:/x/y", "npz:a.npz"])
+def test_missing_pictures_have_no_preset(data: str) -> None:
+    with pytest.raises(DataError, match="there is no"):
+        resolve.preset_and_data(None, data)
+
+
+def test_the_preset_of_pictures_follows_from_a_look_at_them(tmp_path: Path) -> None:
     colours = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
     (tmp_path / "grey").mkdir()
     (tmp_path / "coloured").mkdir()
+    (tmp_path / "drawn").mkdir()
     for number, picture in enumerate(colours):
         Image.fromarray(picture).convert("L").convert("RGB").save(f"{tmp_path}/grey/{number}.png")
         Image.fromarray(picture).save(f"{tmp_path}/coloured/{number}.png")
+        drawn = (picture[..., 0] > 99).astype(np.uint8) * 255
+        Image.fromarray(drawn).save(f"{tmp_path}/drawn/{number}.png")
     (tmp_path / "coloured/1.png").write_bytes(b"none")
     np.savez(tmp_path / "grey.npz", train=colours[..., 0], test=colours[..., 0])
     np.savez(tmp_path / "coloured.npz", train=colours, test=colours)
     for source, expected in {
-        "folder:grey": "glyphs",
+        "folder:drawn": "glyphs",
+        "folder:grey": "textures",
         "folder:coloured": "pictures",
-        "npz:grey.npz": "glyphs",
+        "npz:grey.npz": "textures",
         "npz:coloured.npz": "pictures",
     }.items():
         kind, _, name = source.partition(":")

@@ -1,6 +1,7 @@
 """`npdraw studio`: what its stage is asked for, what is printed, and what an extra lacks."""
 
 import json
+import socket
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -82,3 +83,17 @@ def test_ports_are_numbers_of_ports(
         assert execute(["studio", "omniglot", "--port", port]) == 2
         assert "--port" in capsys.readouterr().err
     assert asked == []
+
+
+def test_a_port_in_use_is_one_line_and_a_hint(
+    shipped: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        assert execute(["studio", "omniglot", "--port", str(port), "--no-browser"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == [
+        f"Error: port {port} of 127.0.0.1 is in use",
+        "Hint: Use another --port, or leave it out for any free one.",
+    ]

@@ -1,7 +1,5 @@
 """Data sets by name: sources, loading, downloads, status, and the table of facts."""
 
-import gzip
-import hashlib
 import pkgutil
 import types
 from dataclasses import replace
@@ -18,7 +16,6 @@ from npdraw.datasets import (
     digest,
     download,
     load,
-    mnist,
     parse_source,
     status,
 )
@@ -49,6 +46,35 @@ def test_a_source_is_a_name_or_a_path(text, name, path):
     assert parse_source(text) == Source(name, path)
 
 
+@pytest.mark.parametrize(
+    ("text", "path", "key"),
+    [
+        ("npz:a.npz#x", "a.npz", "x"),
+        ("npz:a#b.npz#x,y", "a#b.npz", "x,y"),
+        ("npz:here#.npz", "here#.npz", ""),
+        ("idx:sets#emnist-letters", "sets", "emnist-letters"),
+        ("folder:a#b", "a#b", ""),
+    ],
+)
+def test_a_source_may_have_a_key(tmp_path, monkeypatch, text, path, key):
+    monkeypatch.chdir(tmp_path)
+    Path("here#.npz").touch()  # a file of that name comes first
+    source = parse_source(text)
+    assert (source.path, source.key, str(source)) == (Path(path), key, text)
+    assert parse_source(str(source.absolute())) == Source(source.name, tmp_path / path, key)
+
+
+@pytest.mark.parametrize("name", ["x.npz", "x.npy", "pictures"])
+def test_a_path_without_its_kind_is_recognised(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    Path("pictures").mkdir()
+    Path("x.npz").touch()
+    Path("x.npy").touch()
+    with pytest.raises(UsageError, match="unknown data set") as error:
+        parse_source(name)
+    assert error.value.hint == f"Write {'folder' if name == 'pictures' else 'npz'}:{name}."
+
+
 def test_a_source_is_written_as_it_was_given():
     assert [str(parse_source(text)) for text in ("mnist", "npz:x.npz")] == ["mnist", "npz:x.npz"]
 
@@ -57,7 +83,7 @@ def test_a_source_is_written_as_it_was_given():
 def test_an_unknown_source_lists_the_known_ones(text):
     with pytest.raises(UsageError, match="unknown data set") as error:
         parse_source(text)
-    assert "glyphs, mnist, npz:FILE, omniglot" in error.value.hint
+    assert "glyphs, idx:FOLDER, mnist, npz:FILE, omniglot" in error.value.hint
 
 
 def test_the_nearest_source_is_suggested_and_a_path_asked_for():
@@ -140,43 +166,6 @@ def test_download_refuses_what_needs_none(tmp_path):
         download("mnits", tmp_path)
 
 
-def states(root, **options):
-    return {entry.name: entry.state for entry in status(root, **options)}
-
-
-def test_status_distinguishes_missing_ready_and_damaged(tmp_path, monkeypatch):
-    missing = {"glyphs": "ready"} | dict.fromkeys(list(SETS)[1:], "missing")
-    assert states(tmp_path) == states(tmp_path, check=True) == missing
-    images = write_npz(tmp_path / "mnist.npz")
-    assert states(tmp_path)["mnist"] == "ready"
-    other = status(tmp_path, check=True)[1]
-    assert other.state == "damaged" and "mnist.npz are not the expected ones" in other.problem
-    parts = {"train": images[:8], "test": images[8:]}
-    digests = {split: digest(part[:, None]) for split, part in parts.items()}
-    monkeypatch.setattr(datasets, "SETS", {"mnist": replace(SETS["mnist"], digests=digests)})
-    assert states(tmp_path, check=True) == {"mnist": "ready"}
-    (tmp_path / "mnist.npz").write_bytes(b"half")
-    assert states(tmp_path) == {"mnist": "ready"}  # only the name of the file is checked
-    (broken,) = status(tmp_path, check=True)
-    assert broken.state == "damaged" and "mnist.npz is damaged" in broken.problem
-
-
-def test_a_check_finds_damaged_labels_that_loading_does_not_need(tmp_path, monkeypatch):
-    packed = gzip.compress(bytes(16 + 28 * 28))
-    known = replace(mnist.FILES["train"], checksum=hashlib.sha256(packed).hexdigest())
-    labels = mnist.FILES["test labels"]
-    files = {"train": known, "test": known, "test labels": labels}
-    monkeypatch.setattr(mnist, "FILES", files)
-    monkeypatch.setattr(datasets, "SETS", {"mnist": replace(SETS["mnist"], digests={})})
-    (tmp_path / known.path).parent.mkdir(parents=True)
-    (tmp_path / known.path).write_bytes(packed)
-    assert states(tmp_path, check=True) == {"mnist": "ready"}
-    (tmp_path / labels.path).write_bytes(b"half")
-    assert len(load(MNIST, "train", root=tmp_path, image_size=28).images) == 1
-    (broken,) = status(tmp_path, check=True)
-    assert broken.state == "damaged" and "t10k-labels-idx1-ubyte.gz" in broken.problem
-
-
 def test_a_digest_sees_pixels_shape_and_type():
     images = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
     changed = images.copy()
@@ -189,7 +178,8 @@ def test_a_digest_sees_pixels_shape_and_type():
 
 @pytest.mark.parametrize("name", ["mnist", "omniglot"])
 def test_the_real_data_have_the_pinned_digests(npdraw_data, name):
-    if states(npdraw_data)[name] == "missing":
+    states = {entry.name: entry.state for entry in status(npdraw_data)}
+    if states[name] == "missing":
         pytest.skip(f"NPDRAW_DATA has no {name}")
     for split in ("train", "test"):
         loaded = load(Source(name), split, root=npdraw_data, image_size=28)

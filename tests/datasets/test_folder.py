@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from npdraw.datasets.folder import fit, read_folder, read_picture
+from npdraw.datasets.folder import read_folder, read_picture
+from npdraw.datasets.prepare import from_arrays
 from npdraw.errors import DataError
+from npdraw.reading import Reading
 
 GREY = {"image_size": 8, "channels": 1, "strict": False}
 
@@ -23,8 +25,12 @@ def save(folder, name, value=100, size=(8, 8), mode="L", **options):
     return path
 
 
+def fit(images, image_size, channels):
+    return from_arrays(images, Reading(), image_size, channels)
+
+
 def values(folder, split="train", **changes):
-    images, notes = read_folder(folder, split, **(GREY | changes))
+    images, notes, *_ = read_folder(folder, split, **(GREY | changes))
     assert images.dtype == np.uint8
     return images[:, :, 4, 4].squeeze(1).tolist(), notes
 
@@ -77,8 +83,8 @@ def test_every_10th_readable_picture_is_in_the_test_split(tmp_path):
 
 @pytest.mark.parametrize("name", ["x.jpg", "x.jpeg", "x.webp"])
 def test_compressed_formats_are_read(tmp_path, name):
-    for other in "abc":
-        save(tmp_path, f"{other}.png")
+    for value, other in enumerate("abc"):
+        save(tmp_path, f"{other}.png", value)
     save(tmp_path, name, 200)
     (value,), _ = values(tmp_path, "test")
     assert abs(value - 200) <= 3
@@ -165,7 +171,7 @@ def test_a_folder_that_cannot_be_listed_is_counted_and_named(tmp_path, monkeypat
 def test_a_picture_of_another_format_is_skipped_whatever_its_name(tmp_path):
     for value in range(4):
         save(tmp_path, f"{value}.png", value)
-    Image.new("RGB", (8, 8)).save(tmp_path / "x.png", "PPM")  # as is EPS, read by Ghostscript
+    Image.new("RGB", (8, 8)).save(tmp_path / "x.png", "TGA")  # as is EPS, read by Ghostscript
     assert "'x.png'" in values(tmp_path)[1][0]
 
 
@@ -181,9 +187,9 @@ def test_too_few_pictures_and_a_missing_folder_are_named(tmp_path):
 
 def last(tmp_path, **changes):
     """Read one picture as the test split of a folder with three others."""
-    for other in "abc":
-        save(tmp_path, f"{other}.png")
-    images, notes = read_folder(tmp_path, "test", **(GREY | changes))
+    for value, other in enumerate("abc"):
+        save(tmp_path, f"{other}.png", value)
+    images, notes, *_ = read_folder(tmp_path, "test", **(GREY | changes))
     assert notes == ()
     return images[0]
 
@@ -219,11 +225,11 @@ def test_every_depth_is_scaled_rounded_and_cut(tmp_path):
         assert np.array_equal(image, (deep.astype(int).clip(0) + 128) // 257)
 
 
-def test_floating_point_pixels_are_refused(tmp_path):
-    for value in range(4):
-        save(tmp_path, f"{value}.png", value)
+def test_floating_point_pixels_are_read_and_refused_if_they_are_not_finite(tmp_path):
     Image.new("F", (8, 8), 0.5).save(tmp_path / "x.tif")
-    with pytest.raises(DataError, match="floating-point"):
+    assert np.unique(last(tmp_path, reading=Reading(white=1.0))).tolist() == [128]
+    Image.new("F", (8, 8), float("nan")).save(tmp_path / "x.tif")
+    with pytest.raises(DataError, match="not finite"):
         values(tmp_path, strict=True)
 
 

@@ -12,10 +12,7 @@ import pytest
 from npdraw.datasets import npz
 from npdraw.datasets.npz import read_npz
 from npdraw.errors import DataError
-
-
-def ramp(*shape):
-    return (np.arange(np.prod(shape)) % 251).astype(np.uint8).reshape(shape)
+from tests.datasets.archives import GOOD, IMAGES, npy, pack, ramp
 
 
 @pytest.mark.parametrize("shape", [(6, 9, 9), (6, 9, 9, 3)])
@@ -69,9 +66,9 @@ def test_damaged_npz_files_are_refused_or_harmless(tmp_path):
 def test_a_missing_npz_and_another_kind_of_file_are_named(tmp_path):
     with pytest.raises(DataError, match=r"there is no file .*x\.npz"):
         read_npz(tmp_path / "x.npz", "train")
-    np.save(tmp_path / "x.npy", ramp(2, 8, 8))
+    (tmp_path / "x.txt").write_text("no array")
     with pytest.raises(DataError, match=r"not an \.npz file") as error:
-        read_npz(tmp_path / "x.npy", "train")
+        read_npz(tmp_path / "x.txt", "train")
     assert "np.savez_compressed" in error.value.hint
     for name, make in [("pipe.npz", os.mkfifo), ("folder.npz", Path.mkdir)]:
         make(tmp_path / name)
@@ -79,23 +76,6 @@ def test_a_missing_npz_and_another_kind_of_file_are_named(tmp_path):
             read_npz(tmp_path / name, "train")
 
 
-def npy(array, shape=None, **header):
-    """Return an array as in a file, with another shape or other entries in its header."""
-    file = io.BytesIO()
-    stated = {"descr": "|u1", "fortran_order": False, "shape": shape or array.shape} | header
-    np.lib.format.write_array_header_1_0(file, stated)
-    return file.getvalue() + array.tobytes()
-
-
-def pack(path, *members, method=zipfile.ZIP_DEFLATED):
-    with zipfile.ZipFile(path, "w", method) as archive:
-        for name, content in members:
-            archive.writestr(name, content)
-    return path
-
-
-IMAGES = ramp(4, 8, 8)
-GOOD = npy(IMAGES)
 TEST = ("test.npy", GOOD)
 
 

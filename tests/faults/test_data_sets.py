@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from npdraw.datasets import mnist, omniglot
-from npdraw.datasets.npz import read_npz
+from npdraw.datasets import idx, mnist, npz, omniglot
 from npdraw.errors import DataError
 from tests.faults.cases import Cases
 from tests.faults.conftest import Chain
@@ -63,6 +62,9 @@ def damaged_archives(report: Path, count: int) -> None:
     np.save(array, images)
     np.savez_compressed(file, train=images, test=images)
 
+    def natively(path: Path, split: str) -> object:
+        return npz.read_native(path, "", split)
+
     def packed(content: bytes) -> bytes:
         made = io.BytesIO()
         with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -81,7 +83,7 @@ def damaged_archives(report: Path, count: int) -> None:
             else:
                 content = packed(mutated(whole, generator))
             path.write_bytes(content)
-            yield partial(read_npz, path, "train")
+            yield partial(npz.read_npz if n % 2 else natively, path, "train")
 
     each(report, mutants())
 
@@ -101,6 +103,43 @@ def damaged_mnist(report: Path, count: int) -> None:
             content = mutated(whole, generator)
             (root / file.path).write_bytes(content)
             yield partial(mnist.read, root, "train")
+
+    each(report, mutants())
+
+
+def damaged_arrays(report: Path, count: int) -> None:
+    """Read mutants of a bare array."""
+    generator, path, file = np.random.default_rng(5), Path("x.npy"), io.BytesIO()
+    np.save(file, generator.normal(size=(12, 8, 8)).astype(np.float32))
+
+    def mutants() -> Iterator[Callable[[], object]]:
+        for _ in range(count):
+            path.write_bytes(mutated(file.getvalue(), generator))
+            yield partial(npz.read_native, path, "", "train")
+
+    each(report, mutants())
+
+
+def damaged_idx(report: Path, count: int) -> None:
+    """Read mutants of a file of images and of a file of labels, packed and not."""
+    generator, root = np.random.default_rng(6), Path()
+    images = generator.integers(0, 256, (5, 28, 28), dtype=np.uint8)
+    contents = {
+        "images-idx3-ubyte": np.array([0x803, *images.shape], ">i4").tobytes() + images.tobytes(),
+        "labels-idx1-ubyte": np.array([0x801, 5], ">i4").tobytes() + bytes(5),
+    }
+
+    def mutants() -> Iterator[Callable[[], object]]:
+        for n in range(count):
+            for name, content in contents.items():
+                damaged = content
+                if (n % 4 == 0) == name.startswith("labels"):
+                    damaged = mutated(content, generator)
+                (root / f"{name}.gz").unlink(missing_ok=True)
+                (root / name).write_bytes(damaged)
+                if n % 2:
+                    (root / f"{name}.gz").write_bytes(gzip.compress(damaged))
+            yield partial(idx.read_native, root, "", "train")
 
     each(report, mutants())
 
@@ -126,8 +165,14 @@ def damaged_omniglot(report: Path, count: int) -> None:
 
 @pytest.mark.parametrize(
     ("function", "share", "fewest"),
-    [(damaged_archives, 50, 0.5), (damaged_mnist, 15, 0.9), (damaged_omniglot, 15, 0.8)],
-    ids=["npz", "mnist", "omniglot"],
+    [
+        (damaged_archives, 50, 0.5),
+        (damaged_arrays, 30, 0.2),
+        (damaged_idx, 30, 0.3),
+        (damaged_mnist, 15, 0.9),
+        (damaged_omniglot, 15, 0.8),
+    ],
+    ids=["npz", "npy", "idx", "mnist", "omniglot"],
 )
 def test_mutants_of_data_sets_are_read_or_refused(
     function: Callable[..., None],
@@ -155,4 +200,17 @@ def test_an_archive_that_would_unpack_to_too_much_is_refused(chain: Chain, tmp_p
     ended = parsed(chain, tmp_path, source="npz:x.npz")
     refused(ended, "array 'train' in x.npz would unpack ")
     assert f" bytes to {most + len(header.getvalue()):,}\n" in ended.err
+    assert ended.more_mb < 150
+
+
+def test_an_idx_file_that_would_unpack_to_too_much_is_refused(chain: Chain, tmp_path: Path) -> None:
+    most = 300 << 20
+    (tmp_path / "set").mkdir()
+    with gzip.open(tmp_path / "set/train-images-idx3-ubyte.gz", "wb", compresslevel=1) as file:
+        file.write(np.array([0x803, most >> 20, 1024, 1024], ">i4").tobytes())
+        for _ in range(most >> 20):
+            file.write(bytes(1 << 20))
+    ended = parsed(chain, tmp_path, source="idx:set")
+    refused(ended, "set/train-images-idx3-ubyte.gz would unpack ")
+    assert f" bytes to {most:,}\n" in ended.err
     assert ended.more_mb < 150

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from npdraw.run_key import RunKey
 from npdraw.stages import train_prior
 from npdraw.training import decoder_step as objective
 from tests.faults.conftest import SCALE, Chain
+from tests.faults.pictures import parsed, refused
 
 STEP = 3
 """The step at which a value becomes non-finite; each earlier step saves a checkpoint."""
@@ -199,3 +201,28 @@ def test_lack_of_memory_names_the_batch_size(
     assert error["hint"].startswith(f"Lower --batch-size (now {size})")
     assert "Traceback" not in ended.err
     chain.run(*command, folder=folder)
+
+
+@pytest.mark.parametrize(
+    ("source", "named"),
+    [
+        ("npz:x.npz", "array 'x_train' in x.npz"),
+        ("npz:x.npz#x_train", "array 'x_train' in x.npz"),
+        ("npz:x.npy", "x.npy"),
+        ("idx:set", "set/train-images-idx3-ubyte"),
+    ],
+)
+def test_images_with_non_finite_values_are_refused(
+    source: str, named: str, chain: Chain, tmp_path: Path
+) -> None:
+    images = np.random.default_rng(0).random((60, 8, 8), np.float32)
+    images[3, 0], images[4, 0] = np.nan, -np.inf
+    np.savez(tmp_path / "x.npz", x_train=images, x_test=images[:9])
+    np.save(tmp_path / "x.npy", images)
+    (tmp_path / "set").mkdir()
+    header = np.array([0xD03, *images.shape], ">i4").tobytes()
+    content = header + images.astype(">f4").tobytes()
+    (tmp_path / "set/train-images-idx3-ubyte").write_bytes(content)
+    ended = parsed(chain, tmp_path, source=source)
+    refused(ended, f"{named} has 8 NaN and 8 infinite of 3,840 values")
+    assert not (tmp_path / "parse.safetensors").exists()

@@ -89,7 +89,7 @@ def test_a_stopped_training_resumes_to_the_result_of_one_process(
     assert process.returncode != 0
     error = json.loads(printed)["error"]
     assert error["code"] == "stopped"
-    assert "torchrun --nproc-per-node 2 -m npdraw train-decoder" in error["hint"]
+    assert "torchrun --standalone --nproc-per-node 2 -m npdraw train-decoder" in error["hint"]
     assert err.count("Error: stopped at step") == 1
     step = read_header(tmp_path / "two.safetensors.run/checkpoint.safetensors").metrics["step"]
     assert error["message"] == f"stopped at step {step:.0f} of {MANY}"

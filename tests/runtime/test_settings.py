@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from npdraw.errors import UsageError
+from npdraw.runtime import settings
 from npdraw.runtime.settings import Runtime, keep_memory, send
 
 CPU = torch.device("cpu")
@@ -29,12 +30,31 @@ def test_no_cuda_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
     assert caught.value.exit_code == 2
 
 
-def test_the_number_of_threads_is_set_only_if_given() -> None:
+def test_the_number_of_threads_is_set_only_if_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "cpu_limit", lambda: 64)
     torch.set_num_threads(2)
     Runtime(device="cpu").start()
     assert torch.get_num_threads() == 2
     Runtime(device="cpu", threads=1).start()
     assert torch.get_num_threads() == 1
+
+
+def test_threads_follow_a_cpu_quota(monkeypatch: pytest.MonkeyPatch) -> None:
+    # What torch counts on a machine of 4 cores, of which a container may use 2.
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(settings, "cpu_limit", lambda: 2)
+    torch.set_num_threads(4)
+    Runtime(device="cpu", threads=3).start()  # the user's choice
+    assert torch.get_num_threads() == 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")  # also the user's, or torchrun's
+    Runtime(device="cpu").start()
+    assert torch.get_num_threads() == 3
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    Runtime(device="cpu").start()
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(1)
+    Runtime(device="cpu").start()
+    assert torch.get_num_threads() == 1  # fewer is never raised
 
 
 REUSE = """
@@ -86,7 +106,19 @@ def test_auto_is_bf16_on_processors_with_avx512_bf16(monkeypatch: pytest.MonkeyP
         assert Runtime().dtype(CPU) == expected
         assert Runtime(precision="bf16").dtype(CPU) == torch.bfloat16
         assert Runtime(precision="fp32").dtype(CPU) == torch.float32
-    assert Runtime().dtype(torch.device("cuda")) == torch.bfloat16
+
+
+def test_auto_is_bf16_on_cards_that_multiply_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    cards = {0: (7, 5), 1: (8, 0), 2: (6, 1), 3: (9, 0)}
+    monkeypatch.setattr(torch.version, "hip", None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: cards[device.index])
+    for number, fast in ((0, False), (1, True), (2, False), (3, True)):
+        card = torch.device("cuda", number)
+        assert Runtime().precision_name(card) == ("bf16" if fast else "fp32")
+        assert Runtime(precision="bf16").dtype(card) == torch.bfloat16
+        assert Runtime(precision="fp32").dtype(card) == torch.float32
+    monkeypatch.setattr(torch.version, "hip", "6.4")  # whose numbers mean other cards
+    assert Runtime().dtype(torch.device("cuda", 0)) == torch.bfloat16
 
 
 def test_each_process_has_the_device_of_its_local_rank(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,6 +136,66 @@ def test_each_process_has_the_device_of_its_local_rank(monkeypatch: pytest.Monke
     with pytest.raises(UsageError, match="4 processes, but 2 CUDA devices") as caught:
         Runtime(device="cuda").start()
     assert "--nproc-per-node" in caught.value.hint
+
+
+@pytest.fixture
+def two_cards(monkeypatch: pytest.MonkeyPatch) -> list[torch.device]:
+    """Pretend that there are two CUDA devices; return those that are made the current one."""
+    chosen: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    return chosen
+
+
+def test_a_number_picks_a_card(
+    two_cards: list[torch.device], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert Runtime(device="cuda:1").start() == torch.device("cuda", 1)
+    assert two_cards == [torch.device("cuda", 1)]
+    with pytest.raises(UsageError, match="there is no CUDA device 2") as caught:
+        Runtime(device="cuda:2").start()
+    assert caught.value.hint == "Use --device cpu, cuda:0 or cuda:1."
+    for name in ("RANK", "LOCAL_RANK"):
+        monkeypatch.setenv(name, "0")
+    for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        monkeypatch.setenv(name, "2")
+    with pytest.raises(UsageError, match="cuda:1 is one device for 2 processes"):
+        Runtime(device="cuda:1").start()
+
+
+def test_mps_computes_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UsageError, match="no MPS device") as caught:
+        Runtime(device="mps").start()
+    assert caught.value.hint == "Use --device cpu."
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    device = Runtime(device="mps").start()
+    assert device.type == "mps" and Runtime(device="mps").precision_name(device) == "fp32"
+    with pytest.raises(UsageError, match="mps computes in fp32 only"):
+        Runtime(device="mps", precision="bf16").start()
+    with pytest.raises(UsageError, match="there is no CUDA device") as caught:
+        Runtime(device="cuda:0").start()
+    assert caught.value.hint == "Use --device cpu or mps."
+    assert Runtime(device="auto").start() == CPU  # mps only where it is asked for
+    for name in ("RANK", "LOCAL_RANK"):
+        monkeypatch.setenv(name, "0")
+    for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        monkeypatch.setenv(name, "2")
+    with pytest.raises(UsageError, match="one process"):
+        Runtime(device="mps").start()
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:-1", "cuda:01", "cuda:x", "CPU", "mps:0"])
+def test_an_unknown_device_or_precision_is_refused_with_those_that_exist(name: str) -> None:
+    with pytest.raises(UsageError, match="unknown device") as caught:
+        Runtime(device=name)
+    assert caught.value.hint == "Known: auto, cpu, cuda, cuda:N or mps."
+    with pytest.raises(UsageError, match="unknown precision 'fp16'") as caught:
+        Runtime(precision="fp16")
+    assert caught.value.hint == "Known: auto, fp32, bf16."
 
 
 def test_send_on_the_cpu_returns_the_tensor() -> None:

@@ -232,10 +232,16 @@ def test_more_parts_than_patches_is_a_usage_error(stages: Any, tmp_path: Path) -
     assert out.exists()
 
 
-def test_blank_images_are_a_usage_error(stages: Any, tmp_path: Path) -> None:
+def test_equal_images_are_a_data_error(stages: Any, tmp_path: Path) -> None:
     blank = stages.from_images(tmp_path / "blank.npz", np.zeros((30, 8, 8), np.uint8))
-    with pytest.raises(UsageError, match="only 0 different patches"):
+    with pytest.raises(DataError, match=r"all 30 training images of npz:.* are equal"):
         blank.parse(tmp_path / "p")
+
+
+def test_fewer_than_four_images_are_a_data_error(stages: Any, tmp_path: Path) -> None:
+    few = stages.from_images(tmp_path / "few.npz", images_of(stages)[:3])
+    with pytest.raises(DataError, match="only 3 training images"):
+        few.parse(tmp_path / "p")
 
 
 def test_dry_run_writes_nothing(stages: Any, tmp_path: Path) -> None:

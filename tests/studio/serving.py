@@ -95,7 +95,7 @@ def served(model: DrawingModel, root: Path) -> Iterator[Served]:
     """Serve a model from another thread until the block ends."""
     with socket.create_server((HOST, 0)) as listening, ThreadPoolExecutor(1) as worker:
         port = listening.getsockname()[1]
-        server = server_of(application(Easel(model, root), worker, TOKEN, port))
+        server = server_of(application(Easel(model, root), worker, TOKEN))
         thread = threading.Thread(target=server.run, args=[[listening]])
         thread.start()
         try:

@@ -27,22 +27,37 @@ def test_only_its_own_page_is_answered(studio: Served) -> None:
         ("/%00/", {}),
         ("/t%C3%B6ken/", {}),
         (f"/{TOKEN}/", {"Host": "example.org"}),
-        (f"/{TOKEN}/", {"Host": f"localhost:{studio.port}"}),
-        (f"/{TOKEN}/", {"Host": HOST}),
-        (f"/{TOKEN}/", {"Host": f"{HOST}:{studio.port + 1}"}),
+        (f"/{TOKEN}/", {"Host": ""}),
         (f"/{TOKEN}/", {"Host": f"{own}.example.org"}),
+        (f"/{TOKEN}/", {"Host": f"localhost.example.org:{studio.port}"}),
+        (f"/{TOKEN}/", {"Host": f"example.localhost:{studio.port}"}),
+        (f"/{TOKEN}/", {"Host": f"127.0.0.2:{studio.port}"}),
+        (f"/{TOKEN}/", {"Host": f"0.0.0.0:{studio.port}"}),
+        (f"/{TOKEN}/", {"Host": f"x@{own}"}),
+        (f"/{TOKEN}/", {"Host": f"{own}:"}),
         (f"/{TOKEN}/", {"Origin": "http://example.org"}),
         (f"/{TOKEN}/", {"Origin": "null"}),
         (f"/{TOKEN}/", {"Origin": f"https://{own}"}),
         (f"/{TOKEN}/", {"Origin": ""}),
+        (f"/{TOKEN}/", {"Origin": f"http://{HOST}:{studio.port + 1}"}),  # another local server
+        (f"/{TOKEN}/", {"Host": "localhost:9000", "Origin": f"http://{own}"}),
         (f"/{TOKEN}/api/load", {"Origin": f"http://localhost:{studio.port}"}),
     ):
         for method in ("GET", "POST"):
             reply = studio.send(method, path, headers=headers)
             assert reply.status == 403, (method, path, headers)
-    body = b'{"word": "seed:0"}'
-    headers = {"Content-Type": "application/json", "Origin": f"http://{own}"}
-    assert studio.send("POST", "api/load", body, headers).status == 200
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "LocalHost", "[::1]"])
+def test_every_name_of_this_machine_is_answered_at_any_port(studio: Served, name: str) -> None:
+    # ssh -L 9000:127.0.0.1:PORT forwards a port of another number; port 80 is left out of Host.
+    for host in (f"{name}:{studio.port}", f"{name}:9000", name):
+        assert studio.send("GET", "", headers={"Host": host}).status == 200
+        body = b'{"word": "seed:0"}'
+        headers = {"Content-Type": "application/json", "Host": host}
+        assert studio.send("POST", "api/load", body, headers).status == 200
+        headers["Origin"] = f"http://{host.lower()}"  # as browsers write it
+        assert studio.send("POST", "api/load", body, headers).status == 200
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,95 @@
+"""From the flags about a data set to settings: preset, reading, and what to say about them."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from npdraw.cli import resolve
+from npdraw.config import Config
+from npdraw.errors import UsageError
+from npdraw.presets import preset as preset_row
+from npdraw.reading import AUTO, Reading, Wanted
+
+if TYPE_CHECKING:
+    from npdraw.datasets.survey import Survey
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What a command makes of `--data`, `--preset`, `--config` and the flags of the reading."""
+
+    config: Config
+    data: str
+    reading: Reading | None = None
+    """How pictures or arrays that a path names become images."""
+    notes: tuple[str, ...] = ()
+    """What was seen in them and chosen, in a few sentences."""
+    seen: "Survey | None" = None
+    """All of what was seen in them and chosen."""
+
+
+def choose(
+    preset: str | None,
+    data: str | None,
+    file: Path | None,
+    wanted: Wanted,
+    root: Path | None,
+    **flags: dict[str, Any],
+) -> Chosen:
+    """Resolve all settings; look at pictures and arrays that a path names, which takes seconds.
+
+    Settings of a preset or TOML file that is given are not chosen automatically.
+
+    Raises:
+        UsageError: there is no such preset or data set, or flags do not go together.
+        DataError: the pictures or arrays cannot be read.
+    """
+    # Imported here because datasets needs numpy, which the help must not wait for.
+    from npdraw.datasets import default_root, parse_source
+
+    if data is None or (source := parse_source(data)).path is None:
+        preset, data = resolve.preset_and_data(preset, data)
+        return Chosen(resolve.config(preset, data, file, **_named(wanted, data, flags)), data)
+
+    from npdraw.datasets.survey import survey
+
+    fixed = _fixed(preset, file, wanted)
+    seen = survey(source, root or default_root(), fixed)
+    flags["parse"] |= {"channels": seen.channels, "binarize": seen.binarize}
+    row = preset or resolve.preset_for(seen.channels, seen.binarize)
+    config = resolve.config(row, data, file, **flags)
+    seen = replace(seen, wanted=wanted)
+    return Chosen(config, data, seen.reading, tuple(seen.lines(config.parse.image_size)), seen)
+
+
+def _named(
+    wanted: Wanted, data: str, flags: dict[str, dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Return the flags with the settings that are wanted of a named data set."""
+    for name in ("background", "invert", "fit"):
+        if getattr(wanted, name) != AUTO:
+            raise UsageError(
+                f"--{name} is for pictures and arrays of your own, but the data set is {data}",
+                hint="Use it with --data folder:PATH, npz:FILE or idx:FOLDER.",
+            )
+    settings: dict[str, Any] = {}
+    if wanted.channels != AUTO:
+        settings["channels"] = int(wanted.channels)
+    if wanted.pixels != AUTO or wanted.channels == "3":
+        settings["binarize"] = wanted.pixels == "binary"
+    return {**flags, "parse": {**flags["parse"], **settings}}
+
+
+def _fixed(preset: str | None, file: Path | None, wanted: Wanted) -> Wanted:
+    """Return what is wanted with the channels and levels of the preset and file that are given."""
+    settings: dict[str, Any] = {}
+    if preset is not None:
+        parse = preset_row(preset).parse
+        settings = {"channels": parse.channels, "binarize": parse.binarize}
+    settings |= resolve.changes(file).get("parse", {})
+    channels, pixels = wanted.channels, wanted.pixels
+    if channels == AUTO and pixels != "binary" and settings.get("channels") in (1, 3):
+        channels = str(settings["channels"])
+    if pixels == AUTO and channels != "3" and type(settings.get("binarize")) is bool:
+        pixels = "binary" if settings["binarize"] else "levels"
+    return replace(wanted, channels=channels, pixels=pixels)

@@ -1,0 +1,95 @@
+"""Picture files of any size, mode and format, decoded within limits of time and memory."""
+
+import logging
+import stat
+import warnings
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image, ImageOps, features
+
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # its exceptions say enough
+
+FORMATS = (
+    *("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM"),
+    *(("JPEG2000",) if features.check("jpg_2000") else ()),
+    *(("AVIF",) if features.check("avif") else ()),
+)
+"""The formats that are read, known by their content: not EPS, for which Pillow runs Ghostscript."""
+
+_MAX_SCANS = 100  # progressive scans of a JPEG; encoders write 10
+_MAX_SCANNED_BYTES = 64 << 20
+_COPIED = ("WEBP", "AVIF", "JPEG2000")  # decoded in several copies
+_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
+
+
+def is_picture(path: Path) -> bool:
+    """Return whether the content of a file begins like a picture of a format that is read."""
+    try:
+        with warnings.catch_warnings(action="ignore"), _opened(path):
+            return True
+    except Exception:  # Pillow's readers raise almost anything for a damaged file
+        return False
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """Return width and height as the header of a picture states them; errors as `decode`."""
+    with warnings.catch_warnings(action="ignore"), _opened(path) as picture:
+        return picture.size
+
+
+def decode(source: Path | bytes, *, rough: int = 0) -> Image.Image:
+    """Return the first frame upright: mode L, RGB or RGBA, or I or F for values beyond 8 bits.
+
+    With `rough`, a JPEG may come smaller, with sides of at least that many pixels: that is fast.
+
+    Raises:
+        ValueError: it is refused because decoding could take too long or too much memory.
+        Exception: almost anything else, from Pillow, if it cannot be read.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with _opened(source) as picture:
+            most = (Image.MAX_IMAGE_PIXELS or 0) // 2
+            if picture.format in _COPIED and picture.width * picture.height > most:
+                kind = "WebP" if picture.format == "WEBP" else picture.format
+                raise ValueError(f"it has more than {most:,} pixels, the limit for {kind}")
+            if picture.format in ("JPEG", "MPO") and _count_scans(source) > _MAX_SCANS:
+                raise ValueError(f"it has more than {_MAX_SCANS} progressive scans")
+            if rough:
+                picture.draft(picture.mode, (rough, rough))
+            ImageOps.exif_transpose(picture, in_place=True)
+            picture.load()
+        return _in_known_mode(picture)
+
+
+def _opened(source: Path | bytes) -> Image.Image:
+    if isinstance(source, Path) and not stat.S_ISREG(source.stat().st_mode):
+        # Reading a pipe would wait.
+        raise ValueError("it is not a regular file, or it is a folder that cannot be listed")
+    file = BytesIO(source) if isinstance(source, bytes) else source
+    return Image.open(file, formats=FORMATS)
+
+
+def _in_known_mode(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I"):  # 16 bits per pixel, also where Pillow says 32
+        return picture if picture.mode == "I" else picture.convert("I")
+    if picture.mode in _ALPHA or "transparency" in picture.info:
+        return picture if picture.mode == "RGBA" else picture.convert("RGBA")
+    if picture.mode in ("L", "RGB", "F"):
+        return picture
+    return picture.convert("L" if picture.mode == "1" else "RGB")
+
+
+def _count_scans(source: Path | bytes) -> int:
+    """Return the number of scans of a JPEG, beyond one for every 8 KiB.
+
+    The marker of a scan also appears by chance, once in 64 KiB, in data that cameras append.
+    """
+    if isinstance(source, bytes):
+        content = source
+    else:
+        with source.open("rb") as file:
+            content = file.read(_MAX_SCANNED_BYTES)
+    return content.count(b"\xff\xda") - (len(content) >> 13)

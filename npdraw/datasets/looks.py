@@ -1,0 +1,127 @@
+"""What pictures look like, one by one: colour, transparency, border, and how grey they are."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Pixels = NDArray[np.uint8]
+
+_SIDE = 128  # pixels of a row or column that are looked at, evenly spaced
+_CHROMA = 32  # of 255: the largest difference of red, green and blue of scanned paper and ink
+_COLOURED = 0.005  # of the pixels: a thin line
+_SOLID, _CLEAR = 224, 32  # of 255: pixels of more opacity are opaque, of less transparent
+_EVEN = 24  # of 255: most of a border of one colour is within it
+_LIGHT_INK = 160  # mean of 255
+_VERY_LIGHT_INK = 215
+
+
+@dataclass(frozen=True)
+class Look:
+    """A picture, in 8 bits, on its own."""
+
+    pixels: Pixels
+    """Evenly spaced pixels, [h, w, 4]: red, green, blue and opacity."""
+
+    @classmethod
+    def at(cls, picture: Image.Image) -> "Look":
+        """Look at a picture in mode L, RGB or RGBA."""
+        pixels = np.asarray(thinned(picture))
+        pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+        colours = np.broadcast_to(pixels[..., :3], (*pixels.shape[:2], 3))
+        opacity = pixels[..., 3:] if pixels.shape[2] == 4 else np.full_like(pixels[..., :1], 255)
+        return cls(np.concatenate([colours, opacity], axis=2))
+
+    @property
+    def transparent(self) -> float:
+        """Share of the pixels that are transparent."""
+        return float((self.pixels[..., 3] < _CLEAR).mean())
+
+    @property
+    def coloured(self) -> bool:
+        """Whether enough of its pixels for a thin line are clearly not grey."""
+        colours = self.pixels[self.pixels[..., 3] >= _SOLID][:, :3].astype(np.int16)
+        chroma = np.ptp(colours, axis=1) if len(colours) else np.zeros(1)
+        return int(np.count_nonzero(chroma > _CHROMA)) > _COLOURED * self.pixels[..., 0].size
+
+    @property
+    def dark_on_clear(self) -> bool:
+        """Whether its opaque pixels are to be shown on white: they are dark, or not very light."""
+        solid = self.pixels[self.pixels[..., 3] >= _SOLID][:, :3]
+        return len(solid) > 0 and float(solid.mean()) < (
+            _VERY_LIGHT_INK if self.coloured else _LIGHT_INK
+        )
+
+    def on(self, ground: tuple[int, int, int]) -> Pixels:
+        """Return the picture on a ground, [h, w, 3]."""
+        opacity = self.pixels[..., 3:].astype(np.float32) / 255
+        mixed = self.pixels[..., :3] * opacity + np.array(ground, np.float32) * (1 - opacity)
+        return (mixed + 0.5).astype(np.uint8)
+
+
+def thinned(picture: Image.Image) -> Image.Image:
+    """Return evenly spaced pixels of a picture, at most 128 x 128 of them, as a picture."""
+    if max(picture.size) <= _SIDE:
+        return picture
+    rows, columns = _spread(picture.height), _spread(picture.width)
+    return Image.fromarray(np.ascontiguousarray(np.asarray(picture)[rows][:, columns]))
+
+
+def _spread(size: int) -> NDArray[np.int64]:
+    return np.linspace(0, size - 1, min(size, _SIDE)).round().astype(np.int64)
+
+
+def grey(colours: Pixels) -> Pixels:
+    """Return [h, w, 3] in grey, [h, w], by Pillow's weights."""
+    return np.asarray(Image.fromarray(colours).convert("L"))
+
+
+def border(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Return the outermost pixels of [h, w] or [h, w, 3], as [n] or [n, 3]."""
+    if min(pixels.shape[:2]) < 3:
+        return pixels.reshape(-1, *pixels.shape[2:])
+    rows, columns = pixels[[0, -1]], pixels[1:-1, [0, -1]]
+    return np.concatenate([part.reshape(-1, *pixels.shape[2:]) for part in (rows, columns)])
+
+
+def is_even(edge: Pixels) -> bool:
+    """Return whether a border [n, 3] is of one colour but for a few pixels."""
+    low, high = np.percentile(edge, (10, 90), axis=0)
+    return bool((high - low).max() <= _EVEN)
+
+
+@dataclass(frozen=True)
+class Tones:
+    """Shares of the pixels of a grey picture, within the range of all pictures."""
+
+    dark: float
+    light: float
+    shaded: float
+    """Pixels that are neither, among others like them: not the soft edge of a stroke."""
+    light_ground: bool
+    """Whether the border is light all around, or light and so is most of the picture."""
+
+    @property
+    def middle(self) -> float:
+        """Pixels that are neither dark nor light."""
+        return 1 - self.dark - self.light
+
+
+def tones(pixels: Pixels, low: float, high: float) -> Tones:
+    """Return the tones of a grey picture [h, w]; `low` is dark, and `high` light."""
+    scaled = (pixels.astype(np.float32) - low) / max(high - low, 1)
+    dark, light = scaled <= 0.2, scaled >= 0.8
+    middle = ~(dark | light)
+    inner = middle[1:-1, 1:-1] & middle[:-2, 1:-1] & middle[2:, 1:-1]
+    inner &= middle[1:-1, :-2] & middle[1:-1, 2:]
+    edge = border(scaled)
+    from_dark, to_light = np.percentile(edge, (10, 90))
+    around = bool(from_dark > 0.5 and to_light - from_dark < _EVEN / 255)
+    return Tones(
+        float(dark.mean()),
+        float(light.mean()),
+        float(inner.sum() / middle.size),
+        around or bool(np.median(edge) > 0.5 and (scaled > 0.5).mean() > 0.5),
+    )

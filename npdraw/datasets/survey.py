@@ -1,0 +1,291 @@
+"""Looks at all pictures or arrays of a source, and decides how they become images.
+
+The rules are those of a person who looks at them (data/README.md); every choice has a flag.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from npdraw.datasets import Source, prepare, read_native
+from npdraw.datasets.choices import Values, choices
+from npdraw.datasets.decode import decode, size_of
+from npdraw.datasets.folder import list_pictures, too_few
+from npdraw.datasets.looks import Look, thinned
+from npdraw.reading import AUTO, FITS, Reading, Wanted
+
+SAMPLE = 2_000
+"""Pictures that are looked at, evenly spaced, where there are more."""
+
+_LEAST_SAMPLE = 100  # pictures that are looked at however large they are
+_MOST_PIXELS = 200_000_000  # in all of them
+_ROUGH = 512  # side in pixels at which a JPEG shows what it is like
+_FAR_FROM_SQUARE = 1.34
+_MUCH_LARGER = 4  # times the side of the images
+_MIN_PICTURES = 4
+_MAX_ENDINGS = 4  # that a line lists
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Widths and heights of the pictures."""
+
+    smallest: tuple[int, int]
+    median: tuple[int, int]
+    largest: tuple[int, int]
+    not_square: int
+    """Pictures whose sides differ."""
+    far_from_square: int
+    """Pictures whose longer side is more than a third longer."""
+
+    @property
+    def ends(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """The smallest and the largest size."""
+        return self.smallest, self.largest
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a source holds, and the choices that follow from it."""
+
+    reading: Reading
+    channels: int
+    binarize: bool
+    wanted: Wanted
+    """What the flags asked for: the choices that were not automatic."""
+    noun: str
+    """What the source holds: pictures or images."""
+    pictures: int
+    """Pictures of all splits, or training images of arrays."""
+    looked_at: int
+    unreadable: int
+    """Pictures, of those looked at, that cannot be read; loading counts them all."""
+    left_out: tuple[tuple[str, int], ...]
+    """Endings of the files that are not pictures, and their numbers."""
+    sizes: Sizes
+    coloured: float
+    """Share of the pictures in colour."""
+    transparent: float
+    """Share of the pictures with transparent pixels."""
+    two_valued: bool
+    """Whether the pictures, in grey, have few pixels that are neither dark nor light."""
+    light_ground: bool
+    """Whether they are dark strokes on a light ground."""
+    values: tuple[float, float]
+    """Smallest and largest value of arrays, and of pictures of more than 8 bits."""
+    splits: tuple[tuple[str, int], ...]
+    """The splits that the folders name, and the pictures in each."""
+    validation: int
+    """Pictures in folders of validation images; they count as training images."""
+    classes: tuple[tuple[str, int], ...]
+    """The classes that folders or labels name, and the pictures of each."""
+
+    def lines(self, image_size: int = 0) -> list[str]:
+        """Return in a few sentences what was seen and chosen, and which option changes it.
+
+        `image_size` is the side of the images that the pictures become, if that is known.
+        """
+        small, large = (f"{width} x {height}" for width, height in self.sizes.ends)
+        size = small if small == large else f"{small} to {large}"
+        lines = [f"{self.pictures:,} {self.noun}, {size}, {self._colour()}{self._ground()}"]
+        if more := [*self._transparency(), *self._values(), *self._fit(image_size)]:
+            lines.append("; ".join(more))
+        if more := [*self._folders(), *self._left_out()]:
+            lines.append("; ".join(more))
+        return lines
+
+    def _colour(self) -> str:
+        share = f"{self.coloured:.0%} of them in colour"
+        if self.channels == 3:
+            seen = "in colour" if self.coloured >= 0.995 else f"{share}: read in colour"
+            return seen + self._option("channels", " (--channels 1 for grey)")
+        text = "grey"
+        if self.coloured:
+            text = f"{share}: read in grey" + self._option("channels", " (--channels 3 for colour)")
+        if self.binarize:
+            kind = "two-valued" if self.two_valued else "made two-valued"
+            return f"{text}, {kind}" + self._option("pixels", " (--pixels levels for all greys)")
+        return f"{text}, with all levels" + self._option(
+            "pixels", " (--pixels binary for black and white)"
+        )
+
+    def _ground(self) -> str:
+        inverted = self.reading.invert
+        if not self.binarize:
+            return "; inverted" if inverted else ""
+        if not self.light_ground:
+            return "; light strokes on a dark ground" + (", inverted" if inverted else "")
+        kept = ": inverted" + self._option("invert", " (--invert no keeps them)")
+        return "; dark strokes on a light ground" + (kept if inverted else ", kept so")
+
+    def _transparency(self) -> Iterator[str]:
+        if self.transparent:
+            share = "all" if self.transparent == 1 else f"{self.transparent:.0%}"
+            option = self._option("background", " (--background black, white or #rrggbb)")
+            yield f"{share} have transparent pixels, put on {self.reading.background}{option}"
+
+    def _values(self) -> Iterator[str]:
+        low, high = self.values
+        if (self.reading.black, self.reading.white) != (0, prepare.BYTE):
+            yield (
+                f"values from {low:g} to {high:g}: {self.reading.black:g} becomes black, "
+                f"{self.reading.white:g} white"
+            )
+
+    def _fit(self, image_size: int) -> Iterator[str]:
+        if count := self.sizes.not_square:
+            done = {
+                "crop": "cropped to the square in the middle",
+                "pad": f"padded with {self.reading.background}",
+                "stretch": "stretched",
+            }[self.reading.fit]
+            others = " or ".join(fit for fit in FITS if fit != self.reading.fit)
+            yield f"{count:,} are not square: {done}" + self._option("fit", f" (--fit {others})")
+        side = (max if self.reading.fit == "pad" else min)(self.sizes.median)
+        if image_size and side > _MUCH_LARGER * image_size:
+            fade = ", where thin strokes fade" if self.binarize else ""
+            yield f"most are shrunk from {side} to {image_size} pixels{fade} (--image-size)"
+
+    def _folders(self) -> Iterator[str]:
+        if self.splits:
+            parts = " and ".join(f"{count:,} in {name}" for name, count in self.splits)
+            yield f"{parts}, as their folders say"
+        if self.validation:
+            yield f"{self.validation:,} in a validation folder, used for training"
+        if self.classes:
+            names = [name for name, _ in self.classes]
+            shown = ", ".join(names[:_MAX_ENDINGS] + ["..."] * (len(names) > _MAX_ENDINGS))
+            yield f"{len(names)} classes ({shown}), stored as labels"
+
+    def _left_out(self) -> Iterator[str]:
+        if self.left_out:
+            total = sum(count for _, count in self.left_out)
+            shown = [f"{count:,} {ending}" for ending, count in self.left_out[:_MAX_ENDINGS]]
+            shown += ["..."] * (len(self.left_out) > _MAX_ENDINGS)
+            yield f"{total:,} files that are not pictures left out ({', '.join(shown)})"
+
+    def _option(self, name: str, text: str) -> str:
+        """Return what names the option that changes a choice, if the choice was automatic."""
+        return text if getattr(self.wanted, name) == AUTO else ""
+
+
+def survey(source: Source, root: Path, wanted: Wanted, image_size: int = 0) -> Survey:
+    """Look at the pictures or arrays of a source that is given by a path, and decide.
+
+    Up to 2,000 training pictures, evenly spaced, are decoded, fewer of large ones; of the others,
+    only names and sizes are read. It takes seconds.
+
+    Raises:
+        DataError: they cannot be read, there are fewer than 4, or they hold nothing.
+    """
+    del root, image_size  # the choices do not depend on them
+    assert source.path is not None
+    if source.name == "folder":
+        return _of_folder(source.path, wanted)
+    return _of_arrays(source, wanted)
+
+
+def _of_folder(folder: Path, wanted: Wanted) -> Survey:
+    listing = list_pictures(folder)
+    sizes, train, unreadable = [], [], 0
+    for row, path in enumerate(listing.paths):
+        try:
+            sizes.append(size_of(path))
+            if not listing.splits or listing.splits[row] == "train":
+                train.append(path)
+        except Exception:  # Pillow's readers raise almost anything; loading reports it
+            unreadable += 1
+
+    pictures, values = [], Values()
+    for path in _sample(train, sizes):
+        try:
+            picture = decode(path, rough=_ROUGH)
+            values.add(picture)
+            pictures.append(thinned(picture))
+        except MemoryError:
+            raise
+        except Exception:
+            unreadable += 1
+    if len(pictures) < _MIN_PICTURES:
+        raise too_few(folder, len(pictures), unreadable, listing)
+    reading = values.reading()
+    return _survey(
+        [Look.at(prepare.in_bytes(picture, reading)) for picture in pictures],
+        reading,
+        wanted,
+        str(folder),
+        noun="pictures",
+        pictures=len(listing.paths) - unreadable,
+        unreadable=unreadable,
+        left_out=listing.left_out,
+        sizes=_sizes(sizes),
+        values=(values.low, values.high),
+        splits=_counts(listing.splits),
+        validation=listing.validation,
+        classes=_counts(listing.classes),
+    )
+
+
+def _sample(paths: list[Path], sizes: list[tuple[int, int]]) -> list[Path]:
+    """Return pictures, evenly spaced: at most 2,000, and fewer where they are large."""
+    pixels = sum(width * height for width, height in sizes) / max(len(sizes), 1)
+    count = min(len(paths), SAMPLE, max(_LEAST_SAMPLE, int(_MOST_PIXELS / max(pixels, 1))))
+    return [paths[n * len(paths) // count] for n in range(count)]
+
+
+def _of_arrays(source: Source, wanted: Wanted) -> Survey:
+    native = read_native(source, "train")
+    images = native.images
+    count = len(images)
+    reading = prepare.white_of(images)
+    chosen = np.arange(min(count, SAMPLE)) * count // min(count, SAMPLE)
+    height, width = images.shape[1:3]
+    classes = [] if native.labels is None else [str(label) for label in native.labels]
+    return _survey(
+        [Look.at(Image.fromarray(prepare.array_in_bytes(images[n], reading))) for n in chosen],
+        reading,
+        wanted,
+        str(source),
+        noun="training images",
+        pictures=count,
+        unreadable=0,
+        left_out=(),
+        sizes=_sizes([(width, height)] * count),
+        values=(float(images.min()), float(images.max())),
+        splits=(),
+        validation=0,
+        classes=_counts(classes),
+    )
+
+
+def _survey(
+    looks: list[Look], reading: Reading, wanted: Wanted, name: str, sizes: Sizes, **facts: Any
+) -> Survey:
+    chosen = choices(
+        looks,
+        reading,
+        wanted,
+        far_from_square=sizes.far_from_square / facts["pictures"],
+        name=name,
+    )
+    return Survey(**chosen._asdict(), wanted=wanted, looked_at=len(looks), sizes=sizes, **facts)
+
+
+def _sizes(sizes: list[tuple[int, int]]) -> Sizes:
+    by_area = sorted(sizes, key=lambda size: (size[0] * size[1], size))
+    return Sizes(
+        by_area[0],
+        by_area[len(by_area) // 2],
+        by_area[-1],
+        sum(width != height for width, height in sizes),
+        sum(max(size) > _FAR_FROM_SQUARE * min(size) for size in sizes),
+    )
+
+
+def _counts(names: Sequence[str]) -> tuple[tuple[str, int], ...]:
+    return tuple(sorted(Counter(names).items()))

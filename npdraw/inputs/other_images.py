@@ -1,0 +1,85 @@
+"""Images other than those that a model was made from: do they fit it, and what is done to them?"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from npdraw.config import ParseConfig
+from npdraw.datasets import Source
+from npdraw.datasets.facts import SETS
+from npdraw.datasets.survey import survey
+from npdraw.errors import DataError, UsageError
+from npdraw.header import Header
+from npdraw.inputs.images import find_source
+from npdraw.reading import Wanted
+from npdraw.runtime.progress import Progress
+
+_COLOUR = {1: "grey", 3: "in colour"}
+
+
+class _Native(NamedTuple):
+    """Images as they are before they are read for a model: channels, and (width, height)."""
+
+    channels: int
+    smallest: tuple[int, int]
+    largest: tuple[int, int]
+
+
+def check_images(
+    source: Source,
+    root: Path,
+    header: Header,
+    made_from: Path,
+    config: ParseConfig,
+    progress: Progress,
+) -> None:
+    """Refuse images of `source` that do not fit a model, and note what is done to them.
+
+    `header` is that of the model at `made_from`. Nothing is checked if it was made from this
+    source. Images that are given by a path as the model's were may be the same in another place,
+    and its user may have chosen their channels, so these are only noted.
+
+    Raises:
+        UsageError: the images are in colour and the model's are grey, or the other way round.
+    """
+    if _is_own(source, header, made_from):
+        return
+    native = _native(source, root)
+    if native is None:  # reading them reports why
+        return
+    if native.channels != config.channels:
+        theirs, ours = _COLOUR[native.channels], _COLOUR[config.channels]
+        chosen = source.path is not None and source.name == header.dataset["name"]
+        if not chosen:
+            raise UsageError(
+                f"the images of {source} are {theirs}, those of {made_from} are {ours}",
+                hint="Name others with --data, or train a model on these: "
+                f"npdraw run --data {source}",
+            )
+        progress.note(f"the images of {source} are {theirs}; they are read as {ours}")
+    side = config.image_size
+    if (native.smallest, native.largest) != ((side, side), (side, side)):
+        sizes = [f"{width} x {height}" for width, height in (native.smallest, native.largest)]
+        progress.note(
+            f"the images of {source} are {' to '.join(dict.fromkeys(sizes))} pixels; they are "
+            f"resized to {side} x {side}"
+        )
+
+
+def _is_own(source: Source, header: Header, made_from: Path) -> bool:
+    try:
+        own = find_source(header, made_from, None)
+    except DataError:  # its place is not known
+        return False
+    return own.absolute() == source.absolute()
+
+
+def _native(source: Source, root: Path) -> _Native | None:
+    """Return what the images of a source are like, None if they cannot be read."""
+    if source.path is None:
+        facts = SETS[source.name]
+        return _Native(facts.channels, *[(facts.image_size, facts.image_size)] * 2)
+    try:
+        seen = survey(source, root, Wanted())
+    except DataError:
+        return None
+    return _Native(seen.channels, seen.sizes.smallest, seen.sizes.largest)

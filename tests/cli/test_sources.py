@@ -1,0 +1,115 @@
+"""From the flags about pictures to settings and reading, and what is said about them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from npdraw.cli import execute
+from npdraw.cli.sources import Chosen, choose
+from npdraw.errors import UsageError
+from npdraw.reading import Reading, Wanted
+from tests.datasets.own_pictures import drawings, shaded
+
+
+@pytest.fixture
+def paper(tmp_path: Path) -> str:
+    """A folder of dark strokes on white."""
+    return f"folder:{drawings(tmp_path / 'paper', ground=255, ink=0)}"
+
+
+def chosen(data: str | None, preset: str | None = None, **flags: Any) -> Chosen:
+    file, parse = flags.pop("file", None), flags.pop("parse", {})
+    return choose(preset, data, file, Wanted(**flags), None, parse=parse)
+
+
+def settings(result: Chosen) -> tuple[str, int, bool, bool]:
+    assert result.reading is not None
+    parse = result.config.parse
+    return result.config.preset, parse.channels, parse.binarize, result.reading.invert
+
+
+def test_the_preset_follows_from_the_pictures(paper: str, tmp_path: Path) -> None:
+    result = chosen(paper)
+    assert settings(result) == ("glyphs", 1, True, True)
+    assert result.notes[0] == (
+        "20 pictures, 28 x 28, grey, two-valued (--pixels levels for all greys); "
+        "dark strokes on a light ground: inverted (--invert no keeps them)"
+    )
+    red = f"folder:{drawings(tmp_path / 'red', mode='RGB', ink=(255, 0, 0))}"
+    assert settings(chosen(red)) == ("pictures", 3, False, False)
+    (tmp_path / "grey").mkdir()
+    for number in range(6):
+        shaded(number).save(tmp_path / f"grey/{number}.png")
+    assert settings(chosen(f"folder:{tmp_path / 'grey'}")) == ("textures", 1, False, False)
+
+
+def test_flags_win_and_are_not_offered_again(paper: str) -> None:
+    assert settings(chosen(paper, pixels="levels")) == ("textures", 1, False, False)
+    assert settings(chosen(paper, channels="3")) == ("pictures", 3, False, False)
+    result = chosen(paper, invert="no", background="#ff0000", fit="pad", pixels="binary")
+    assert settings(result) == ("glyphs", 1, True, False)
+    assert result.reading == Reading("#ff0000", fit="pad")
+    assert "--" not in result.notes[0]
+
+
+def test_a_preset_or_a_file_fixes_what_it_says(paper: str, tmp_path: Path) -> None:
+    assert settings(chosen(paper, "mnist")) == ("mnist", 1, True, True)
+    assert settings(chosen(paper, "cifar10")) == ("cifar10", 3, False, False)
+    assert settings(chosen(paper, "cifar10", pixels="binary"))[1:] == (1, True, True)
+    assert settings(chosen(paper, "mnist", channels="3"))[1:] == (3, False, False)
+    file = tmp_path / "x.toml"
+    file.write_text("[parse]\nbinarize = false\nparts = 7\n")
+    result = chosen(paper, file=file, parse={"image_size": 16})
+    assert settings(result) == ("textures", 1, False, False)
+    assert (result.config.parse.parts, result.config.parse.image_size) == (7, 16)
+
+
+def test_named_sets_take_settings_but_no_reading() -> None:
+    result = chosen("mnist")
+    assert (result.config.preset, result.reading, result.notes) == ("mnist", None, ())
+    assert chosen("glyphs", pixels="levels").config.parse.binarize is False
+    result = chosen(None, channels="3")
+    assert (result.config.parse.channels, result.config.parse.binarize) == (3, False)
+    for name, value in (("background", "white"), ("invert", "yes"), ("fit", "pad")):
+        with pytest.raises(UsageError, match=f"--{name} is for pictures and arrays of your own"):
+            chosen("mnist", **{name: value})
+
+
+def test_parse_says_what_it_sees(
+    paper: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert execute(["parse", "--data", paper, "--dry-run", "--json"]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["settings"]["preset"] == "glyphs"
+    assert "dark strokes on a light ground: inverted" in shown.err
+    assert execute(["parse", "--data", paper, "--invert", "no", "--dry-run", "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "message"),
+    [
+        (("--background", "red"), 2, "--background red is not a colour"),
+        (("--channels", "3", "--pixels", "binary"), 2, "colour is not binary"),
+        (("--data", "folder:missing"), 4, "there is no folder missing"),
+    ],
+)
+def test_wrong_flags_and_sources_end_with_their_code(
+    flags: tuple[str, ...],
+    code: int,
+    message: str,
+    paper: str,
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert execute(["parse", "--data", paper, *flags]) == code
+    assert message in capsys.readouterr().err
+
+
+def test_black_pictures_are_a_data_error(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    drawings(folder / "black", ink=0)
+    assert execute(["run", "--data", "folder:black"]) == 4
+    assert "all images of black are black" in capsys.readouterr().err
+    assert not (folder / "runs").exists()

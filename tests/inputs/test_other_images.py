@@ -1,0 +1,122 @@
+"""Images that a model was not made from are refused, or a note says what is done to them."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from npdraw.cli import execute
+from npdraw.config import ParseConfig
+from npdraw.datasets import parse_source
+from npdraw.errors import DataError, UsageError
+from npdraw.inputs.other_images import check_images
+from tests.tiny_stages import Recorder, bars
+
+GREY = ParseConfig(image_size=28)
+COLOUR = ParseConfig(image_size=32, channels=3, binarize=False, compositing="over")
+
+
+def notes(source: str, made_of: str, config: ParseConfig, folder: Path) -> list[str]:
+    """Check `source` for a model made of `made_of`; return the notes."""
+    progress = Recorder()
+    header: Any = SimpleNamespace(dataset={"name": made_of})
+    place = folder / "model.safetensors"
+    check_images(parse_source(source), folder, header, place, config, progress)
+    return progress.notes
+
+
+@pytest.mark.parametrize(
+    ("source", "made_of", "config"),
+    [("cifar10", "mnist", GREY), ("celeba", "folder", GREY), ("mnist", "cifar10", COLOUR)],
+)
+def test_other_channels_are_refused(
+    source: str, made_of: str, config: ParseConfig, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=f"the images of {source} are (in colour|grey), those of"):
+        notes(source, made_of, config, tmp_path)
+
+
+def test_other_sizes_are_noted(tmp_path: Path) -> None:
+    assert notes("celeba", "cifar10", COLOUR, tmp_path) == [
+        "the images of celeba are 64 x 64 pixels; they are resized to 32 x 32"
+    ]
+    assert notes("omniglot", "mnist", GREY, tmp_path) == []
+    assert notes("celeba", "celeba", COLOUR, tmp_path) == []  # as in its training
+
+
+def write_pictures(folder: Path, *, colour: bool, sizes: tuple[tuple[int, int], ...]) -> str:
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(20):
+        picture = Image.new("RGB" if colour else "L", sizes[number % len(sizes)])
+        values = rng.integers(100, 256, 3).tolist()
+        values[0] = 0
+        picture.paste(tuple(values) if colour else 255, (3, 3, 8 + number % 5, 12))
+        picture.save(folder / f"{number}.png")
+    return f"folder:{folder}"
+
+
+def test_folders_are_looked_at(tmp_path: Path) -> None:
+    grey = write_pictures(tmp_path / "grey", colour=False, sizes=((28, 28),))
+    colour = write_pictures(tmp_path / "colour", colour=True, sizes=((40, 40), (60, 50)))
+    assert notes(grey, "mnist", GREY, tmp_path) == []
+    for source, made_of, config in ((colour, "mnist", GREY), (grey, "cifar10", COLOUR)):
+        with pytest.raises(UsageError, match="those of"):
+            notes(source, made_of, config, tmp_path)
+    resized = f"the images of {colour} are 40 x 40 to 60 x 50 pixels; they are resized to "
+    assert notes(colour, "cifar10", COLOUR, tmp_path) == [f"{resized}32 x 32"]
+    # The user of a model of a folder may have chosen its channels.
+    assert notes(colour, "folder", GREY, tmp_path) == [
+        f"the images of {colour} are in colour; they are read as grey",
+        f"{resized}28 x 28",
+    ]
+
+
+def test_arrays_are_looked_at(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (12, 28, 28, 3), dtype=np.uint8)
+    np.savez(tmp_path / "c.npz", train=images[:8], test=images[8:])
+    source = f"npz:{tmp_path / 'c.npz'}"
+    with pytest.raises(UsageError, match="are in colour"):
+        notes(source, "mnist", GREY, tmp_path)
+    assert notes(source, "cifar10", COLOUR, tmp_path) == [
+        f"the images of {source} are 28 x 28 pixels; they are resized to 32 x 32"
+    ]
+    assert notes("npz:none.npz", "mnist", GREY, tmp_path) == []  # reading it says what is wrong
+
+
+def test_the_images_of_the_model_itself_are_not_checked(tmp_path: Path) -> None:
+    source = f"folder:{tmp_path / 'none'}"
+    run = tmp_path / "model.safetensors.run"
+    run.mkdir()
+    (run / "config.json").write_text(json.dumps({"source": source}))
+    assert notes(source, "folder", GREY, tmp_path) == []
+    assert notes("mnist", "mnist", COLOUR, tmp_path) == []
+
+
+def test_an_evaluation_refuses_or_notes(stages: Any, trained: Any, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"the images of cifar10 are in colour, those of .* grey"):
+        stages.eval_nll(trained.model, source="cifar10")
+    progress = stages.Recorder()
+    larger = np.kron(bars(12, 3), np.ones((1, 2, 2), np.uint8))
+    other = stages.from_images(tmp_path / "x.npz", larger[:8], larger[8:])
+    stages.eval_nll(trained.model, source=other.source, samples=1, progress=progress)
+    assert progress.notes == [
+        f"the images of {other.source} are 16 x 16 pixels; they are resized to 8 x 8"
+    ]
+    progress = stages.Recorder()
+    stages.eval_nll(trained.model, source=stages.source, samples=1, progress=progress)
+    assert progress.notes == []
+    with pytest.raises(DataError):
+        stages.eval_nll(trained.model, source="npz:none.npz")
+
+
+def test_the_exit_code_is_that_of_usage(
+    shipped: Path, workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert execute(["eval-nll", "mnist", "--data", "cifar10", "--quiet"]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and "npdraw run --data cifar10" in err.splitlines()[1]
