@@ -5,6 +5,7 @@ Nothing here imports torch.
 
 from collections.abc import Mapping
 from dataclasses import replace
+from math import isqrt
 from typing import Any
 
 from npdraw.config import Config, DecoderConfig, ParseConfig, PriorConfig
@@ -180,6 +181,24 @@ def preset(name: str) -> Config:
     if name not in PRESETS:
         raise UsageError(f"unknown preset {name!r}", hint=did_you_mean(name, PRESETS))
     return PRESETS[name]
+
+
+MOST_CELLS = 256
+"""Most cells of a drawing whose parts are sized automatically."""
+
+
+def part_side(canvas_side: int, smallest: int) -> int:
+    """Return the side of the parts, and the stride, for a canvas of `canvas_side` pixels.
+
+    It is that of the preset, `smallest`, while the grid has at most 256 cells; else the least with
+    which it has. Grids that the stride does not divide are centred. Part side and cells:
+
+    | canvas | 16 | 28 | 32 | 48 | 64 | 96 | 128 | 256 |
+    |---|---|---|---|---|---|---|---|---|
+    | `glyphs` (4) | 4, 16 | 4, 49 | 4, 64 | 4, 144 | 4, 256 | 6, 256 | 8, 256 | 16, 256 |
+    | others (2) | 2, 64 | 2, 196 | 2, 256 | 3, 256 | 4, 256 | 6, 256 | 8, 256 | 16, 256 |
+    """
+    return max(smallest, -(-canvas_side // isqrt(MOST_CELLS)))
 
 
 def from_dict(values: Mapping[str, Any], *, data: str, source: str) -> Config:

@@ -15,7 +15,7 @@ import typer
 from npdraw.config import Config
 from npdraw.errors import ArtifactError, UsageError
 from npdraw.overrides import override, read_toml
-from npdraw.presets import preset
+from npdraw.presets import part_side, preset
 from npdraw.reading import Wanted
 from npdraw.runtime.devices import DEVICES, is_device
 
@@ -74,6 +74,20 @@ def config(preset_name: str, data: str, file: Path | None, **flags: Mapping[str,
     if file:
         row = override(row, read_toml(file), source=str(file))
     return override(row, changes(None, **flags), source="the command line")
+
+
+def part_sizes(preset_name: str, file: Path | None, parse: Mapping[str, Any]) -> dict[str, int]:
+    """Return part_size and stride that suit the size of pictures of your own, as changes.
+
+    Empty if they or the canvas's size are set in the TOML file or by the flags `parse`.
+    """
+    given = changes(file, parse=parse).get("parse", {})
+    row = preset(preset_name).parse
+    side = row.canvas_size or given.get("image_size", row.image_size)
+    if {"part_size", "stride", "canvas_size"} & set(given) or type(side) is not int:
+        return {}
+    chosen = part_side(side, max(row.part_size, row.stride))
+    return {"part_size": chosen, "stride": chosen}
 
 
 def limit(text: str | None) -> int | float | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from npdraw.cli import resolve
-from npdraw.config import Config
+from npdraw.config import Config, ParseConfig
 from npdraw.errors import UsageError
 from npdraw.presets import preset as preset_row
 from npdraw.reading import AUTO, Reading, Wanted
@@ -57,9 +57,21 @@ def choose(
     seen = survey(source, root or default_root(), fixed)
     flags["parse"] |= {"channels": seen.channels, "binarize": seen.binarize}
     row = preset or resolve.preset_for(seen.channels, seen.binarize)
+    sized = resolve.part_sizes(row, file, flags["parse"])
+    option = "--part-size and --stride" if "stride" in flags["parse"] else "--config"
+    flags["parse"] |= sized
     config = resolve.config(row, data, file, **flags)
     seen = replace(seen, wanted=wanted)
-    return Chosen(config, data, seen.reading, tuple(seen.lines(config.parse.image_size)), seen)
+    notes = seen.lines(config.parse.image_size)
+    if sized:
+        notes.append(f"{_parts(config.parse)} ({option} for others)")
+    return Chosen(config, data, seen.reading, tuple(notes), seen)
+
+
+def _parts(parse: ParseConfig) -> str:
+    """Return the size of the parts and the number of cells of a drawing."""
+    cells = (-(-parse.canvas_side // parse.stride)) ** 2
+    return f"parts of {parse.part_size} x {parse.part_size} pixels, {cells} cells"
 
 
 def _named(

@@ -8,7 +8,7 @@ from PIL import Image
 
 from npdraw.cli import execute
 from tests.datasets.own_pictures import drawings
-from tests.test_citations import keys_of
+from tests.test_interface import keys_of
 
 
 @pytest.fixture

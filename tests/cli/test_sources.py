@@ -5,10 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from npdraw.cli import execute
 from npdraw.cli.sources import Chosen, choose
 from npdraw.errors import UsageError
+from npdraw.inputs.models import layout_of, new_model
+from npdraw.presets import MOST_CELLS
 from npdraw.reading import Reading, Wanted
 from tests.datasets.own_pictures import drawings, shaded
 
@@ -64,6 +67,53 @@ def test_a_preset_or_a_file_fixes_what_it_says(paper: str, tmp_path: Path) -> No
     result = chosen(paper, file=file, parse={"image_size": 16})
     assert settings(result) == ("textures", 1, False, False)
     assert (result.config.parse.parts, result.config.parse.image_size) == (7, 16)
+
+
+@pytest.mark.parametrize("channels", ["1", "3"])
+@pytest.mark.parametrize(
+    ("side", "strokes", "levels"),  # part sides of the presets for strokes, and for all levels
+    [
+        *((16, 4, 2), (28, 4, 2), (32, 4, 2), (48, 4, 3), (64, 4, 4)),
+        *((90, 6, 6), (96, 6, 6), (128, 8, 8), (256, 16, 16)),
+    ],
+)
+def test_parts_suit_the_size_of_the_images(
+    paper: str, side: int, strokes: int, levels: int, channels: str
+) -> None:
+    for pixels in ("levels", "binary")[: 2 if channels == "1" else 1]:
+        result = chosen(paper, channels=channels, pixels=pixels, parse={"image_size": side})
+        parse = result.config.parse
+        expected = strokes if pixels == "binary" else levels
+        assert (parse.part_size, parse.stride) == (expected, expected)
+        layout = layout_of(parse)
+        assert layout.steps <= MOST_CELLS
+        assert result.notes[-1] == (
+            f"parts of {expected} x {expected} pixels, {layout.steps} cells (--config for others)"
+        )
+        bank = torch.rand(parse.parts, parse.channels, expected, expected)
+        with torch.device("meta"):
+            assert new_model(result.config, bank.to("meta")).layout == layout
+
+
+def test_the_parts_of_flags_files_and_named_sets_stay(paper: str, tmp_path: Path) -> None:
+    big = {"image_size": 128}
+    parse = chosen(paper, parse=big | {"part_size": 5, "stride": None}).config.parse
+    assert (parse.part_size, parse.stride) == (5, 4)
+    file = tmp_path / "x.toml"
+    for text, sides in (
+        ("stride = 8\npart_size = 8", (8, 8)),
+        ("image_size = 128\ncanvas_size = 64", (4, 4)),
+    ):
+        file.write_text(f"[parse]\n{text}\n")
+        result = chosen(paper, file=file, parse=dict(big))
+        assert (result.config.parse.part_size, result.config.parse.stride) == sides
+        assert "parts of" not in result.notes[-1]
+    assert chosen("mnist", parse=dict(big)).config.parse.part_size == 4
+    assert chosen(paper, "celeba", parse=dict(big)).config.parse.part_size == 2  # canvas of 32
+    flags = {"part_size": None, "stride": None}
+    assert chosen(paper, parse=dict(flags)).notes[-1] == (
+        "parts of 4 x 4 pixels, 49 cells (--part-size and --stride for others)"
+    )
 
 
 def test_named_sets_take_settings_but_no_reading() -> None:

@@ -56,8 +56,10 @@ def test_only_rank_zero_prints_and_writes(single: Path, double: Any) -> None:
         "sample",
         "out",
     }
-    # One line for each of the five stages, none from torch and none twice.
-    lines = done.stderr.splitlines()
+    # A note on how the images are read, then one line for each of the five stages: none from
+    # torch and none twice.
+    note, *lines = done.stderr.splitlines()
+    assert "images" in note
     assert [line.split()[0] for line in lines] == [
         "parse",
         "train-prior",

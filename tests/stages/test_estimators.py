@@ -58,12 +58,13 @@ def nll(monkeypatch):
     """Return a function that runs the stage itself on the counter-example."""
 
     def run(e, estimator, samples, images=16):
-        header = SimpleNamespace(digest="coin")
+        header = SimpleNamespace(digest="coin", dataset={})
         parse = SimpleNamespace(image_size=1, channels=1, binarize=True)
         read = (Coin(e), SimpleNamespace(parse=parse), SimpleNamespace(header=header))
         ones = torch.ones(images, 1, 1, 1, dtype=torch.uint8)
         monkeypatch.setattr(stage, "read_model", lambda path: read)
         monkeypatch.setattr(stage, "find_source", lambda *_: None)
+        monkeypatch.setattr(stage, "check_images", lambda *_: None)
         monkeypatch.setattr(stage, "load_test_images", lambda *_: (ones, list(range(images))))
         silent = SimpleNamespace(
             start=lambda *_, **__: None, update=lambda *_, **__: None, finish=lambda: None
