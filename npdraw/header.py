@@ -9,6 +9,7 @@ metadata and every byte of every tensor.
 import hashlib
 import json
 import os
+import shlex
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -32,6 +33,11 @@ COMMANDS: Mapping[str, str] = {
     "drawings": "npdraw sample",
 }
 """The command that makes each kind; a checkpoint is made by the command that resumes from it."""
+
+_WRITERS = "Artifacts are written by {} and {}.".format(
+    ", ".join(list(COMMANDS.values())[:-1]), list(COMMANDS.values())[-1]
+)
+"""Hint where the kind is unknown."""
 
 # Limits on an untrusted header: parsing it takes at most some 150 MB and a second or two.
 _MAX_HEADER = 10 << 20  # bytes; usually a few thousand, 7 million with a million seeds
@@ -93,7 +99,7 @@ def opened(path: Path, kind: str | None) -> Iterator[BufferedReader]:
     except IsADirectoryError as error:
         raise ArtifactError(f"{path} is a folder", hint="Name an artifact file.") from error
     except FileNotFoundError as error:
-        make = f"Make it: {_command(kind)}"
+        make = f"Make it: {_command(kind)}" if kind else f"Check its path. {_WRITERS}"
         raise ArtifactError(f"there is no file {path}", hint=make) from error
     except OSError as error:
         if error.errno in FAILING:
@@ -113,7 +119,8 @@ def read_head(
         raise damaged_error(path, kind, "it is empty")
     length = int.from_bytes(file.read(8), "little")
     if not 2 <= length <= _MAX_HEADER:
-        raise ArtifactError(f"{path} is not an artifact", hint=f"Make one: {_command(kind)}")
+        make = f"Make one: {_command(kind)}" if kind else f"Name an artifact. {_WRITERS}"
+        raise ArtifactError(f"{path} is not an artifact", hint=make)
     if 8 + length > size:
         raise damaged_error(path, kind, f"it ends inside its header, after {size} bytes")
     raw = file.read(length)
@@ -156,7 +163,7 @@ def _check_kind(path: Path, kind: str | None, actual: Any, schema: Any) -> None:
         raise ArtifactError(
             f"{path} was written by {age} npdraw: "
             f"its schema is {schema}, expected {SCHEMAS[actual]}",
-            hint=f"Use that version, or make it again: {_command(actual)} --force",
+            hint=f"Use that version, or make it {_again(actual, path)}",
         )
 
 
@@ -244,12 +251,23 @@ def check_digest(
 def damaged_error(path: Path, kind: str | None, reason: str) -> ArtifactError:
     """Return the error for a file that is not as a command of npdraw wrote it."""
     shipped = path.parent.resolve() in SHIPPED
-    again = REINSTALL if shipped else f"Make it again: {_command(kind)} --force"
+    again = REINSTALL if shipped else f"Make it {_again(kind, path)}"
     return ArtifactError(f"{path} is damaged: {reason}", hint=again)
 
 
-def _command(kind: str | None) -> str:
+def _command(kind: str) -> str:
+    return COMMANDS.get(kind, "the same command")
+
+
+def _again(kind: str | None, path: Path) -> str:
+    """Return the end of "Make it ...": how the file at `path` is replaced."""
+    if kind is None:
+        return "again with the command that wrote it, and --force."
     if kind == "checkpoint":
-        return "the same command"
-    *others, last = COMMANDS.values()
-    return COMMANDS[kind] if kind else f"{', '.join(others)} or {last}"
+        return "again with the same command and --force."
+    out = path
+    if kind == "drawings":  # npdraw sample names the folder, which may hold other files
+        if path.name != "drawings.safetensors":
+            return f"again: {COMMANDS[kind]} --force"
+        out = path.parent
+    return f"again: {COMMANDS[kind]} --out {shlex.quote(str(out))} --force"

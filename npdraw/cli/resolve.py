@@ -170,7 +170,11 @@ def runs(given: Sequence[Path] | None, preset_name: str | None, data: str | None
     folder(given[0], preset_name, data)
     from npdraw.inputs.shipped import find_model
 
-    return [path if path.is_dir() else find_model(path) for path in given]
+    try:
+        return [path if path.is_dir() else find_model(path) for path in given]
+    except ArtifactError as error:
+        hint = f"{error.hint} A run is also a folder written by npdraw run."
+        raise ArtifactError(error.message, hint=hint) from error
 
 
 def run_folder(run: Path) -> Path:
@@ -189,7 +193,10 @@ def region(text: str | None) -> tuple[int, int, int, int] | None:
         )
     top, bottom, left, right = map(int, match.groups())
     if top >= bottom or left >= right:
-        raise UsageError(f"--region {text} is empty or reversed; BOTTOM and RIGHT are excluded")
+        raise UsageError(
+            f"--region {text} is empty or reversed; BOTTOM and RIGHT are excluded",
+            hint="For example: 0:14,0:28",
+        )
     return top, bottom, left, right
 
 

@@ -82,7 +82,9 @@ def complete(
 def _check(name: str | None, prefix: int | None, region: Region | None) -> None:
     """Raise `UsageError` if the settings contradict each other."""
     if name is None and (prefix is not None or region is not None):
-        raise UsageError("--prefix and --region need an --image to apply to")
+        raise UsageError(
+            "--prefix and --region need an --image to apply to", hint="For example: --image seed:0"
+        )
     if prefix is not None and region is not None:
         raise UsageError("--prefix and --region exclude each other", hint="Give one of them.")
 
@@ -98,6 +100,9 @@ def _fixed(
         return given.whether[0] & named
     strokes = given.whether[0].nonzero().flatten().tolist()
     if not 0 <= prefix <= len(strokes):
-        raise UsageError(f"--prefix {prefix}, but the drawing has {len(strokes)} strokes")
+        raise UsageError(
+            f"--prefix {prefix}, but the drawing has {len(strokes)} strokes",
+            hint=f"Give a number from 0 to {len(strokes)}.",
+        )
     end = 0 if prefix == 0 else steps if prefix == len(strokes) else strokes[prefix - 1] + 1
     return torch.arange(steps) < end

@@ -49,7 +49,10 @@ def changed(z: Latents, changes: Changes, parts: int) -> Latents:
 
     def check(flag: str, step: int, paints: bool) -> None:
         if not 0 <= step < steps:
-            raise UsageError(f"{flag} {step}: steps are 0..{steps - 1}")
+            raise UsageError(
+                f"{flag} {step}: steps are 0..{steps - 1}",
+                hint="Steps are the cells of the grid, counted along its rows.",
+            )
         if bool(edited.whether[0, step]) != paints:
             state = "paints nothing" if paints else "paints already"
             raise UsageError(
@@ -59,7 +62,10 @@ def changed(z: Latents, changes: Changes, parts: int) -> Latents:
 
     def put(flag: str, step: int, where: int, part: int) -> None:
         if not 0 <= part < parts:
-            raise UsageError(f"{flag} {step}:{part}: parts are 0..{parts - 1}")
+            raise UsageError(
+                f"{flag} {step}:{part}: parts are 0..{parts - 1}",
+                hint="npdraw report shows the part bank of the model.",
+            )
         edited.put_stroke(0, step, where, part)
 
     for step in changes.remove:

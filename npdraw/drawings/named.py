@@ -15,6 +15,8 @@ from npdraw.model.latents import Latents
 
 SAMPLE, TEST = "seed:", "test:"
 
+_FORMS = "Name a picture, a drawing (.json), seed:N for a sample, or test:N for a test image."
+
 
 @dataclass(frozen=True)
 class NamedDrawing:
@@ -47,7 +49,10 @@ def named_drawing(name: str, model: DrawingModel, root: Path) -> NamedDrawing:
         drawing = read_drawing(Path(name), model.network.bank, model.layout)
         return NamedDrawing(name, None, drawing)
     else:
-        return drawing_of_picture(Path(name), model)
+        try:
+            return drawing_of_picture(Path(name), model)
+        except DataError as error:
+            raise DataError(error.message, hint=error.hint or _FORMS) from error
     return NamedDrawing(name, image, model.encode(image))
 
 

@@ -24,6 +24,8 @@ from npdraw.model.layout import Layout
 from npdraw.runtime.run_folder import write_json
 
 SCHEMA = 1
+_WRITTEN = "A drawing is a JSON file as npdraw edit writes it."
+
 _LONGEST = 16 << 20
 """Largest file in bytes: the strokes of the largest layout take less."""
 
@@ -75,7 +77,7 @@ def read_drawing(path: Path, bank: Tensor, layout: Layout) -> Latents:
             content = file.read(_LONGEST + 1)
         values = json.loads(content) if len(content) <= _LONGEST else None
     except OSError as error:
-        raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
+        raise ArtifactError(f"cannot read {path}: {error.strerror}", hint=_WRITTEN) from error
     except (ValueError, RecursionError) as error:
         raise _drawing_error(path, f"it is not JSON: {error}") from error
     return from_json(values, bank, layout, path)
@@ -151,8 +153,8 @@ def _stroke(
 
 
 def _drawing_error(source: object, problem: str, hint: str = "") -> ArtifactError:
-    hint = hint or "A drawing is a JSON file as npdraw edit writes it."
-    return ArtifactError(f"{source} is not a drawing for this model: {problem}", hint=hint)
+    problem = f"{source} is not a drawing for this model: {problem}"
+    return ArtifactError(problem, hint=hint or _WRITTEN)
 
 
 def fingerprint(z: Latents) -> str:

@@ -9,7 +9,7 @@ from npdraw.files import check_writable, sweep_temporaries, write_atomic
 from npdraw.report.limits import limits_for
 from npdraw.report.outputs import outputs_of
 from npdraw.report.page import compose, is_unchanged
-from npdraw.report.runs import find_runs
+from npdraw.report.runs import Run, find_runs, why_no_evaluation
 from npdraw.runtime.lock import check_output
 from npdraw.runtime.settings import Runtime
 
@@ -56,7 +56,7 @@ def report(paths: Sequence[Path], *, root: Path, out: Path, runtime: Runtime) ->
     missing = {
         run.name: {
             **{kind: piece.problem for kind, piece in run.pieces.items() if piece.problem},
-            **({"evaluation": run.no_evaluation} if run.no_evaluation else {}),
+            **({"evaluation": _evaluation(run)} if run.no_evaluation else {}),
             **output.problems,
             **({"images": output.why_no_images} if output.why_no_images else {}),
         }
@@ -72,6 +72,14 @@ def report(paths: Sequence[Path], *, root: Path, out: Path, runtime: Runtime) ->
         return result | {"up_to_date": True}
     write_atomic(out, [content])
     return result
+
+
+def _evaluation(run: Run) -> str:
+    """Return why a run has no evaluation, with the paths of its files where a command is given."""
+    if run.no_evaluation != why_no_evaluation():
+        return run.no_evaluation
+    model = run.pieces["model"].path
+    return why_no_evaluation(str(model), str(model.parent))
 
 
 def _beginning(out: Path) -> bytes | None:

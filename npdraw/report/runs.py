@@ -19,7 +19,7 @@ from PIL import Image
 
 from npdraw.config import SECTIONS
 from npdraw.errors import ArtifactError, NpdrawError, UsageError
-from npdraw.header import Header, read_header
+from npdraw.header import COMMANDS, Header, read_header
 from npdraw.inputs.shipped import name_of
 from npdraw.report.render import printable
 from npdraw.runtime.lock import run_folder
@@ -30,8 +30,8 @@ KINDS = ("parse", "prior", "model")
 
 EVALUATION = "eval.json"
 
-NOT_WITH_MODEL = "not stored with the model"
-"""Problem of a model file on its own: the file next to it is missing, or not the model's."""
+SHIPPED_ALONE = "not stored with a shipped model; its card has the figures"
+"""Why a shipped model has neither an evaluation nor the results of earlier stages."""
 
 MOST = 8
 """The most runs side by side: as many colours can be distinguished."""
@@ -136,6 +136,16 @@ def _names(paths: Sequence[Path]) -> list[str]:
     ]
 
 
+def why_no_evaluation(model: str = "MODEL", folder: str = "FOLDER") -> str:
+    """Return why a run has no evaluation, and the command that makes it.
+
+    The page gets placeholders, because it must not show paths; only `missing` gets the paths.
+    """
+    written = shlex.quote(str(Path(folder) / EVALUATION))
+    command = f"npdraw eval-nll {shlex.quote(model)} --out {written}"
+    return f"no {EVALUATION} in {folder}; make it with {command}"
+
+
 def _folder(folder: Path, name: str) -> Run:
     paths = {kind: folder / f"{kind}.safetensors" for kind in KINDS}
     files = [*paths.values(), folder / EVALUATION]
@@ -158,15 +168,21 @@ def _model(path: Path, name: str) -> Run:
             hint=f"Make one with: npdraw run --out {shlex.quote(str(path))}",
         )
     header = read_header(path, kind="model", verify=True)
-    pieces = {}
+    is_shipped, pieces = name_of(path) is not None, {}
     for kind in KINDS[:-1]:
         piece = _piece(kind, path.with_name(f"{kind}.safetensors"))
         matches = piece.header and piece.header.digest == header.inputs.get(kind)
-        pieces[kind] = piece if matches else Piece(kind, piece.path, problem=NOT_WITH_MODEL)
+        if not matches:
+            command = COMMANDS[kind]
+            absent = f"the results of {command} are not stored with the model"
+            piece = Piece(kind, piece.path, problem=SHIPPED_ALONE if is_shipped else absent)
+        pieces[kind] = piece
     pieces["model"] = _piece("model", path)
     evaluation, problem = _evaluation(path.with_name(EVALUATION))
     if evaluation and evaluated(evaluation) != header.digest:
-        evaluation, problem = {}, NOT_WITH_MODEL
+        evaluation, problem = {}, f"{EVALUATION} is of another model"
+    if is_shipped and not evaluation:
+        problem = SHIPPED_ALONE
     return Run(name, pieces, evaluation, problem)
 
 
@@ -264,7 +280,7 @@ def read_sheet(path: Path, most: int = _LARGEST_SHEET) -> bytes | None:
 
 def _evaluation(path: Path) -> tuple[dict[str, Any], str]:
     if not os.path.lexists(path):
-        return {}, "not evaluated yet"
+        return {}, why_no_evaluation()
     result = read_json(path)
     settings = result.get("settings")
     if not isinstance(settings, dict) or type(result.get("nll")) not in (int, float):

@@ -21,8 +21,8 @@ METRICS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     },
     "prior": {
         "validation_nats": ("Nats per drawing, validation", NATS),
-        "whether_nats": ("of which stop and place", NATS),
-        "where_nats": ("of which offset in the cell", NATS),
+        "whether_nats": ("of which when to stop and where to place", NATS),
+        "where_nats": ("of which offset within the cell", NATS),
         "what_nats": ("of which choice of part", NATS),
         "steps": ("Training steps", ""),
         "best_step": ("Best step", ""),

@@ -41,17 +41,46 @@ def test_another_schema_is_named_with_the_one_expected(file: Path, schema: int, 
         ("model", "npdraw train-decoder"),
         ("drawings", "npdraw sample"),
         ("checkpoint", "the same command"),
-        (None, "npdraw parse, npdraw train-prior, npdraw train-decoder or npdraw sample"),
     ],
 )
 def test_a_missing_file_is_named_with_the_command_that_makes_it(
-    tmp_path: Path, kind: str | None, command: str
+    tmp_path: Path, kind: str, command: str
 ) -> None:
     with pytest.raises(ArtifactError) as caught:
         read_header(tmp_path / "x", kind=kind)
     assert caught.value.message == f"there is no file {tmp_path / 'x'}"
     assert caught.value.hint == f"Make it: {command}"
     assert caught.value.exit_code == 3
+
+
+def test_a_missing_file_of_any_kind_is_named_with_the_commands_that_write_artifacts(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(ArtifactError) as caught:
+        read_header(tmp_path / "x")
+    assert caught.value.hint == (
+        "Check its path. Artifacts are written by "
+        "npdraw parse, npdraw train-prior, npdraw train-decoder and npdraw sample."
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "again"),
+    [
+        ("parse", "a b", "again: npdraw parse --out 'a b' --force"),
+        ("prior", "x", "again: npdraw train-prior --out x --force"),
+        ("model", "y/x", "again: npdraw train-decoder --out y/x --force"),
+        ("drawings", "y/drawings.safetensors", "again: npdraw sample --out y --force"),
+        ("drawings", "y/x", "again: npdraw sample --force"),  # y may hold other files
+        ("checkpoint", "x", "again with the same command and --force."),
+        (None, "x", "again with the command that wrote it, and --force."),
+    ],
+)
+def test_a_damaged_file_is_named_with_the_command_that_makes_it_again(
+    kind: str | None, name: str, again: str
+) -> None:
+    error = header_module.damaged_error(Path(name), kind, "it is empty")
+    assert error.hint == f"Make it {again}"
 
 
 @pytest.mark.parametrize(

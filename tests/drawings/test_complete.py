@@ -42,8 +42,9 @@ def test_completions_keep_strokes_or_regions(
         {"name": "test:0", "prefix": 1, "region": Region(0, 8, 0, 8)},
         {"name": None, "prefix": 1, "region": None},
     ):
-        with pytest.raises(UsageError):
+        with pytest.raises(UsageError) as caught:
             complete(trained.model, **wrong, **more)
+        assert caught.value.hint
 
 
 def _same(result: dict[str, Any], z: Latents) -> None:

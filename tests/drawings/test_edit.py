@@ -91,6 +91,7 @@ def test_changes_that_cannot_be_made(changes: Changes, words: str) -> None:
     with pytest.raises(UsageError) as caught:
         changed(drawing(3, -1, 5, -1), changes, 8)
     assert words in caught.value.message
+    assert caught.value.hint
 
 
 def test_edit_writes_picture_and_drawing_and_decode_reads_it(

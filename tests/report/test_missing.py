@@ -31,7 +31,14 @@ def test_a_model_file_and_the_files_that_belong_to_it(
     assert "mine: no training log of the prior and the model." in page.missing
     assert "the test images (npz) are not available" in page.missing
     result = report([alone], root=tmp_path, out=tmp_path / "alone.html", runtime=RUNTIME)
-    assert "bank" not in result["missing"]["mine"]  # the model contains the bank
+    missing = result["missing"]["mine"]
+    assert "bank" not in missing  # the model contains the bank
+    problem = "the results of npdraw train-prior are not stored with the model"
+    assert missing["prior"] == problem
+    assert missing["evaluation"] == (
+        f"no eval.json in {alone.parent}; "
+        f"make it with npdraw eval-nll {alone} --out {alone.parent / 'eval.json'}"
+    )
     assert [entry["label"] for entry in page.drawings] == [f"Sample {n}" for n in range(4)]
     assert f"of {USAGE_SAMPLES} samples" in page.content.decode()
     # Next to its own parse, prior and evaluation it is the whole run; those of others are ignored.
@@ -47,7 +54,8 @@ def test_a_model_file_and_the_files_that_belong_to_it(
         run_key=RunKey(header.config, header.dataset, {}, header.seed + 1), metrics=header.metrics,
     )  # fmt: skip
     (read,) = find_runs([changed / "model.safetensors"])
-    assert read.pieces["parse"].problem == "not stored with the model"
+    problem = "the results of npdraw parse are not stored with the model"
+    assert read.pieces["parse"].problem == problem
     assert "but this run has" in written(changed).content.decode()
 
 
@@ -59,7 +67,10 @@ def test_a_model_file_and_the_files_that_belong_to_it(
         (lambda r: damage(r / "model.safetensors"), "model.safetensors is damaged"),
         (lambda r: damage(r / "parse.safetensors"), "parse.safetensors is damaged"),
         (lambda r: (r / "parse.safetensors").unlink(), "missing"),
-        (lambda r: (r / "eval.json").unlink(), "not evaluated yet"),
+        (
+            lambda r: (r / "eval.json").unlink(),
+            "no eval.json in FOLDER; make it with npdraw eval-nll",
+        ),
         (lambda r: (r / "eval.json").write_text('{"nll": 3'), "eval.json is damaged"),
         (lambda r: (r / "eval.json").write_text('{"nll": [], "settings": {}}'), "is damaged"),
         (lambda r: log_of(r, "model").unlink(), "no training log of the model"),
