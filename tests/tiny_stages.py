@@ -113,6 +113,7 @@ class Stages:
         seed: int = 0,
         strict: bool = False,
         reading: Reading | None = None,
+        fewer_parts: bool = False,
         progress: Recorder | None = None,
         **runtime: Any,
     ) -> dict[str, Any]:
@@ -124,6 +125,7 @@ class Stages:
             seed=seed,
             strict=strict,
             reading=reading,
+            fewer_parts=fewer_parts,
             out=out,
             runtime=tiny_runtime(runtime),
             progress=progress or Recorder(),

@@ -77,6 +77,7 @@ def parse(
                 strict=strict,
                 reading=chosen.reading,
                 notes=chosen.notes,
+                fewer_parts=chosen.fewer_parts,
                 out=out,
                 runtime=Runtime(
                     device=device,

@@ -71,6 +71,7 @@ def run(
                 strict=strict,
                 reading=chosen.reading,
                 notes=chosen.notes,
+                fewer_parts=chosen.fewer_parts,
                 samples=samples,
                 images=images,
                 out=out,

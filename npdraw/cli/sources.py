@@ -26,6 +26,9 @@ class Chosen:
     """What was seen in them and chosen, in a few sentences."""
     seen: "Survey | None" = None
     """All of what was seen in them and chosen."""
+    fewer_parts: bool = False
+    """Whether the bank may have fewer parts than the settings say: they do not come from a flag or
+    file, but from a preset, which does not know the pictures."""
 
 
 def choose(
@@ -54,6 +57,7 @@ def choose(
     from npdraw.datasets.survey import survey
 
     fixed = _fixed(preset, file, wanted)
+    fewer_parts = "parts" not in resolve.changes(file, parse=flags["parse"]).get("parse", {})
     seen = survey(source, root or default_root(), fixed)
     flags["parse"] |= {"channels": seen.channels, "binarize": seen.binarize}
     row = preset or resolve.preset_for(seen.channels, seen.binarize)
@@ -65,7 +69,7 @@ def choose(
     notes = seen.lines(config.parse.image_size)
     if sized:
         notes.append(f"{_parts(config.parse)} ({option} for others)")
-    return Chosen(config, data, seen.reading, tuple(notes), seen)
+    return Chosen(config, data, seen.reading, tuple(notes), seen, fewer_parts)
 
 
 def _parts(parse: ParseConfig) -> str:

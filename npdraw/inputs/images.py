@@ -43,6 +43,8 @@ class TrainingImages:
     """
     labels: Tensor | None = None
     """The class of each image, an index into the classes of the record, int16 [N], or None."""
+    notes: tuple[str, ...] = ()
+    """What was said about reading them."""
 
     @property
     def train(self) -> Tensor:
@@ -114,7 +116,7 @@ def training_images(
         if labels is not None:
             train, held_out = labels.split(sizes)
             labels = torch.cat([train.repeat(copies_per_image(config)), held_out])
-    return TrainingImages(images, validation, source, dataset, labels)
+    return TrainingImages(images, validation, source, dataset, labels, loaded.notes)
 
 
 def reading_of(header: Header) -> Reading | None:

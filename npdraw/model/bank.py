@@ -4,6 +4,7 @@ Paper, section 3.1: k-means over the patches of the training images, then each c
 replaced by the nearest real patch.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -54,6 +55,15 @@ def collect_patches(images: Tensor, layout: Layout, threshold: float) -> Tensor:
     return kept[:count]
 
 
+def different_patches(images: Tensor, layout: Layout, threshold: float, most: int) -> int:
+    """Return how many different patches may become parts, counted up to `most`.
+
+    Images uint8 [N, C, H, W]. A bank of these images cannot have more parts.
+    """
+    chunks = _clustered(images, layout).split(64)
+    return _count_different((collect_patches(c, layout, threshold) for c in chunks), most)
+
+
 def build_bank(
     images: Tensor,
     layout: Layout,
@@ -73,20 +83,11 @@ def build_bank(
     `threshold` are left out (`collect_patches`). The most used parts come first.
 
     Raises:
-        UsageError: there are fewer distinct patches than parts.
+        UsageError: there are fewer different patches than parts.
     """
     # Collect the patches.
-    most = max(1, MOST // (layout.steps * layout.placements))
-    if len(images) > most:
-        images = images[torch.arange(most) * len(images) // most]
-    patches = collect_patches(images, layout, threshold)
-    # Sorting to find duplicates is slow, so it is done only if they could be too few.
-    if len(patches) < 100 * parts and len(patches.unique(dim=0)) < parts:
-        raise UsageError(
-            f"{parts} parts, but the images have only {len(patches.unique(dim=0))} different "
-            "patches that are not too faint to be painted",
-            hint="Lower --parts, or give more images.",
-        )
+    patches = collect_patches(_clustered(images, layout), layout, threshold)
+    _check_enough(patches, parts)
 
     # Cluster them.
     centres = _seed(patches, parts, generator)
@@ -111,6 +112,41 @@ def build_bank(
         patches=len(patches),
         error=float(distance.mean(dtype=torch.float64)) / patches.shape[1],
     )
+
+
+def _clustered(images: Tensor, layout: Layout) -> Tensor:
+    """Return the images whose patches are clustered: all, or evenly spaced ones."""
+    most = max(1, MOST // (layout.steps * layout.placements))
+    return images if len(images) <= most else images[torch.arange(most) * len(images) // most]
+
+
+def _check_enough(patches: Tensor, parts: int) -> None:
+    """Raise `UsageError` if there are fewer different patches than parts."""
+    different = _count_different(patches.split(4096), parts)
+    if different == 0:
+        raise UsageError(
+            "the images have no patches that are not too faint to be painted",
+            hint="They may be empty at this size: try a larger --image-size, another --fit or "
+            "--pixels levels, or a lower threshold in [parse] of a file for --config.",
+        )
+    if different < parts:
+        raise UsageError(
+            f"{parts} parts, but the images have only {different} different patches that are not "
+            "too faint to be painted",
+            hint=f"Use at most {different} parts (--parts, or parts in [parse] of a file for "
+            "--config), or give more images.",
+        )
+
+
+def _count_different(chunks: Iterable[Tensor], most: int) -> int:
+    """Return the number of different rows of all chunks [M, D], counted up to `most`."""
+    known = torch.empty(0)
+    for chunk in chunks:
+        # Sorting to find duplicates is slow, so it ends as soon as there are enough.
+        known = (torch.cat([known, chunk]) if len(known) else chunk).unique(dim=0)
+        if len(known) >= most:
+            return most
+    return len(known)
 
 
 def _seed(patches: Tensor, parts: int, generator: torch.Generator) -> Tensor:

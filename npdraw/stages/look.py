@@ -10,6 +10,7 @@ from npdraw.datasets import digest, load, parse_source
 from npdraw.datasets.splits import MIN_IMAGES, evenly_spaced, validation_size
 from npdraw.datasets.survey import Survey
 from npdraw.errors import DataError
+from npdraw.inputs.empty_images import count_empty, what_helps
 from npdraw.inputs.images import to_levels
 from npdraw.pictures.files import check_picture, is_up_to_date, write_still
 from npdraw.pictures.sheet import SHEET_SAMPLES, tile
@@ -46,14 +47,11 @@ def look(config: Config, seen: Survey, *, source: str, root: Path, out: Path, fo
     chosen = evenly_spaced(count, min(count, SHEET_SAMPLES))
     images = to_levels(torch.tensor(loaded.images[chosen]), settings, _SEED)
     pixels = images * 255 if settings.binarize else images
-    flat = pixels.flatten(1)
-    empty = int((flat.amax(1) == flat.amin(1)).sum())
+    empty = count_empty(images)
     notes = [*seen.lines(settings.image_size), *loaded.notes]
     if empty:
-        notes.append(
-            f"{empty} of the {len(chosen)} images on the sheet are empty: try a larger "
-            "--image-size, another --fit, or --pixels levels"
-        )
+        where = f"the {len(chosen)} images on the sheet"
+        notes.append(f"{empty} of {where} are empty: {what_helps(settings)}")
     result = {
         "source": source,
         **facts(seen),

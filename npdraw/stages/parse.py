@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ from torch import Tensor
 
 from npdraw.artifacts import write_artifact
 from npdraw.config import Config, ParseConfig, as_dict
-from npdraw.datasets import parse_source
+from npdraw.datasets import Source, parse_source
+from npdraw.inputs.empty_images import check_contents
 from npdraw.inputs.images import TrainingImages, to_levels, training_images
 from npdraw.inputs.models import drawing_tensors, layout_of
-from npdraw.model.bank import Bank, build_bank
+from npdraw.model.bank import Bank, build_bank, different_patches
 from npdraw.model.canvas import paint
 from npdraw.model.latents import Latents, blank
 from npdraw.model.layout import Layout
@@ -50,6 +52,7 @@ def parse(
     strict: bool = False,
     reading: Reading | None = None,
     notes: Sequence[str] = (),
+    fewer_parts: bool = False,
     out: Path,
     runtime: Runtime,
     progress: Progress,
@@ -61,17 +64,28 @@ def parse(
     of `npdraw parse --json`.
 
     `reading` is how pictures and arrays that a path names become images, and `notes` are what to
-    say about it. Eleven parameters, because each is a flag
-    of the command.
+    say about it. With `fewer_parts`, images with fewer different patches than `parts` get as many
+    parts as they have patches, and the settings are those of that number. Twelve parameters,
+    because each is a flag of the command or follows from some.
+
+    Raises:
+        DataError: the images cannot be read, or most of those that a path names are empty.
+        UsageError: they have fewer different patches than parts, and `fewer_parts` is not set.
     """
     # Read the images.
     device = runtime.start()
-    settings = config.parse
     for note in notes:
         progress.note(note)
     data = training_images(
-        parse_source(source), root, settings, limit, progress, strict=strict, reading=reading
+        parse_source(source), root, config.parse, limit, progress, strict=strict, reading=reading
     )
+    more = list(check_contents(data, config.parse, seed))
+    if fewer_parts:
+        config, fewer = _fitted(config, data)
+        more += fewer
+    for note in more:
+        progress.note(note)
+    settings = config.parse
     run_key = RunKey(as_dict(config, ("parse",)), data.dataset, {}, seed)
     if runtime.dry_run:
         return _plan(run_key, settings, len(data.train), out)
@@ -85,8 +99,8 @@ def parse(
         # Build the bank in rank zero.
         def start() -> dict[str, Any]:
             clear(folder)
-            sources = {"source": str(data.source.absolute())}
-            write_json(folder / "config.json", run_key.config | sources)
+            record = _record_of_source(data.source, [*notes, *data.notes, *more])
+            write_json(folder / "config.json", run_key.config | record)
             return _bank(config, data, seed)
 
         built = on_rank_zero(group, start)
@@ -117,6 +131,28 @@ def parse(
 
         written: dict[str, Any] = on_rank_zero(group, write)
         return written
+
+
+def _fitted(config: Config, data: TrainingImages) -> tuple[Config, list[str]]:
+    """Return the settings with no more parts than there are different patches, and a note."""
+    layout, wanted = layout_of(config.parse), config.parse.parts
+    images = _at_canvas_size(data.train, layout)
+    parts = different_patches(images, layout, config.parse.threshold, wanted)
+    if not 0 < parts < wanted:
+        return config, []
+    note = f"{parts} parts, as many as there are different patches; {wanted} were wanted (--parts)"
+    return replace(config, parse=replace(config.parse, parts=parts)), [note]
+
+
+def _record_of_source(source: Source, notes: Sequence[str]) -> dict[str, Any]:
+    """Return what the run folder keeps about the images: their source, and notes on own ones.
+
+    A report shows the notes, which therefore hold no paths.
+    """
+    record: dict[str, Any] = {"source": str(source.absolute())}
+    if source.path is not None:
+        record["notes"] = [note.replace(str(source.path), source.path.name) for note in notes]
+    return record
 
 
 def _plan(run_key: RunKey, settings: ParseConfig, images: int, out: Path) -> dict[str, Any]:

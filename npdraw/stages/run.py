@@ -1,13 +1,14 @@
 """Run all stages one after another, each doing only what is not up to date."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from npdraw.config import BATCH_SIZE, SECTIONS, Config, as_dict
+from npdraw.header import read_header
 from npdraw.inputs.models import new_model
 from npdraw.reading import Reading
 from npdraw.runtime.distributed import check_batch, on_rank_zero, process_group
@@ -35,6 +36,7 @@ def run(
     strict: bool = False,
     reading: Reading | None = None,
     notes: Sequence[str] = (),
+    fewer_parts: bool = False,
     samples: int,
     images: int | None,
     out: Path,
@@ -45,13 +47,12 @@ def run(
 
     Processes started by torchrun share every stage except sampling, which rank zero does alone.
 
-    Thirteen parameters, because each is a flag of the command; the body is long because it lists
-    the calls of five stages.
+    Fourteen parameters, because each is a flag of the command or follows from some; the body is
+    long because it lists the calls of five stages.
     """
     for section in (config.prior, config.decoder):
         check_batch(environment(), section.batch_size)
     with process_group(runtime.start()) as group:
-        changes = {section: asdict(getattr(config, section)) for section in SECTIONS}
         paths = {kind: out / f"{kind}.safetensors" for kind in ("parse", "prior", "model")}
         results: dict[str, Any] = {}
 
@@ -64,12 +65,16 @@ def run(
             strict=strict,
             reading=reading,
             notes=notes,
+            fewer_parts=fewer_parts,
             out=paths["parse"],
             runtime=runtime,
             progress=progress,
         )
+        if fewer_parts:
+            config = _with_parts(config, paths["parse"], results["parse"])
         if runtime.dry_run:
             return _plan(config, out)
+        changes = {section: asdict(getattr(config, section)) for section in SECTIONS}
 
         results["train_prior"] = train_prior(
             paths["parse"],
@@ -121,6 +126,12 @@ def run(
             ),
         )
         return {**results, "out": str(out)}
+
+
+def _with_parts(config: Config, path: Path, result: dict[str, Any]) -> Config:
+    """Return the settings with the number of parts that the parse has, or would have."""
+    stored = result["settings"] if result.get("dry_run") else read_header(path).config
+    return replace(config, parse=replace(config.parse, parts=stored["parse"]["parts"]))
 
 
 def _plan(config: Config, out: Path) -> dict[str, Any]:

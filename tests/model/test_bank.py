@@ -9,7 +9,7 @@ import torch
 
 from npdraw.errors import UsageError
 from npdraw.model import bank as bank_module
-from npdraw.model.bank import build_bank, collect_patches
+from npdraw.model.bank import build_bank, collect_patches, different_patches
 from npdraw.model.layout import Layout
 from npdraw.model.parsing import match_gains
 
@@ -172,7 +172,7 @@ def test_more_parts_than_different_patches_are_refused():
 
 
 def test_images_without_any_ink_are_refused():
-    with pytest.raises(UsageError, match="only 0 different"):
+    with pytest.raises(UsageError, match="no patches that are not too faint"):
         build_bank(
             torch.zeros(3, 1, 4, 4, dtype=torch.uint8),
             ONE,
@@ -263,3 +263,17 @@ def test_colour_parts_keep_their_channels():
     )
     expected = {tuple(c.flatten().tolist()) for c in centres}
     assert {tuple(p) for p in (found.parts * 255).round().int().flatten(1).tolist()} == expected
+
+
+def test_different_patches_are_counted_up_to_a_number():
+    layout = Layout(4, 4, 2, 2, 1)
+    images = torch.zeros(300, 1, 4, 4, dtype=torch.uint8)
+    for number, image in enumerate(images):
+        image[0, :2, :2] = 1 + number % 130  # the same in every image but for the first patch
+        image[0, 2:, 2:] = 255
+    assert different_patches(images, layout, 0, 1000) == 131
+    assert different_patches(images, layout, 0, 131) == 131
+    assert different_patches(images, layout, 0, 7) == 7
+    assert different_patches(images, layout, 1e6, 7) == 0
+    with pytest.raises(UsageError, match="132 parts, but the images have only 131 different"):
+        build_bank(images, layout, 132, snap="mean", threshold=0, generator=torch.Generator())
