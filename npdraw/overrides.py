@@ -23,6 +23,20 @@ def override(config: Config, changes: Mapping[str, Mapping[str, Any]], *, source
         UsageError: a section or name is unknown, or a value has another type; it names `source`,
             where the changes come from.
     """
+    return replaced(config, typed(config, changes, source=source))
+
+
+def replaced(config: Config, changes: Mapping[str, Mapping[str, Any]]) -> Config:
+    """Return `config` with all `changes` made at once; they are as `typed` returns them."""
+    sections = {name: replace(getattr(config, name), **new) for name, new in changes.items()}
+    return replace(config, **sections)
+
+
+def typed(
+    config: Config, changes: Mapping[str, Mapping[str, Any]], *, source: str
+) -> dict[str, dict[str, Any]]:
+    """Return `changes` with values of the types of the settings; errors as `override`."""
+    result = {}
     for section, values in changes.items():
         if section not in SECTIONS:
             raise UsageError(
@@ -37,12 +51,11 @@ def override(config: Config, changes: Mapping[str, Mapping[str, Any]], *, source
                 raise UsageError(
                     f"unknown setting {section}.{name} in {source}", hint=did_you_mean(name, known)
                 )
-        typed = {
+        result[section] = {
             name: _typed(f"{section}.{name}", value, known[name], source)
             for name, value in values.items()
         }
-        config = replace(config, **{section: replace(current, **typed)})
-    return config
+    return result
 
 
 def _typed(name: str, value: Any, current: Any, source: str) -> Any:

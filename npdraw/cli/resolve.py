@@ -12,9 +12,9 @@ from typing import Any
 
 import typer
 
-from npdraw.config import Config
+from npdraw.config import SECTIONS, Config
 from npdraw.errors import ArtifactError, UsageError
-from npdraw.overrides import override, read_toml
+from npdraw.overrides import read_toml, replaced, typed
 from npdraw.presets import part_side, preset
 from npdraw.reading import Wanted
 from npdraw.runtime.devices import DEVICES, is_device
@@ -56,24 +56,29 @@ def preset_for(channels: int, binarize: bool) -> str:
 
 
 def changes(file: Path | None, **flags: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return section -> setting -> value: the TOML file, overridden by the flags that are given."""
+    """Return section -> setting -> value: the TOML file, overridden by the flags that are given.
+
+    Raises:
+        UsageError: the file cannot be read, or `parse`, `prior` or `decoder` is not a section.
+    """
     merged: dict[str, Any] = dict(read_toml(file)) if file else {}
+    for section in SECTIONS:
+        if not isinstance(merged.get(section, {}), Mapping):
+            raise UsageError(f"{section} in {file} is not a section of settings")
     for section, values in flags.items():
         given = {name: value for name, value in values.items() if value is not None}
         if given:
-            below = merged.get(section, {})
-            if not isinstance(below, Mapping):
-                raise UsageError(f"{section} in {file} is not a section of settings")
-            merged[section] = {**below, **given}
+            merged[section] = {**merged.get(section, {}), **given}
     return merged
 
 
 def config(preset_name: str, data: str, file: Path | None, **flags: Mapping[str, Any]) -> Config:
     """Return all settings: preset < TOML file < flags."""
     row = replace(preset(preset_name), data=data)
-    if file:
-        row = override(row, read_toml(file), source=str(file))
-    return override(row, changes(None, **flags), source="the command line")
+    merged = typed(row, changes(file), source=str(file))
+    for section, values in typed(row, changes(None, **flags), source="the command line").items():
+        merged[section] = {**merged.get(section, {}), **values}
+    return replaced(row, merged)  # at once: settings of the file need not fit those that flags set
 
 
 def part_sizes(preset_name: str, file: Path | None, parse: Mapping[str, Any]) -> dict[str, int]:

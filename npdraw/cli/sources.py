@@ -59,7 +59,7 @@ def choose(
     fixed = _fixed(preset, file, wanted)
     fewer_parts = "parts" not in resolve.changes(file, parse=flags["parse"]).get("parse", {})
     seen = survey(source, root or default_root(), fixed)
-    flags["parse"] |= {"channels": seen.channels, "binarize": seen.binarize}
+    flags["parse"] |= _chosen(seen, wanted, file)
     row = preset or resolve.preset_for(seen.channels, seen.binarize)
     sized = resolve.part_sizes(row, file, flags["parse"])
     option = "--part-size and --stride" if "stride" in flags["parse"] else "--config"
@@ -70,6 +70,15 @@ def choose(
     if sized:
         notes.append(f"{_parts(config.parse)} ({option} for others)")
     return Chosen(config, data, seen.reading, tuple(notes), seen, fewer_parts)
+
+
+def _chosen(seen: "Survey", wanted: Wanted, file: Path | None) -> dict[str, Any]:
+    """Return channels and levels as settings; without flags, those that a file says are its own."""
+    settings: dict[str, Any] = {"channels": seen.channels, "binarize": seen.binarize}
+    if wanted.channels != AUTO or wanted.pixels != AUTO:
+        return settings
+    by_file = resolve.changes(file).get("parse", {})
+    return {name: value for name, value in settings.items() if name not in by_file}
 
 
 def _parts(parse: ParseConfig) -> str:
@@ -104,8 +113,9 @@ def _fixed(preset: str | None, file: Path | None, wanted: Wanted) -> Wanted:
         settings = {"channels": parse.channels, "binarize": parse.binarize}
     settings |= resolve.changes(file).get("parse", {})
     channels, pixels = wanted.channels, wanted.pixels
-    if channels == AUTO and pixels != "binary" and settings.get("channels") in (1, 3):
-        channels = str(settings["channels"])
+    stored = settings.get("channels")
+    if channels == AUTO and pixels != "binary" and type(stored) is int and stored in (1, 3):
+        channels = str(stored)
     if pixels == AUTO and channels != "3" and type(settings.get("binarize")) is bool:
         pixels = "binary" if settings["binarize"] else "levels"
     return replace(wanted, channels=channels, pixels=pixels)

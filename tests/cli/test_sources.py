@@ -163,3 +163,54 @@ def test_black_pictures_are_a_data_error(folder: Path, capsys: pytest.CaptureFix
     assert execute(["run", "--data", "folder:black"]) == 4
     assert "all images of black are black" in capsys.readouterr().err
     assert not (folder / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("parse = 5", "parse in x.toml is not a section of settings"),
+        ('parse = "ab"', "parse in x.toml is not a section of settings"),
+        ("parse = [1]", "parse in x.toml is not a section of settings"),
+        ("[parse]\nchannels = true", "parse.channels in x.toml is True, expected int"),
+        ("[parse]\nchannels = 1.0", "parse.channels in x.toml is 1.0, expected int"),
+        ("[parse]\nchannels = [3]", "parse.channels in x.toml is [3], expected int"),
+        ("[parse]\nchannels = 2", "parse.channels is 2"),
+        ("[parse]\nbinarize = 1", "parse.binarize in x.toml is 1, expected bool"),
+        ("[parse]\nparts = 'x'", "parse.parts in x.toml is 'x', expected int"),
+        ("[parse]\nimage_size = '28'", "parse.image_size in x.toml is '28', expected int"),
+        ("[parse]\ncanvas_size = [28]", "parse.canvas_size in x.toml is [28], expected int"),
+        ("[parse]\npart_size = {}", "parse.part_size in x.toml is {}, expected int"),
+        ("[parse]\nchannels = 3\nbinarize = true", "colour is not binary"),
+    ],
+)
+def test_a_file_with_wrong_values_is_an_ordinary_error(
+    text: str, message: str, paper: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "x.toml").write_text(text)
+    for command in ("parse", "run"):
+        assert execute([command, "--data", paper, "--config", "x.toml", "--dry-run"]) == 2
+        assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "flags", "expected"),
+    [
+        ("channels = 3", {}, ("pictures", 3, False, False)),
+        ("channels = 1", {}, ("glyphs", 1, True, True)),
+        ("binarize = false", {}, ("textures", 1, False, False)),
+        ("binarize = true", {}, ("glyphs", 1, True, True)),
+        ("channels = 3\nbinarize = false", {}, ("pictures", 3, False, False)),
+        # Flags replace what the file says.
+        ("channels = 3", {"channels": "1"}, ("glyphs", 1, True, True)),
+        ("channels = 3", {"pixels": "binary"}, ("glyphs", 1, True, True)),
+        ("binarize = true", {"pixels": "levels"}, ("textures", 1, False, False)),
+        ("binarize = true", {"channels": "3"}, ("pictures", 3, False, False)),
+    ],
+)
+def test_a_file_may_fix_channels_and_levels(
+    text: str, flags: dict[str, str], expected: tuple[Any, ...], paper: str, tmp_path: Path
+) -> None:
+    (tmp_path / "x.toml").write_text(f"[parse]\n{text}\n")
+    assert settings(chosen(paper, file=tmp_path / "x.toml", **flags)) == expected
+    with_preset = chosen(paper, "mnist", file=tmp_path / "x.toml", **flags)
+    assert settings(with_preset)[1:] == expected[1:]
