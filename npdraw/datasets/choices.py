@@ -103,7 +103,8 @@ def choices(
     invert = (binarize and light_ground) if wanted.invert == AUTO else wanted.invert == "yes"
 
     if binarize:
-        reading = _full_contrast(reading, greys, low, high, light_ground=light_ground)
+        low, high = _ends(greys, low, high, light_ground=light_ground)
+        reading, background = _stretched(reading, background, low, high)
 
     even = float(np.mean([is_even(border(picture)) for picture in pictures])) > 0.5
     pad = even and far_from_square > _MANY
@@ -131,10 +132,10 @@ def _check_contents(pictures: list[Pixels], name: str) -> None:
         )
 
 
-def _full_contrast(
-    reading: Reading, greys: Sequence[Pixels], low: float, high: float, *, light_ground: bool
-) -> Reading:
-    """Return the reading of two-valued pictures: ground and ink become black and white.
+def _ends(
+    greys: Sequence[Pixels], low: float, high: float, *, light_ground: bool
+) -> tuple[float, float]:
+    """Return which values of two-valued pictures, ground and ink, become black and white.
 
     Pale strokes, and grey grounds, would otherwise be speckled when each pixel becomes 0 or 1.
     `low` and `high` are the darkest and the lightest value of most pictures.
@@ -148,12 +149,20 @@ def _full_contrast(
     else:
         low = dark if _FAINT < dark < middle else 0
         high = high if high < prepare.BYTE - _PALE else prepare.BYTE
+    return float(low), float(high)
+
+
+def _stretched(reading: Reading, background: str, low: float, high: float) -> tuple[Reading, str]:
+    """Return reading and background with which the values `low` and `high` become 0 and 255."""
     unit = (reading.white - reading.black) / prepare.BYTE
-    return replace(
+    ground = np.array(rgb(background))
+    red, green, blue = ((ground - low) / (high - low) * prepare.BYTE).clip(0, prepare.BYTE)
+    stretched = replace(
         reading,
-        black=reading.black + float(low) * unit,
-        white=reading.white - (prepare.BYTE - float(high)) * unit,
+        black=reading.black + low * unit,
+        white=reading.white - (prepare.BYTE - high) * unit,
     )
+    return stretched, colour_name(round(red), round(green), round(blue))
 
 
 def _background(looks: Sequence[Look]) -> str:

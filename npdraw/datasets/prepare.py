@@ -82,6 +82,14 @@ def on_ground(picture: Image.Image, reading: Reading) -> Image.Image:
     return ground
 
 
+def ground_of(reading: Reading | None, channels: int) -> Pixels:
+    """Return the value of the ground in images that are read so, uint8 [channels]; else 0."""
+    if reading is None:
+        return np.zeros(channels, np.uint8)
+    ground = np.array(_ground(reading, channels), np.uint8).reshape(channels)
+    return BYTE - ground if reading.invert else ground
+
+
 def _ground(reading: Reading, channels: int) -> Any:
     """Return the background in a mode of Pillow."""
     picture = Image.new("RGB", (1, 1), reading.ground).convert(_MODES[channels])

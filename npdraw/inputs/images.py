@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from npdraw.config import ParseConfig
-from npdraw.datasets import PATHS, Source, digest, load, parse_source
+from npdraw.datasets import PATHS, Source, digest, load, parse_source, prepare
 from npdraw.datasets.splits import (
     MIN_IMAGES,
     binarize,
@@ -112,7 +112,8 @@ def training_images(
     if config.shift:
         sizes = [len(kept) - validation, validation]
         train, held_out = images.split(sizes)
-        images = torch.cat([shifted(train, config.shift), held_out])
+        ground = ground_of(reading, config.channels)
+        images = torch.cat([shifted(train, config.shift, ground), held_out])
         if labels is not None:
             train, held_out = labels.split(sizes)
             labels = torch.cat([train.repeat(copies_per_image(config)), held_out])
@@ -164,30 +165,39 @@ def copies_per_image(config: ParseConfig) -> int:
     return (2 * config.shift + 1) ** 2
 
 
-def shifted(images: Tensor, most: int) -> Tensor:
+def ground_of(reading: Reading | None, channels: int) -> Tensor:
+    """Return the value of the ground around images that are read so, uint8 [C]; without one, 0."""
+    return torch.from_numpy(prepare.ground_of(reading, channels))
+
+
+def shifted(images: Tensor, most: int, ground: Tensor) -> Tensor:
     """Return images [N, C, H, W] shifted by each of -most..most pixels down and to the right.
 
-    Pixels from outside the image are 0. The result is [N * (2 * most + 1) ** 2, C, H, W]: all
-    images shifted one way, then all shifted the next.
+    Pixels from outside the image are `ground`, [C]. The result is
+    [N * (2 * most + 1) ** 2, C, H, W]: all images shifted one way, then all shifted the next.
     """
     height, width = images.shape[2:]
-    framed = F.pad(images, (most, most, most, most))
+    size = (len(images), -1, height + 2 * most, width + 2 * most)
+    framed = ground[:, None, None].expand(*size).clone()
+    framed[:, :, most:-most, most:-most] = images
     offsets = range(2 * most + 1)
     return torch.cat(
         [framed[:, :, y : y + height, x : x + width] for y, x in product(offsets, offsets)]
     )
 
 
-def deformed(images: Tensor, maps: Tensor) -> Tensor:
+def deformed(images: Tensor, maps: Tensor, ground: Tensor | None = None) -> Tensor:
     """Return images [N, C, H, W] in [0, 1], each resampled under its linear map [N, 2, 2].
 
     The pixel at (right, down) from the middle takes its value from where the map takes that
-    position, by bicubic interpolation; positions outside the image are 0.
+    position, by bicubic interpolation; positions outside the image are `ground`, [C], or 0.
     """
     # torchvision's `affine` applies one map to a whole batch and is not bicubic for tensors.
     affine = F.pad(maps, (0, 1))
     grid = F.affine_grid(affine, list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, mode="bicubic", align_corners=False).clamp(0, 1)
+    around = 0 if ground is None else ground[:, None, None]
+    moved = F.grid_sample(images - around, grid, mode="bicubic", align_corners=False)
+    return (moved + around).clamp(0, 1)
 
 
 def same_images(

@@ -13,7 +13,7 @@ from torch import Tensor
 from npdraw.artifacts import Artifact, check_input
 from npdraw.config import BATCH_SIZE, Config, as_dict
 from npdraw.datasets.splits import evenly_spaced
-from npdraw.inputs.images import same_images, to_levels
+from npdraw.inputs.images import ground_of, same_images, to_levels
 from npdraw.inputs.models import (
     freeze_unused,
     later_config,
@@ -27,6 +27,7 @@ from npdraw.model.importance import importance_figures, off_mps
 from npdraw.model.npdraw import NPDraw, Relaxation
 from npdraw.model.prior import Prior
 from npdraw.pictures.sheet import SHEET_SAMPLES, draw, render, write_sheet
+from npdraw.reading import from_record
 from npdraw.run_key import RunKey
 from npdraw.runtime.distributed import all_reduce_sum, check_batch, chunks
 from npdraw.runtime.group import SINGLE_PROCESS, Group, environment
@@ -165,6 +166,8 @@ def fit(
     every = max(10, steps // 10)
     chosen = evenly_spaced(len(held_out), min(VALIDATION_IMAGES, len(held_out)))
     watched = held_out[torch.from_numpy(chosen)]
+    reading = from_record(session.run_key.dataset.get("reading"))
+    ground = ground_of(reading, config.parse.channels).to(train.device) / 255
     progress.start("train-decoder", steps, scale=settings.batch_size, done=start)
     while True:
         last = state.step == steps
@@ -201,7 +204,7 @@ def fit(
             break
 
         # Take a step.
-        recent = train_step(state, model, train, config, session.seed, session.runtime)
+        recent = train_step(state, model, train, config, session.seed, session.runtime, ground)
         progress.update(state.step, **({"loss": recent["loss"]} if recent else {}))
     progress.finish()
 

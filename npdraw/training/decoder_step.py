@@ -72,16 +72,18 @@ def train_step(
     config: Config,
     seed: int,
     runtime: Runtime,
+    ground: Tensor | None = None,
 ) -> dict[str, float]:
     """Draw and binarise a batch of `train` and take one step on the loss of the current phase.
 
-    `train` is uint8 [N, C, H, W]. Returns the metrics of `optimizer_step`. Each process of a group
+    `train` is uint8 [N, C, H, W]; deformed images have `ground`, [C] in [0, 1], around them.
+    Returns the metrics of `optimizer_step`. Each process of a group
     takes its rows of the batch and of the batch's noise.
     """
     settings, step = config.decoder, state.step
     first, decay = settings.relaxed_steps, settings.ema
     seed_dropout(seed, step, state.group.rank)
-    drawn = _draw_batch(state, train, config, seed)
+    drawn = _draw_batch(state, train, config, seed, ground)
     if step < first:  # relaxed phase
         rate = learning_rate(step, first, settings.warmup)
         loss, metrics = _relaxed_loss(state, model, drawn, config, runtime)
@@ -98,7 +100,9 @@ def train_step(
     )
 
 
-def _draw_batch(state: State, train: Tensor, config: Config, seed: int) -> Batch:
+def _draw_batch(
+    state: State, train: Tensor, config: Config, seed: int, ground: Tensor | None
+) -> Batch:
     """Return the batch of this step: chosen, deformed and binarised, all keyed by seed and step."""
     device, settings, step = train.device, config.decoder, state.step
     noise = generator("train", seed, step, device)
@@ -107,7 +111,7 @@ def _draw_batch(state: State, train: Tensor, config: Config, seed: int) -> Batch
     images = train[index[rows]].float() / 255
     if settings.deform > 0 and step < settings.relaxed_steps:
         maps = random_maps(size, 1 - step / settings.relaxed_steps, settings.deform, noise)
-        images = deformed(images, maps[rows])
+        images = deformed(images, maps[rows], ground)
     if config.parse.binarize:
         thresholds = torch.rand((size, *train.shape[1:]), generator=noise, device=device)
         images = (thresholds[rows] < images).float()

@@ -257,3 +257,12 @@ def test_ten_thousand_pictures_take_seconds(tmp_path: Path) -> None:
     seen = surveyed(tmp_path)
     assert time.process_time() - began < 4  # 1.2 s on an idle machine
     assert (seen.pictures, seen.looked_at) == (2_500, 2_000)
+
+
+@pytest.mark.parametrize(("ground", "ink"), [(200, 0), (60, 255)])
+def test_wide_drawings_on_grey_are_padded_with_the_ground(
+    ground: int, ink: int, tmp_path: Path
+) -> None:
+    drawings(tmp_path, ground=ground, ink=ink, size=(60, 28))
+    assert surveyed(tmp_path).reading.fit == "pad"
+    assert (read(tmp_path).images[:, :, [0, -1]] == 0).all()

@@ -8,13 +8,15 @@ import pytest
 import torch
 
 from npdraw.artifacts import Artifact
+from npdraw.datasets import Source
 from npdraw.drawings.drawing_model import open_model
 from npdraw.drawings.named import drawing_of_picture, named_drawing
 from npdraw.errors import ArtifactError, DataError, UsageError
 from npdraw.header import read_header
-from npdraw.inputs.images import reading_of, same_images
+from npdraw.inputs.images import deformed, reading_of, same_images, training_images
 from npdraw.inputs.models import read_model, read_parse
 from npdraw.reading import Reading
+from npdraw.training import decoder_step
 from tests.datasets.own_pictures import drawing, drawings
 from tests.inputs.test_invalid_models import rewrite
 from tests.tiny_stages import tiny_runtime
@@ -139,3 +141,65 @@ def test_pictures_that_changed_are_a_data_error(stages: Any, folder: Path) -> No
             stages.config.parse,
             stages.Recorder(),
         )
+
+
+@pytest.mark.parametrize(
+    ("reading", "channels", "ground"),
+    [
+        (Reading("white"), 1, [255]),
+        (Reading("white", invert=True), 1, [0]),
+        (Reading("#ff8000"), 3, [255, 128, 0]),
+        (Reading("#ff8000", invert=True), 3, [0, 127, 255]),
+        (None, 3, [0, 0, 0]),
+    ],
+)
+def test_shifted_copies_have_the_ground_around_them(
+    reading: Reading | None, channels: int, ground: list[int], stages: Any, tmp_path: Path
+) -> None:
+    drawings(tmp_path / "own", 20, mode="RGB", ground=(255, 128, 0), ink=(0, 0, 0))
+    config = replace(
+        stages.config.parse, image_size=28, shift=2, channels=channels, binarize=channels == 1
+    )
+    source = Source("folder", tmp_path / "own")
+    images = training_images(
+        source, tmp_path, config, None, stages.Recorder(), reading=reading
+    ).train
+    count = len(images) // 25
+    down_right, up_left = images[:count], images[-count:]
+    expected = torch.tensor(ground, dtype=torch.uint8)[:, None, None].expand(-1, 2, 28)
+    for image in down_right:
+        assert torch.equal(image[:, :2], expected) and torch.equal(image[..., :2].mT, expected)
+    for image in up_left:
+        assert torch.equal(image[:, -2:], expected) and torch.equal(image[..., -2:].mT, expected)
+
+
+def test_deformed_images_have_the_ground_around_them() -> None:
+    white = torch.ones(5, 3, 8, 8)
+    white[:, 1] = 0.25
+    maps = torch.eye(2) * torch.linspace(1, 3, 5)[:, None, None]  # the last is a third as large
+    again = deformed(white, maps, torch.tensor([1.0, 0.25, 1.0]))
+    torch.testing.assert_close(again, white)
+    assert deformed(white, maps)[-1, :, 0].max() == 0
+
+
+def test_a_training_deforms_pictures_on_their_ground(
+    stages: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawings(tmp_path / "own", 30, ground=255, ink=0)
+    own = stages.configured(
+        parse={"binarize": False, "parts": 4},
+        decoder={"deform": 0.3, "encoder_channels": 8},
+    )
+    source, reading = f"folder:{tmp_path / 'own'}", Reading("white")
+    paths = [tmp_path / name for name in ("parse", "prior", "model")]
+    own.parse(paths[0], source=source, reading=reading)
+    own.train_prior(*paths[:2])
+    grounds: list[Any] = []
+
+    def seen(images: torch.Tensor, maps: torch.Tensor, ground: Any) -> torch.Tensor:
+        grounds.append(ground)
+        return deformed(images, maps, ground)
+
+    monkeypatch.setattr(decoder_step, "deformed", seen)
+    own.train_decoder(*paths)
+    assert grounds and all(ground.tolist() == [1.0] for ground in grounds)
