@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from npdraw.reading import from_record
 from npdraw.report.runs import KINDS, Piece, Run, evaluated
 from npdraw.report.tables import ABSENT, TITLES, cut
 
@@ -22,22 +23,42 @@ class Link(NamedTuple):
     text: str
     digest: str = ""
     checks: Sequence[Check] = ()
+    notes: Sequence[str] = ()
+    """How pictures of your own were read."""
 
 
 def provenance(run: Run) -> list[Link]:
     """Return data set, artifacts and evaluation of a run, in the order in which they were made."""
-    images = [_images(run.dataset)] if run.dataset else []
+    images = [_images(run.dataset, run.pieces["parse"].notes)] if run.dataset else []
     return [*images, *(_artifact(run, run.pieces[kind]) for kind in KINDS), _evaluation(run)]
 
 
-def _images(record: Mapping[str, Any]) -> Link:
+def _images(record: Mapping[str, Any], notes: Sequence[str]) -> Link:
     facts = [cut(record.get("name"))]
     for split in ("train", "validation"):
         count = record.get(split)
         facts += [f"{count:,} {split}"] if type(count) is int else []
     levels = "binarised" if record.get("binarized") is True else "256 levels"
     facts += [f"shape {cut(record.get('image_shape'))}", levels]
-    return Link("Images", ", ".join(facts), cut(record.get("digest", ABSENT)))
+    digest = cut(record.get("digest", ABSENT))
+    return Link("Images", ", ".join(facts), digest, notes=notes or _read_as(record))
+
+
+def _read_as(record: Mapping[str, Any]) -> list[str]:
+    """Return how pictures of your own were read, as an artifact alone says."""
+    lines = []
+    if (reading := from_record(record.get("reading"))) is not None:
+        how = {"crop": "cropped to the square in the middle", "stretch": "stretched"}
+        fit = how.get(reading.fit, f"padded with {reading.background}")
+        inverted = "inverted" if reading.invert else "not inverted"
+        lines.append(
+            f"{inverted}; transparent pixels put on {reading.background}; pictures that are not "
+            f"square {fit}; {reading.black:g} becomes black, {reading.white:g} white"
+        )
+    classes = record.get("classes")
+    if isinstance(classes, list) and classes:
+        lines.append(f"{len(classes)} classes: {cut(classes)}")
+    return lines
 
 
 def _artifact(run: Run, piece: Piece) -> Link:

@@ -39,6 +39,9 @@ MOST = 8
 _LONGEST_LOG, _LONGEST_RECORD = 16 << 20, 1 << 16
 """The most bytes that are read of a log, and of one of its lines."""
 
+_MOST_NOTES, _LONGEST_NOTE = 20, 2000
+"""The most notes of a parse that are read, and characters of each."""
+
 _LARGEST_SHEET, _WIDEST_SHEET = 2 << 20, 8192
 """The most bytes, and pixels per side, of a sample sheet: about ten times what npdraw writes."""
 
@@ -62,6 +65,8 @@ class Piece:
     """Settings as resolved at the start, for an artifact that is not finished yet."""
     seconds: float | None = None
     """Working time, as the run recorded it."""
+    notes: Sequence[str] = ()
+    """What `npdraw parse` said about pictures of your own."""
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -210,7 +215,14 @@ def _piece(kind: str, path: Path) -> Piece:
     }
     took = read_json(folder / "result.json").get("seconds")
     seconds = float(took) if header and took is not None and is_number(took) else None
-    return Piece(kind, path, header, problem, records, unread, _sheets(folder), settings, seconds)
+    sheets, notes = _sheets(folder), _notes(written)
+    return Piece(kind, path, header, problem, records, unread, sheets, settings, seconds, notes)
+
+
+def _notes(written: Mapping[str, Any]) -> list[str]:
+    notes = written.get("notes")
+    lines = notes[:_MOST_NOTES] if isinstance(notes, list) else []
+    return [line[:_LONGEST_NOTE] for line in lines if isinstance(line, str)]
 
 
 def problem_of(error: NpdrawError, path: Path) -> str:
