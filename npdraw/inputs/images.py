@@ -207,17 +207,19 @@ def same_images(
     root: Path,
     config: ParseConfig,
     progress: Progress,
+    *,
+    reading: Reading | None = None,
 ) -> TrainingImages:
     """Load the training images from which the artifact at `made_from` was made.
 
     `given` names their source if it has moved. If it names another data set, all images of that one
-    are used, and recorded in the next artifact.
+    are used, read as `reading` says, and recorded in the next artifact.
 
     Raises:
         DataError: the images cannot be found or differ from those recorded.
     """
     recorded = header.dataset
-    source, reading = find_source(header, made_from, given), reading_of(header)
+    source, reading = find_source(header, made_from, given), reading or reading_of(header)
     if source.name != recorded["name"]:
         return training_images(source, root, config, None, progress, reading=reading)
     limit = recorded["train"] // copies_per_image(config) + recorded["validation"]

@@ -1,16 +1,17 @@
 """Images other than those that a model was made from: do they fit it, and what is done to them?"""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from npdraw.config import ParseConfig
-from npdraw.datasets import Source
+from npdraw.datasets import PATHS, Source
 from npdraw.datasets.facts import SETS
 from npdraw.datasets.survey import survey
 from npdraw.errors import DataError, UsageError
 from npdraw.header import Header
-from npdraw.inputs.images import find_source
-from npdraw.reading import Wanted
+from npdraw.inputs.images import find_source, reading_of
+from npdraw.reading import Reading, Wanted
 from npdraw.runtime.progress import Progress
 
 _COLOUR = {1: "grey", 3: "in colour"}
@@ -63,6 +64,49 @@ def check_images(
             f"the images of {source} are {' to '.join(dict.fromkeys(sizes))} pixels; they are "
             f"resized to {side} x {side}"
         )
+
+
+def reading_for(
+    source: Source, root: Path, header: Header, config: ParseConfig, progress: Progress
+) -> Reading | None:
+    """Return how images of `source` are read for the model of `header`: as its own images were.
+
+    Pictures and arrays that a path names are looked at if the model was made from a named data set,
+    which has no reading; a note says what is seen.
+    """
+    if source.path is None or header.dataset["name"] in PATHS:
+        return reading_of(header)
+    levels = "binary" if config.binarize else "levels"
+    try:
+        seen = survey(source, root, Wanted(channels=str(config.channels), pixels=levels))
+    except DataError:  # reading them reports why
+        return None
+    # No option changes the choices.
+    fixed = {"background": seen.reading.background, "fit": seen.reading.fit}
+    wanted = replace(seen.wanted, **fixed, invert="yes" if seen.reading.invert else "no")
+    for line in replace(seen, wanted=wanted).lines():
+        progress.note(line)
+    return seen.reading
+
+
+def reading_of_others(
+    header: Header,
+    made_from: Path,
+    given: str | None,
+    root: Path,
+    config: ParseConfig,
+    progress: Progress,
+) -> Reading | None:
+    """Check images of another data set that are trained on, and return how they are read.
+
+    Images of the kind that the artifact at `made_from` was made from are compared by their digest
+    when they are loaded. Errors and notes as `check_images` and `reading_for`.
+    """
+    source = find_source(header, made_from, given)
+    if source.name == header.dataset["name"]:
+        return reading_of(header)
+    check_images(source, root, header, made_from, config, progress)
+    return reading_for(source, root, header, config, progress)
 
 
 def _is_own(source: Source, header: Header, made_from: Path) -> bool:

@@ -13,9 +13,9 @@ from npdraw.config import Config
 from npdraw.datasets import digest
 from npdraw.errors import ArtifactError, DivergedError, UsageError
 from npdraw.header import read_header
-from npdraw.inputs.images import find_source, load_test_images, reading_of
+from npdraw.inputs.images import find_source, load_test_images
 from npdraw.inputs.models import read_model, to_device
-from npdraw.inputs.other_images import check_images
+from npdraw.inputs.other_images import check_images, reading_for
 from npdraw.model.importance import FIGURES, importance_figures, samples_per_pass
 from npdraw.run_key import RunKey
 from npdraw.runtime.distributed import all_gather_rows, chunks, on_rank_zero, process_group
@@ -66,7 +66,7 @@ def eval_nll(
     to_device(model, device)
     data = find_source(artifact.header, model_path, source)
     check_images(data, root, artifact.header, model_path, config.parse, progress)
-    reading = reading_of(artifact.header)
+    reading = reading_for(data, root, artifact.header, config.parse, progress)
     values, numbers = load_test_images(
         data, root, config.parse, seed, images, progress, reading=reading
     )

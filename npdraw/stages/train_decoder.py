@@ -23,6 +23,7 @@ from npdraw.inputs.models import (
     to_device,
     weights_of,
 )
+from npdraw.inputs.other_images import reading_of_others
 from npdraw.model.importance import importance_figures, off_mps
 from npdraw.model.npdraw import NPDraw, Relaxation
 from npdraw.model.prior import Prior
@@ -75,6 +76,10 @@ def train_decoder(
     relaxed_elbo` is the gap that the relaxation leaves. Processes started by torchrun share each
     batch and the validation: the result is that of one process.
 
+    Raises:
+        DataError: the images cannot be found or differ from those of the parse.
+        UsageError: those of another data set do not fit it, see `other_images.check_images`.
+
     Nine parameters, because each is a flag of the command.
     """
     # Read the settings, the prior and the images, and build the model.
@@ -84,7 +89,8 @@ def train_decoder(
     check_input(prior_artifact, "parse", parse)
     config = later_config(prior_artifact, changes, "decoder")
     settings = config.decoder
-    data = same_images(parse.header, parse_path, source, root, config.parse, progress)
+    named = (parse.header, parse_path, source, root, config.parse, progress)
+    data = same_images(*named, reading=reading_of_others(*named))
     run_key = RunKey(
         as_dict(config),
         data.dataset,

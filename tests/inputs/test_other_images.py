@@ -13,7 +13,10 @@ from npdraw.cli import execute
 from npdraw.config import ParseConfig
 from npdraw.datasets import parse_source
 from npdraw.errors import DataError, UsageError
+from npdraw.header import read_header
 from npdraw.inputs.other_images import check_images
+from tests.datasets.own_pictures import drawings
+from tests.inputs.test_invalid_models import rewrite
 from tests.tiny_stages import Recorder, bars
 
 GREY = ParseConfig(image_size=28)
@@ -120,3 +123,53 @@ def test_the_exit_code_is_that_of_usage(
     assert execute(["eval-nll", "mnist", "--data", "cifar10", "--quiet"]) == 2
     out, err = capsys.readouterr()
     assert out == "" and "npdraw run --data cifar10" in err.splitlines()[1]
+
+
+def test_a_training_refuses_or_notes_another_data_set(
+    stages: Any, made: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=r"the images of cifar10 are in colour, those of .* grey"):
+        stages.train_decoder(made.parse, made.prior, tmp_path / "m", source="cifar10")
+    colour = write_pictures(tmp_path / "colour", colour=True, sizes=((8, 8),))
+    with pytest.raises(UsageError, match="in colour"):
+        stages.train_decoder(made.parse, made.prior, tmp_path / "m", source=colour)
+    grey, progress = drawings(tmp_path / "grey", size=(16, 16)), stages.Recorder()
+    source = f"folder:{grey}"
+    stages.train_decoder(made.parse, made.prior, tmp_path / "m", source=source, progress=progress)
+    assert progress.notes == [
+        f"the images of {source} are 16 x 16 pixels; they are resized to 8 x 8"
+    ]
+
+
+@pytest.fixture
+def of_mnist(made: Any, tmp_path: Path) -> Path:
+    """Artifacts that say that they were made from MNIST."""
+    folder = tmp_path / "named"
+    folder.mkdir()
+    for kind in ("parse", "prior", "model"):
+        path = getattr(made, kind)
+        dataset = {**read_header(path).dataset, "name": "mnist"}
+        inputs = {
+            name: read_header(folder / f"{name}.safetensors").digest
+            for name in read_header(path).inputs
+        }
+        rewrite(path, folder / path.name, lambda _: None, dataset=dataset, inputs=inputs)
+    return folder
+
+
+def test_pictures_for_a_model_of_a_named_set_are_inverted_if_need_be(
+    of_mnist: Path, stages: Any, tmp_path: Path
+) -> None:
+    paper = f"folder:{drawings(tmp_path / 'paper', 40, ground=255, ink=0)}"
+    board = f"folder:{drawings(tmp_path / 'board', 40, ground=0, ink=255)}"
+    model, results = of_mnist / "model.safetensors", []
+    for source, said in ((paper, "dark strokes on a light ground: inverted"), (board, "light")):
+        progress = stages.Recorder()
+        results.append(stages.eval_nll(model, source=source, samples=1, progress=progress))
+        assert said in " ".join(progress.notes)
+        assert "(--" not in " ".join(progress.notes)
+    assert results[0]["nll"] == results[1]["nll"]
+    out = tmp_path / "m"
+    artifacts = [of_mnist / f"{kind}.safetensors" for kind in ("parse", "prior")]
+    stages.train_decoder(*artifacts, out, source=paper)
+    assert read_header(out).dataset["reading"]["invert"] is True
