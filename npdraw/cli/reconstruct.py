@@ -44,5 +44,7 @@ def reconstruct(
         for row in result["figures"]
     ]
     lines = console.columns([list(result["figures"][0]), *rows])
-    lines += console.figures({k: v for k, v in result.items() if k in ("out", "up_to_date")})
+    lines += console.figures(
+        {k: v for k, v in result.items() if k in ("notes", "out", "up_to_date")}
+    )
     console.show("reconstruct", result, as_json=as_json, lines=lines)

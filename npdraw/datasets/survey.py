@@ -283,8 +283,13 @@ def _sizes(sizes: list[tuple[int, int]]) -> Sizes:
         by_area[len(by_area) // 2],
         by_area[-1],
         sum(width != height for width, height in sizes),
-        sum(max(size) > _FAR_FROM_SQUARE * min(size) for size in sizes),
+        sum(is_far_from_square(size) for size in sizes),
     )
+
+
+def is_far_from_square(size: tuple[int, int]) -> bool:
+    """Return whether the longer side of a picture is more than a third longer."""
+    return max(size) > _FAR_FROM_SQUARE * min(size)
 
 
 def _counts(names: Sequence[str]) -> tuple[tuple[str, int], ...]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from npdraw.drawings.drawing_model import DrawingModel, open_model
 from npdraw.drawings.frames import moving, prefixes, transitions
-from npdraw.drawings.named import named_drawing
+from npdraw.drawings.named import named_drawing, noted
 from npdraw.drawings.stamp import stamp
 from npdraw.errors import UsageError
 from npdraw.model.latents import Latents
@@ -40,8 +40,9 @@ def animate(
     _check(fps, out, runtime)
     model = open_model(model_path, runtime)
     _check_colours(model, out)
-    drawings = [named_drawing(name, model, root).drawing for name in names]
-    return _write("animate", model, [prefixes(z) for z in drawings], fps, out)
+    named = [named_drawing(name, model, root) for name in names]
+    written = _write("animate", model, [prefixes(one.drawing) for one in named], fps, out)
+    return written | noted(*named)
 
 
 def interpolate(
@@ -60,8 +61,9 @@ def interpolate(
     _check(fps, out, runtime)
     model = open_model(model_path, runtime)
     _check_colours(model, out)
-    one, other = (named_drawing(name, model, root).drawing for name in names)
-    return _write("interpolate", model, [transitions(one, other)], fps, out)
+    one, other = (named_drawing(name, model, root) for name in names)
+    way = transitions(one.drawing, other.drawing)
+    return _write("interpolate", model, [way], fps, out) | noted(one, other)
 
 
 def _check(fps: float | None, out: Path, runtime: Runtime) -> None:

@@ -7,7 +7,7 @@ import torch
 
 from npdraw.drawings.drawing_model import DrawingModel, open_model
 from npdraw.drawings.frames import rendered, still
-from npdraw.drawings.named import named_drawing
+from npdraw.drawings.named import named_drawing, noted
 from npdraw.drawings.regions import Region, cells_in
 from npdraw.drawings.stamp import stamp
 from npdraw.drawings.strokes import strokes_of
@@ -46,9 +46,8 @@ def complete(
     _check(name, prefix, region)
     check_picture(out, force=runtime.force)
     model = open_model(model_path, runtime)
-    given = (
-        blank(1, model.layout.steps) if name is None else named_drawing(name, model, root).drawing
-    )
+    named = None if name is None else named_drawing(name, model, root)
+    given = blank(1, model.layout.steps) if named is None else named.drawing
     fixed = _fixed(given, name is not None, prefix, region, model)
 
     # Complete the drawing.
@@ -69,6 +68,7 @@ def complete(
             for s, z in zip(seeds, drawn, strict=True)
         ],
         "out": str(out),
+        **({} if named is None else noted(named)),
     }
     text = stamp("complete", model, shown)
     if is_up_to_date(out, text, force=runtime.force):

@@ -12,7 +12,7 @@ import torch
 
 from npdraw.drawings.drawing_model import DrawingModel, open_model
 from npdraw.drawings.frames import rendered, still
-from npdraw.drawings.named import named_drawing
+from npdraw.drawings.named import named_drawing, noted
 from npdraw.drawings.regions import Region, cells_in
 from npdraw.drawings.stamp import stamp
 from npdraw.drawings.strokes import as_json, strokes_of, write_drawing
@@ -106,12 +106,13 @@ def edit(
         raise UsageError("--from and --region go together", hint="Give both, or neither.")
     check_picture(out, force=runtime.force)
     model = open_model(model_path, runtime)
-    before = named_drawing(name, model, root).drawing
+    sources = [named_drawing(name, model, root)]
+    before = sources[0].drawing
     shown, after = [before], before
     if other is not None and region is not None:
-        source = named_drawing(other, model, root).drawing
-        shown.append(source)
-        after = before.with_cells(cells_in(region, model), source)
+        sources.append(named_drawing(other, model, root))
+        shown.append(sources[1].drawing)
+        after = before.with_cells(cells_in(region, model), sources[1].drawing)
     after = changed(after, changes, len(model.bank))
     shown.append(after)
     result = {
@@ -119,6 +120,7 @@ def edit(
         "strokes": strokes_of(after, model.layout),
         "drawing": str(out.with_suffix(".json")),
         "out": str(out),
+        **noted(*sources),
     }
     for written in (out, out.with_suffix(".json")):
         check_output(written, [Path(named) for named in (name, other or "")])
@@ -131,9 +133,10 @@ def decode(
     """Write the canvas and the decoded image of a drawing, side by side."""
     check_picture(out, force=runtime.force)
     model = open_model(model_path, runtime)
-    z = named_drawing(drawing, model, root).drawing
+    named = named_drawing(drawing, model, root)
+    z = named.drawing
     result = {"strokes": len(strokes_of(z, model.layout)), "out": str(out)}
-    return result | write_drawings(model, "decode", [z], out, None)
+    return result | noted(named) | write_drawings(model, "decode", [z], out, None)
 
 
 def write_drawings(

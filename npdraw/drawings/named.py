@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from npdraw.datasets import load, read_picture
+from npdraw.datasets.facts import SETS
+from npdraw.datasets.one_picture import reading_of_picture
 from npdraw.drawings.drawing_model import DrawingModel
 from npdraw.drawings.strokes import read_drawing
 from npdraw.errors import DataError, UsageError
@@ -27,6 +29,14 @@ class NamedDrawing:
     """As the model sees it, float [1, C, H, W]; None if the drawing was not made from an image."""
     drawing: Latents
     """[1, T]; for an image, the likeliest drawing of the posterior."""
+    notes: tuple[str, ...] = ()
+    """What was done to a picture."""
+
+
+def noted(*named: NamedDrawing) -> dict[str, list[str]]:
+    """Return the entry of a result with the notes on pictures; empty if there are none."""
+    notes = [note for one in named for note in one.notes]
+    return {"notes": notes} if notes else {}
 
 
 def named_drawing(name: str, model: DrawingModel, root: Path) -> NamedDrawing:
@@ -59,17 +69,23 @@ def named_drawing(name: str, model: DrawingModel, root: Path) -> NamedDrawing:
 def drawing_of_picture(source: Path | bytes, model: DrawingModel) -> NamedDrawing:
     """Return the drawing of a picture, given as its file or as the content of one.
 
-    It is read like the pictures that the model was trained on.
+    It is read like the pictures that the model was trained on. For a model of binary images of a
+    named data set, light strokes on black, it is looked at, and inverted if its strokes are dark.
 
     Raises:
         DataError: the picture cannot be read.
     """
     settings = model.config.parse
     reading = reading_of(model.header)
+    name = "a picture" if isinstance(source, bytes) else str(source)
+    notes: tuple[str, ...] = ()
+    if settings.binarize and model.header.dataset["name"] in SETS:
+        reading = reading_of_picture(source)
+        if reading is not None and reading.invert:
+            notes = (f"{name}: dark strokes on a light ground, inverted",)
     pixels = read_picture(source, settings.image_size, settings.channels, reading)
     image = model.preprocess(torch.tensor(pixels)[None])
-    name = "a picture" if isinstance(source, bytes) else str(source)
-    return NamedDrawing(name, image, model.encode(image))
+    return NamedDrawing(name, image, model.encode(image), notes)
 
 
 def named_image(name: str, model: DrawingModel, root: Path) -> tuple[NamedDrawing, Tensor]:

@@ -9,7 +9,7 @@ import torch
 from npdraw.datasets import digest
 from npdraw.drawings.drawing_model import open_model
 from npdraw.drawings.frames import rendered, still
-from npdraw.drawings.named import named_image
+from npdraw.drawings.named import named_image, noted
 from npdraw.drawings.stamp import stamp
 from npdraw.model.latents import concatenate
 from npdraw.pictures.files import check_picture, is_up_to_date, write_still
@@ -50,6 +50,7 @@ def reconstruct(
         for row, error, parts in zip(figures, errors, z.whether.sum(1), strict=True):
             row |= {f"{kind}_canvas_mse": float(error), f"{kind}_parts": int(parts)}
     result = {"images": len(names), "samples": samples, "figures": figures, "out": str(out)}
+    result |= noted(*(source for source, _ in named))
 
     # Write the picture, unless it is up to date.
     pixels = to_uint8(images)

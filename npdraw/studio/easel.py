@@ -86,7 +86,7 @@ class Easel:
         if content.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{":
             return self._shown(self._drawing(read_json(content), "the file"))
         named = drawing_of_picture(content, self.model)
-        return self._shown(named.drawing, named.image)
+        return self._shown(named.drawing, named.image) | {"notes": list(named.notes)}
 
     def compose(self, request: Any) -> dict[str, Any]:
         """Return `drawing` with `cells`, a list of steps, taken from the drawing `other`."""

@@ -26,6 +26,7 @@ export function loader(form, stage, name, load) {
     if (!reply) return;
     source.hidden = reply.source === null;
     source.alt = reply.source === null ? "" : `${what}, as the model sees it`;
+    source.title = (reply.notes ?? []).join("; ");
     if (reply.source !== null) source.src = reply.source;
   };
   const send = (chosen) => {
