@@ -183,6 +183,19 @@ def preset(name: str) -> Config:
     return PRESETS[name]
 
 
+SMALLEST_IMAGE, LARGEST_IMAGE = 8, 32
+"""Range of the side, in pixels, of images whose size is chosen automatically."""
+
+
+def image_side(side: int) -> int:
+    """Return the side of the images that pictures with a side of `side` pixels become.
+
+    It is their own, from 8 to 32 pixels; larger pictures are shrunk, because training takes longer
+    with the square of the side.
+    """
+    return min(max(side, SMALLEST_IMAGE), LARGEST_IMAGE)
+
+
 MOST_CELLS = 256
 """Most cells of a drawing whose parts are sized automatically."""
 

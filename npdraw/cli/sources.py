@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from npdraw.cli import resolve
 from npdraw.config import Config, ParseConfig
 from npdraw.errors import UsageError
+from npdraw.presets import image_side
 from npdraw.presets import preset as preset_row
 from npdraw.reading import AUTO, Reading, Wanted
 
@@ -57,10 +58,12 @@ def choose(
     from npdraw.datasets.survey import survey
 
     fixed = _fixed(preset, file, wanted)
-    fewer_parts = "parts" not in resolve.changes(file, parse=flags["parse"]).get("parse", {})
+    given = resolve.changes(file, parse=flags["parse"]).get("parse", {})
     seen = survey(source, root or default_root(), fixed)
     flags["parse"] |= _chosen(seen, wanted, file)
     row = preset or resolve.preset_for(seen.channels, seen.binarize)
+    if preset is None and not {"image_size", "canvas_size"} & set(given):
+        flags["parse"]["image_size"] = image_side(seen.side)
     sized = resolve.part_sizes(row, file, flags["parse"])
     option = "--part-size and --stride" if "stride" in flags["parse"] else "--config"
     flags["parse"] |= sized
@@ -69,7 +72,7 @@ def choose(
     notes = seen.lines(config.parse.image_size)
     if sized:
         notes.append(f"{_parts(config.parse)} ({option} for others)")
-    return Chosen(config, data, seen.reading, tuple(notes), seen, fewer_parts)
+    return Chosen(config, data, seen.reading, tuple(notes), seen, "parts" not in given)
 
 
 def _chosen(seen: "Survey", wanted: Wanted, file: Path | None) -> dict[str, Any]:

@@ -85,6 +85,11 @@ class Survey:
     classes: tuple[tuple[str, int], ...]
     """The classes that folders or labels name, and the pictures of each."""
 
+    @property
+    def side(self) -> int:
+        """Side in pixels of a picture of the median size, made square."""
+        return (max if self.reading.fit == "pad" else min)(self.sizes.median)
+
     def lines(self, image_size: int = 0) -> list[str]:
         """Return in a few sentences what was seen and chosen, and which option changes it.
 
@@ -146,10 +151,11 @@ class Survey:
             }[self.reading.fit]
             others = " or ".join(fit for fit in FITS if fit != self.reading.fit)
             yield f"{count:,} are not square: {done}" + self._option("fit", f" (--fit {others})")
-        side = (max if self.reading.fit == "pad" else min)(self.sizes.median)
-        if image_size and side > _MUCH_LARGER * image_size:
-            fade = ", where thin strokes fade" if self.binarize else ""
-            yield f"most are shrunk from {side} to {image_size} pixels{fade} (--image-size)"
+        if image_size and self.side != image_size:
+            change = "shrunk" if self.side > image_size else "enlarged"
+            thin = self.binarize and self.side > _MUCH_LARGER * image_size
+            fade = ", where thin strokes fade" if thin else ""
+            yield f"{change} from {self.side} to {image_size} pixels{fade} (--image-size)"
 
     def _folders(self) -> Iterator[str]:
         if self.splits:

@@ -95,6 +95,21 @@ def test_parts_suit_the_size_of_the_images(
             assert new_model(result.config, bank.to("meta")).layout == layout
 
 
+def test_small_pictures_keep_their_size_and_larger_ones_are_shrunk(tmp_path: Path) -> None:
+    for size, side in (((16, 16), 16), ((48, 48), 32), ((6, 6), 8), ((30, 300), 32)):
+        source = f"folder:{drawings(tmp_path / str(size[0]), size=size)}"
+        result = chosen(source)
+        assert result.config.parse.image_size == side
+        changed = f"{max(size)} to {side} pixels"
+        assert any(changed in note for note in result.notes) == (size[0] != side)
+        assert chosen(source, parse={"image_size": 20}).config.parse.image_size == 20
+        assert chosen(source, "mnist").config.parse.image_size == 28
+    file = tmp_path / "x.toml"
+    for text in ("image_size = 28", "canvas_size = 14"):
+        file.write_text(f"[parse]\n{text}\n")
+        assert chosen(source, file=file).config.parse.image_size == 28
+
+
 def test_the_parts_of_flags_files_and_named_sets_stay(paper: str, tmp_path: Path) -> None:
     big = {"image_size": 128}
     parse = chosen(paper, parse=big | {"part_size": 5, "stride": None}).config.parse
