@@ -113,6 +113,7 @@ def test_parse_hands_over_its_settings(called: Any) -> None:
         "limit": 0.5,
         "seed": 0,
         "strict": False,
+        "fewer_parts": False,
         "reading": None,
         "notes": (),
         "out": Path("runs/mnist/parse.safetensors"),
