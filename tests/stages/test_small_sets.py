@@ -119,3 +119,28 @@ def test_an_image_of_one_colour_is_empty() -> None:
     red[:, 0] = 200
     red[1, 2, 3, 3] = 1
     assert count_empty(red) == 1
+
+
+@pytest.mark.parametrize("edge", [0, -1])
+def test_copies_that_are_shifted_out_of_the_frame_do_not_count(
+    edge: int, few: Any, tmp_path: Path
+) -> None:
+    images = np.zeros((40, 8, 8), np.uint8)
+    for number, image in enumerate(images):
+        image[edge, number % 5 : 3 + number % 5] = 255
+    seen = few.Recorder()
+    shifted = few.from_images(tmp_path / "edge.npz", images).configured(parse={"shift": 1})
+    shifted.parse(tmp_path / "p", fewer_parts=True, progress=seen)
+    assert not any("empty" in note for note in seen.notes)
+
+
+def test_stored_notes_hold_no_path(few: Any, tmp_path: Path) -> None:
+    (tmp_path / "secret").mkdir()
+    np.savez(tmp_path / "secret/one.npz", simple(60) // 2)
+    seen = few.Recorder()
+    source = f"npz:{tmp_path / 'secret/one.npz'}"
+    few.parse(tmp_path / "p", source=source, fewer_parts=True, progress=seen)
+    assert any("secret/one.npz" in note for note in seen.notes)
+    stored = json.loads((tmp_path / "p.run/config.json").read_text())["notes"]
+    assert len(stored) == len(seen.notes)
+    assert "secret" not in str(stored) and "one.npz" in str(stored)
