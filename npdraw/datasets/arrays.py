@@ -4,12 +4,12 @@
 """
 
 import math
-from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from npdraw.datasets import division
 from npdraw.errors import DataError
 
 EXPECTED = (
@@ -22,7 +22,6 @@ _LARGEST_ITEM = 8  # bytes
 _CHANNELS = (1, 3)
 _NARROW = 4  # pixels; more often the channels of one picture than its width
 _SMALLEST_SIDE = 8  # pixels; fewer are more likely a number of images
-_MIN_IMAGES = 4
 _MOST_LABELS = 2**15  # labels are kept as int16
 _CHUNK = 1 << 20  # values that are checked at a time
 
@@ -126,33 +125,33 @@ def checked_labels(labels: NDArray[Any], images: int) -> NDArray[np.int16] | Non
 
 
 def divided(whole: Arrays, split: str, what: str) -> Arrays:
-    """Return a split of images that come without one, by the rule of folders.
+    """Return a split of images that come without one, by the rule of `division`.
 
-    Every tenth image (the last one if there are fewer than 10) is a test image; equal images are
-    in one split and count as one. Training images come in a fixed random order, because they may
-    be sorted by class.
+    Training images come in a fixed random order, because they may be sorted by class.
 
     Raises:
-        DataError: there are fewer than 4 images, or all are equal; `what` names them.
+        DataError: there are fewer than 4 different images; `what` names them.
     """
     images, labels, notes = whole
-    if len(images) < _MIN_IMAGES:
+    if len(images) < division.MIN_IMAGES:
         raise DataError(
-            f"{what} has {len(images)} images; at least {_MIN_IMAGES} are needed",
+            f"{what} has {len(images)} images; at least {division.MIN_IMAGES} are needed",
             hint="Add images, or name another array or folder.",
         )
-    first: dict[bytes, int] = {}
-    contents = (blake2b(row.tobytes(), digest_size=16).digest() for row in images)
-    original = np.array([first.setdefault(content, len(first)) for content in contents])
-    if len(first) == 1:
+    number = division.numbered([division.fingerprint(row.tobytes()) for row in images])
+    different = int(number.max()) + 1
+    if different == 1:
         raise DataError(
             f"all {len(images)} images of {what} are equal", hint="Check how it was saved."
         )
-    test = original % 10 == 9 if len(first) >= 10 else original == len(first) - 1
+    if different < division.MIN_IMAGES:
+        raise DataError(
+            f"the {len(images):,} images of {what} are copies of {different}",
+            hint=division.NEEDED,
+        )
+    test = division.is_test(number)
     rows = np.flatnonzero(test if split == "test" else ~test)
     if split == "train":
         rows = np.random.default_rng(0).permutation(rows)
-    notes += (f"{what}: every 10th image is a test image",)
-    if copies := len(images) - len(first):
-        notes += (f"{copies:,} exact copies of images are in the same split as the first",)
+    notes += (f"{what}: {division.rule(number)}", *division.copies(number))
     return Arrays(images[rows], None if labels is None else labels[rows], notes)

@@ -3,10 +3,12 @@
 import logging
 import stat
 import warnings
+from collections.abc import Callable
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 
-from PIL import Image, ImageOps, features
+from PIL import ExifTags, Image, ImageOps, features
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # its exceptions say enough
 
@@ -20,22 +22,41 @@ FORMATS = (
 _MAX_SCANS = 100  # progressive scans of a JPEG; encoders write 10
 _MAX_SCANNED_BYTES = 64 << 20
 _COPIED = ("WEBP", "AVIF", "JPEG2000")  # decoded in several copies
+_LONGEST_START = 16  # bytes of a file by which Pillow knows its format
+_TURNED = (5, 6, 7, 8)  # orientations that exchange width and height
 _ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 
 
 def is_picture(path: Path) -> bool:
     """Return whether the content of a file begins like a picture of a format that is read."""
     try:
+        if not _is_regular(path):
+            return False
+        with path.open("rb") as file:
+            start = file.read(_LONGEST_START)
+        if not any(accepts(start) for accepts in _accepting()):  # what takes no time
+            return False
         with warnings.catch_warnings(action="ignore"), _opened(path):
             return True
     except Exception:  # Pillow's readers raise almost anything for a damaged file
         return False
 
 
+@cache
+def _accepting() -> tuple[Callable[[bytes], bool | str], ...]:
+    """Return what says, for each format, whether a file may be of it, from its first bytes."""
+    Image.init()
+    return tuple(accepts for name in FORMATS if (accepts := Image.OPEN[name][1]) is not None)
+
+
 def size_of(path: Path) -> tuple[int, int]:
-    """Return width and height as the header of a picture states them; errors as `decode`."""
+    """Return width and height of a picture upright, as its header states; errors as `decode`."""
     with warnings.catch_warnings(action="ignore"), _opened(path) as picture:
-        return picture.size
+        # Pillow turns the size of a TIFF itself, and would decode a PNG to look for more.
+        if picture.format == "TIFF" or (picture.format == "PNG" and "exif" not in picture.info):
+            return picture.size
+        turned = picture.getexif().get(ExifTags.Base.Orientation) in _TURNED
+        return (picture.height, picture.width) if turned else picture.size
 
 
 def decode(source: Path | bytes, *, rough: int = 0) -> Image.Image:
@@ -65,11 +86,15 @@ def decode(source: Path | bytes, *, rough: int = 0) -> Image.Image:
 
 
 def _opened(source: Path | bytes) -> Image.Image:
-    if isinstance(source, Path) and not stat.S_ISREG(source.stat().st_mode):
-        # Reading a pipe would wait.
+    if isinstance(source, Path) and not _is_regular(source):
         raise ValueError("it is not a regular file, or it is a folder that cannot be listed")
     file = BytesIO(source) if isinstance(source, bytes) else source
     return Image.open(file, formats=FORMATS)
+
+
+def _is_regular(path: Path) -> bool:
+    """Return whether a path is that of a regular file: reading a pipe would wait."""
+    return stat.S_ISREG(path.stat().st_mode)
 
 
 def _in_known_mode(picture: Image.Image) -> Image.Image:

@@ -7,27 +7,26 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from npdraw.datasets.decode import is_picture
+from npdraw.datasets.split_folders import splits_of
 
 SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".apng"}
     | {".ppm", ".pgm", ".pbm", ".pnm"}
 )
-"""Suffixes of the files that are taken for pictures; others are pictures if they begin like one."""
+"""Suffixes of the files that are taken for pictures; others are if they begin like one."""
 
-_OTHERS = frozenset(
-    {".txt", ".md", ".rst", ".json", ".jsonl", ".yaml", ".yml", ".toml", ".xml", ".csv", ".tsv"}
-    | {".html", ".css", ".js", ".py", ".ipynb", ".log", ".db", ".ini", ".svg", ".pdf", ".eps"}
-    | {".zip", ".gz", ".tar", ".7z", ".npz", ".npy", ".pt", ".pth", ".pkl", ".safetensors"}
-    | {".mp4", ".mov", ".avi", ".mp3", ".wav", ".psd", ".xcf", ".ttf", ".otf", ".parquet"}
+_RAW = frozenset({".dng", ".nef", ".cr2", ".cr3", ".arw", ".orf", ".raf", ".rw2", ".pef", ".srw"})
+"""Suffixes of raw pictures: they begin like a TIFF, that of a thumbnail."""
+
+UNREAD = _RAW | {".heic", ".heif", ".hif", ".svg", ".svgz", ".eps", ".psd", ".xcf", ".tga", ".jxl"}
+"""Suffixes of pictures in formats that are not read."""
+
+ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"})
+"""Suffixes of files that may hold the pictures."""
+
+_SYSTEM = frozenset(
+    {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "@eadir", "$recycle.bin"}
 )
-"""Suffixes of files that are never opened."""
-
-_SPLITS = {
-    "train": ("train", "training"),
-    "test": ("test", "testing"),
-    "validation": ("val", "valid", "validation"),
-}
-_SPLIT_OF = {name: split for split, names in _SPLITS.items() for name in names}
 _MOST_CLASSES = 1_000
 _LONGEST_NAME = 100
 
@@ -41,31 +40,41 @@ class Listing:
     left_out: tuple[tuple[str, int], ...]
     """Endings of the files that are not pictures, or "hidden", and how many; most first."""
     splits: tuple[str, ...]
-    """The split that the folders of each picture name; empty if they do not name both."""
+    """The split of each picture; empty if the folders do not name both."""
     classes: tuple[str, ...]
-    """The class that the folder of each picture names; empty if there are no classes."""
+    """The class that the folder of each picture names, "" for a test picture without one; empty if
+    there are no classes."""
     validation: int = 0
     """Pictures in folders of validation images; they count as training images."""
+    elsewhere: int = 0
+    """Pictures outside the folders of splits, if there are splits; they count as training images.
+    """
+    no_classes: str = ""
+    """Why folders are not classes, as a note; empty if they are, or if there are no folders."""
 
 
 def listed(folder: Path) -> Listing:
     """List the pictures in `folder` and below.
 
-    Folders called train and test (or training and testing) are the splits if there are both.
-    Other folders are classes if every picture is in one, and there are at least two of them.
-    Hidden files and folders are left out; links to folders are not followed.
+    Folders with names such as train and test are the splits, see `split_folders`. Other folders
+    are classes if every training picture is in one, and there are at least two of them. Hidden
+    files and folders are left out; links to folders are not followed.
     """
     left_out: Counter[str] = Counter()
     paths = sorted(_walk(folder, left_out), key=lambda path: path.relative_to(folder).as_posix())
     folders = [PurePosixPath(path.relative_to(folder).as_posix()).parts[:-1] for path in paths]
-    splits, folders = _splits_of(folders)
-    most_first = sorted(left_out.items(), key=lambda item: (-item[1], item[0]))
+    named, folders = splits_of(folders)
+    both = "test" in named and set(named) != {"test"}
+    splits = tuple("test" if split == "test" else "train" for split in named) if both else ()
+    classes, no_classes = _classes_of(folders, splits)
     return Listing(
         tuple(paths),
-        tuple(most_first),
-        tuple("train" if split == "validation" else split for split in splits),
-        _classes_of(folders),
-        splits.count("validation"),
+        tuple(sorted(left_out.items(), key=lambda item: (-item[1], item[0]))),  # most first
+        splits,
+        classes,
+        named.count("validation"),
+        named.count("") if both else 0,
+        no_classes,
     )
 
 
@@ -86,51 +95,45 @@ def _walk(folder: Path, left_out: Counter[str]) -> Iterator[Path]:
                             waiting.append(path)
                     elif _is_hidden(entry.name):
                         left_out["hidden"] += 1
-                    elif suffix in SUFFIXES:
+                    elif suffix in SUFFIXES or (suffix not in _RAW and is_picture(path)):
                         yield path
                     elif not entry.is_dir():
-                        if suffix not in _OTHERS and is_picture(path):
-                            yield path
-                        else:
-                            left_out[ascii(suffix)[1:-1] or "without an ending"] += 1
+                        left_out[ascii(suffix)[1:-1] or "without an ending"] += 1
         except OSError:
             yield current
 
 
 def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name in ("__MACOSX", "Thumbs.db", "desktop.ini")
+    return name.startswith(".") or name.lower() in _SYSTEM
 
 
-def _splits_of(folders: list[tuple[str, ...]]) -> tuple[list[str], list[tuple[str, ...]]]:
-    """Return the split of each picture, and its folders without that of the split.
-
-    No splits, and the folders as they are, if there is not a folder of each.
-    """
-    splits, others = [], []
-    for parts in folders:
-        at = next((n for n, part in enumerate(parts[:2]) if part.lower() in _SPLIT_OF), None)
-        splits.append("" if at is None else _SPLIT_OF[parts[at].lower()])
-        others.append(parts if at is None else parts[:at] + parts[at + 1 :])
-    if "train" not in splits or "test" not in splits:
-        return [], folders
-    return [split or "train" for split in splits], others
-
-
-def _classes_of(folders: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    """Return the class of each picture, or nothing."""
-    if not folders:
-        return ()
+def _classes_of(
+    folders: Sequence[tuple[str, ...]], splits: Sequence[str]
+) -> tuple[tuple[str, ...], str]:
+    """Return the class of each picture, or nothing; then why not, unless there are no folders."""
+    train = [split != "test" for split in splits] or [True] * len(folders)
+    # Test pictures without folders are in no class, and nobody has to know it.
+    known = [parts for parts, first in zip(folders, train, strict=True) if first or parts]
     shared = 0
-    while all(len(parts) > shared and parts[shared] == folders[0][shared] for parts in folders):
+    while known and all(len(p) > shared and p[shared] == known[0][shared] for p in known):
         shared += 1
     names = ["/".join(parts[shared:]) for parts in folders]
-    counts = Counter(names)
-    usable = (
-        2 <= len(counts) <= _MOST_CLASSES
-        and 2 * len(counts) <= len(names)
-        and all(0 < len(ascii(name)) <= _LONGEST_NAME and name for name in counts)
-    )
-    return tuple(_printable(name) for name in names) if usable else ()
+    counts = Counter(name for name in names if name)
+    outside = sum(not name for name, first in zip(names, train, strict=True) if first)
+    reason = ""
+    if len(counts) < 2:
+        return (), ""
+    if outside:
+        reason = f"{outside:,} picture{'s are' if outside > 1 else ' is'} in none of them"
+    elif len(counts) > _MOST_CLASSES:
+        reason = f"there are more than {_MOST_CLASSES:,}"
+    elif 2 * len(counts) > counts.total():
+        reason = "they hold fewer than two pictures on average"
+    elif any(len(ascii(name)) > _LONGEST_NAME for name in counts):
+        reason = f"a name has more than {_LONGEST_NAME} characters"
+    if reason:
+        return (), f"{len(counts):,} folders are not used as classes: {reason}"
+    return tuple(_printable(name) for name in names), ""
 
 
 def _printable(name: str) -> str:

@@ -6,11 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npdraw.datasets import Pixels, Source
+from npdraw.datasets.division import MIN_TRAINING
 from npdraw.datasets.facts import SETS
 from npdraw.errors import UsageError
-
-MIN_IMAGES = 4
-"""Training images of which some can be used to validate."""
 
 MNIST_VALIDATION = 5_000
 """Validation images when all of MNIST is used, as is customary."""
@@ -81,10 +79,10 @@ def validation_size(source: Source, kept: int, total: int) -> int:
     That is 1 %, but at least 20 and at most half; 5,000 if all of MNIST is kept.
 
     Raises:
-        UsageError: fewer than 4 images are kept.
+        UsageError: fewer than 3 images are kept.
     """
-    if kept < MIN_IMAGES:
-        hint = f"Use a --limit of at least {MIN_IMAGES}."
+    if kept < MIN_TRAINING:
+        hint = f"Use a --limit of at least {MIN_TRAINING}."
         raise UsageError(f"only {kept} training images", hint=hint)
     if source.name == "mnist" and kept == total == SETS["mnist"].train:
         return MNIST_VALIDATION

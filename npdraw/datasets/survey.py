@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from npdraw.datasets import Source, prepare, read_native
+from npdraw.datasets import Source, folder_notes, prepare, read_native
 from npdraw.datasets.choices import Values, choices
 from npdraw.datasets.decode import decode, size_of
-from npdraw.datasets.folder import list_pictures, too_few
+from npdraw.datasets.folder import check_number, list_pictures
 from npdraw.datasets.looks import Look, thinned
 from npdraw.reading import AUTO, FITS, Reading, Wanted
 
@@ -27,8 +27,6 @@ _MOST_PIXELS = 200_000_000  # in all of them
 _ROUGH = 512  # side in pixels at which a JPEG shows what it is like
 _FAR_FROM_SQUARE = 1.34
 _MUCH_LARGER = 4  # times the side of the images
-_MIN_PICTURES = 4
-_MAX_ENDINGS = 4  # that a line lists
 
 
 @dataclass(frozen=True)
@@ -82,6 +80,9 @@ class Survey:
     """The splits that the folders name, and the pictures in each."""
     validation: int
     """Pictures in folders of validation images; they count as training images."""
+    elsewhere: int
+    """Pictures outside the folders of splits, if there are splits; they count as training images.
+    """
     classes: tuple[tuple[str, int], ...]
     """The classes that folders or labels name, and the pictures of each."""
 
@@ -150,7 +151,8 @@ class Survey:
                 "stretch": "stretched",
             }[self.reading.fit]
             others = " or ".join(fit for fit in FITS if fit != self.reading.fit)
-            yield f"{count:,} are not square: {done}" + self._option("fit", f" (--fit {others})")
+            verb = "is" if count == 1 else "are"
+            yield f"{count:,} {verb} not square: {done}" + self._option("fit", f" (--fit {others})")
         if image_size and self.side != image_size:
             change = "shrunk" if self.side > image_size else "enlarged"
             thin = self.binarize and self.side > _MUCH_LARGER * image_size
@@ -158,22 +160,11 @@ class Survey:
             yield f"{change} from {self.side} to {image_size} pixels{fade} (--image-size)"
 
     def _folders(self) -> Iterator[str]:
-        if self.splits:
-            parts = " and ".join(f"{count:,} in {name}" for name, count in self.splits)
-            yield f"{parts}, as their folders say"
-        if self.validation:
-            yield f"{self.validation:,} in a validation folder, used for training"
-        if self.classes:
-            names = [name for name, _ in self.classes]
-            shown = ", ".join(names[:_MAX_ENDINGS] + ["..."] * (len(names) > _MAX_ENDINGS))
-            yield f"{len(names)} classes ({shown}), stored as labels"
+        yield from folder_notes.splits(dict(self.splits), self.validation, self.elsewhere)
+        yield from folder_notes.classes([name for name, _ in self.classes])
 
     def _left_out(self) -> Iterator[str]:
-        if self.left_out:
-            total = sum(count for _, count in self.left_out)
-            shown = [f"{count:,} {ending}" for ending, count in self.left_out[:_MAX_ENDINGS]]
-            shown += ["..."] * (len(self.left_out) > _MAX_ENDINGS)
-            yield f"{total:,} files that are not pictures left out ({', '.join(shown)})"
+        yield from folder_notes.left_out(self.left_out)
 
     def _option(self, name: str, text: str) -> str:
         """Return what names the option that changes a choice, if the choice was automatic."""
@@ -198,11 +189,13 @@ def survey(source: Source, root: Path, wanted: Wanted, image_size: int = 0) -> S
 
 def _of_folder(folder: Path, wanted: Wanted) -> Survey:
     listing = list_pictures(folder)
-    sizes, train, unreadable = [], [], 0
+    sizes, train, test, unreadable = [], [], 0, 0
     for row, path in enumerate(listing.paths):
         try:
             sizes.append(size_of(path))
-            if not listing.splits or listing.splits[row] == "train":
+            if listing.splits and listing.splits[row] == "test":
+                test += 1
+            else:
                 train.append(path)
         except Exception:  # Pillow's readers raise almost anything; loading reports it
             unreadable += 1
@@ -217,8 +210,8 @@ def _of_folder(folder: Path, wanted: Wanted) -> Survey:
             raise
         except Exception:
             unreadable += 1
-    if len(pictures) < _MIN_PICTURES:
-        raise too_few(folder, len(pictures), unreadable, listing)
+    readable = len(pictures) + test
+    check_number(folder, listing, readable=readable, training=len(pictures), skipped=unreadable)
     reading = values.reading()
     return _survey(
         [Look.at(prepare.in_bytes(picture, reading)) for picture in pictures],
@@ -233,7 +226,8 @@ def _of_folder(folder: Path, wanted: Wanted) -> Survey:
         values=(values.low, values.high),
         splits=_counts(listing.splits),
         validation=listing.validation,
-        classes=_counts(listing.classes),
+        elsewhere=listing.elsewhere,
+        classes=_counts([name for name in listing.classes if name]),
     )
 
 
@@ -265,6 +259,7 @@ def _of_arrays(source: Source, wanted: Wanted) -> Survey:
         values=(float(images.min()), float(images.max())),
         splits=(),
         validation=0,
+        elsewhere=0,
         classes=_counts(classes),
     )
 

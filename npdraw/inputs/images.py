@@ -11,8 +11,8 @@ from torch import Tensor
 
 from npdraw.config import ParseConfig
 from npdraw.datasets import PATHS, Source, digest, load, parse_source, prepare
+from npdraw.datasets.division import MIN_TRAINING, NEEDED
 from npdraw.datasets.splits import (
-    MIN_IMAGES,
     binarize,
     evenly_spaced,
     keep,
@@ -74,8 +74,8 @@ def training_images(
     pictures and arrays that a path names.
 
     Raises:
-        DataError: the images cannot be read, or there are fewer than 4 of them.
-        UsageError: `limit` keeps fewer than 4, or is more than there are.
+        DataError: the images cannot be read, or there are fewer than 3 of them.
+        UsageError: `limit` keeps fewer than 3, or is more than there are.
     """
     loaded = load(
         source,
@@ -88,10 +88,10 @@ def training_images(
     )
     for note in loaded.notes:
         progress.note(note)
-    if len(loaded.images) < MIN_IMAGES:
+    if len(loaded.images) < MIN_TRAINING:
         raise DataError(
             f"{source} has only {len(loaded.images)} training images",
-            hint=f"At least {MIN_IMAGES} are needed.",
+            hint=NEEDED,
         )
     kept = keep(shuffled_if_sorted(source, loaded.images), limit)
     validation = validation_size(source, len(kept), len(loaded.images))

@@ -7,7 +7,8 @@ import torch
 
 from npdraw.config import Config
 from npdraw.datasets import digest, load, parse_source
-from npdraw.datasets.splits import MIN_IMAGES, evenly_spaced, validation_size
+from npdraw.datasets.division import MIN_TRAINING, NEEDED
+from npdraw.datasets.splits import evenly_spaced, validation_size
 from npdraw.datasets.survey import Survey
 from npdraw.errors import DataError
 from npdraw.inputs.empty_images import count_empty, what_helps
@@ -25,7 +26,7 @@ def look(config: Config, seen: Survey, *, source: str, root: Path, out: Path, fo
     images are drawn from grey ones, as `npdraw parse` draws them.
 
     Raises:
-        DataError: the pictures or arrays cannot be read, or there are fewer than 4 training images.
+        DataError: the pictures or arrays cannot be read, or there are fewer than 3 training images.
         UsageError: `out` cannot be written, or is not a picture that npdraw made.
     """
     check_picture(out, force=force)
@@ -39,10 +40,10 @@ def look(config: Config, seen: Survey, *, source: str, root: Path, out: Path, fo
         reading=seen.reading,
     )
     count = len(loaded.images)
-    if count < MIN_IMAGES:
+    if count < MIN_TRAINING:
         raise DataError(
             f"{source} has only {count} training images",
-            hint=f"At least {MIN_IMAGES} are needed.",
+            hint=NEEDED,
         )
     chosen = evenly_spaced(count, min(count, SHEET_SAMPLES))
     images = to_levels(torch.tensor(loaded.images[chosen]), settings, _SEED)

@@ -143,7 +143,10 @@ def test_a_folder_is_loaded_with_its_notes(tmp_path):
     source = Source("folder", tmp_path)
     loaded = load(source, "train", root=tmp_path, image_size=5, channels=3)
     assert loaded.images.shape == (3, 3, 5, 5) and loaded.images[:, 0, 0, 0].tolist() == [0, 1, 2]
-    assert loaded.notes == ("skipped 1 of 5 files that cannot be read: 'x.png'",)
+    assert loaded.notes == (
+        "skipped 1 of 5 files that cannot be read: 'x.png'",
+        "the last picture is the test picture",
+    )
     with pytest.raises(DataError):
         load(source, "train", root=tmp_path, image_size=5, strict=True)
 

@@ -81,9 +81,11 @@ def test_validation_is_a_hundredth_but_neither_tiny_nor_the_majority(source, kep
     assert validation_size(source, kept, total) == size
 
 
-def test_validation_needs_four_images():
-    with pytest.raises(UsageError, match="3 training images"):
-        validation_size(GLYPHS, 3, 20_000)
+def test_validation_needs_three_images():
+    assert validation_size(GLYPHS, 3, 20_000) == 1
+    with pytest.raises(UsageError, match="only 2 training images") as raised:
+        validation_size(GLYPHS, 2, 20_000)
+    assert raised.value.hint == "Use a --limit of at least 3."
 
 
 def test_evenly_spaced_covers_the_split():

@@ -137,7 +137,8 @@ def test_a_training_refuses_or_notes_another_data_set(
     source = f"folder:{grey}"
     stages.train_decoder(made.parse, made.prior, tmp_path / "m", source=source, progress=progress)
     assert progress.notes == [
-        f"the images of {source} are 16 x 16 pixels; they are resized to 8 x 8"
+        f"the images of {source} are 16 x 16 pixels; they are resized to 8 x 8",
+        "every 10th picture is a test picture",
     ]
 
 

@@ -238,10 +238,19 @@ def test_equal_images_are_a_data_error(stages: Any, tmp_path: Path) -> None:
         blank.parse(tmp_path / "p")
 
 
-def test_fewer_than_four_images_are_a_data_error(stages: Any, tmp_path: Path) -> None:
-    few = stages.from_images(tmp_path / "few.npz", images_of(stages)[:3])
-    with pytest.raises(DataError, match="only 3 training images"):
+def test_fewer_than_three_images_are_a_data_error(stages: Any, tmp_path: Path) -> None:
+    few = stages.from_images(tmp_path / "few.npz", images_of(stages)[:2])
+    with pytest.raises(DataError, match="only 2 training images") as caught:
         few.parse(tmp_path / "p")
+    assert caught.value.hint == ("At least 4 different images are needed, 3 of them for training.")
+
+
+def test_four_pictures_are_enough(stages: Any, tmp_path: Path) -> None:
+    pictures(tmp_path / "few", images_of(stages)[:4])
+    few = stages.configured(parse={"parts": 2})
+    few.parse(tmp_path / "p", source=f"folder:{tmp_path / 'few'}")
+    dataset = read_artifact(tmp_path / "p", kind="parse").header.dataset
+    assert (dataset["train"], dataset["validation"]) == (2, 1)
 
 
 def test_dry_run_writes_nothing(stages: Any, tmp_path: Path) -> None:
