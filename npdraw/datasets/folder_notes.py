@@ -15,8 +15,10 @@ def splits(counts: Mapping[str, int], validation: int, elsewhere: int) -> Iterat
     """
     if counts:
         train = counts["train"] - validation - elsewhere
-        named = [f"{train:,} in train"] * (train > 0) + [f"{counts['test']:,} in test"]
-        yield f"{' and '.join(named)}, as their folders say"
+        if train:
+            yield f"{train:,} in train and {counts['test']:,} in test, as their folders say"
+        else:
+            yield f"{counts['test']:,} in test, as their folder says"
         if validation:
             yield f"{validation:,} in a validation folder, used for training"
         if elsewhere:

@@ -10,6 +10,7 @@ Folders = tuple[str, ...]
 _SPLITS = "train(?:ing)?|test(?:ing)?|val(?:id(?:ation)?)?"
 _BESIDE = "(?:images?|imgs?|pictures?|pics?|photos?|data|sets?|splits?|files?|folders?|x|px)*"
 _NAMED = re.compile(f"{_BESIDE}({_SPLITS}){_BESIDE}")
+_DOMAIN = re.compile("(?<=[a-z])[AB]$")
 _NOT_LETTERS = re.compile(r"[\W\d_]+")
 _SHORT = {"tra": "train", "tes": "test", "val": "validation"}
 
@@ -18,9 +19,10 @@ def split_named(name: str) -> str:
     """Return the split that a folder is called after: train, test, validation, or nothing.
 
     Case, digits and signs do not count, nor do words such as "images": `Train Set` and
-    `images_train_64x64` are train, `trains` is not.
+    `images_train_64x64` are train, `trains` is not. Nor does a final A or B, as in sets of two
+    kinds of pictures: `trainA`.
     """
-    match = _NAMED.fullmatch(_NOT_LETTERS.sub("", name.lower()))
+    match = _NAMED.fullmatch(_NOT_LETTERS.sub("", _DOMAIN.sub("", name).lower()))
     return _SHORT[match[1][:3]] if match else ""
 
 

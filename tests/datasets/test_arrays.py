@@ -165,6 +165,7 @@ def test_one_array_is_divided_by_tens():
 def test_of_few_images_the_last_is_the_test_image():
     train, test = split_of(images(5))
     assert test.images[:, 0, 0].tolist() == [4] and len(train.images) == 4
+    assert test.notes == ("x: the last image is the test image",)
 
 
 def test_equal_images_are_in_one_split():
@@ -179,6 +180,9 @@ def test_too_few_or_equal_images_are_refused():
         split_of(images(3))
     with pytest.raises(DataError, match="all 9 images of x are equal"):
         split_of(images(9)[[4] * 9])
+    with pytest.raises(DataError, match="the 5 images of x are copies of 3"):
+        split_of(images(3, 0, 1))
+    assert len(split_of(images(4))[0].images) == 3
 
 
 def test_checking_needs_little_memory():

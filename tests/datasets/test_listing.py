@@ -118,3 +118,11 @@ def test_names_that_cannot_be_stored_are_escaped(tmp_path: Path) -> None:
     drawings(tmp_path / "a\nb")
     drawings(tmp_path / "ünï")
     assert {name for name, _ in surveyed(tmp_path).classes} == {"a\\nb", "ünï"}
+
+
+@pytest.mark.parametrize(("wide", "said"), [(1, "1 is not square"), (2, "2 are not square")])
+def test_one_picture_is_spoken_of_as_one(wide: int, said: str, tmp_path: Path) -> None:
+    drawings(tmp_path)
+    for number in range(wide):
+        drawing(number, size=(30, 28)).save(tmp_path / f"wide{number}.png")
+    assert any(said in line for line in surveyed(tmp_path).lines())

@@ -30,6 +30,7 @@ def contents(images: object) -> set[bytes]:
         ("trainset", "testset"),
         ("Train Data", "Test Data"),
         ("train2017", "test2017"),
+        ("trainA", "testB"),
     ],
 )
 def test_folders_of_train_and_test_are_the_splits(train: str, test: str, tmp_path: Path) -> None:
@@ -88,8 +89,10 @@ def test_other_names_are_not_splits(name: str) -> None:
         ("cat/train cat/test dog/train", "train test train", "cat cat dog", ""),
         ("cat/train dog/test", "train test", "cat dog", ""),
         ("train/cat train/train test/cat", "train train test", "cat train cat", ""),
+        ("train/bus train/train test/train", "train train test", "bus train train", ""),
+        ("train/all/cat train/all/dog test", "train train test", "cat dog ", ""),
         ("cat/train cat/test train/train", "train test train", "cat cat train", ""),
-        ("images/train images/val labels", "", "images images labels", ""),
+        ("images/train images/val labels", "", "images images labels", "2 in a validation folder"),
         ("a/train a/test b/c/train b/c/test", "train test train test", "a a b/c b/c", ""),
     ],
 )
@@ -111,7 +114,12 @@ def test_folders_of_splits(
     assert listing.splits == tuple(expected[path][0] for path in listing.paths if splits)
     assert listing.classes == tuple(expected[path][1] for path in listing.paths if classes)
     counts = dict(Counter(listing.splits))
-    assert said in "; ".join(folder_notes.splits(counts, listing.validation, listing.elsewhere))
+    notes = [*folder_notes.splits(counts, listing.validation, listing.elsewhere)]
+    if splits:
+        alone = counts["train"] == listing.elsewhere + listing.validation
+        assert notes[0].endswith("as their folder says" if alone else "as their folders say")
+        del notes[0]
+    assert said in "; ".join(notes) and bool(said) == bool(notes)
 
 
 def test_without_a_test_folder_every_10th_picture_is_a_test_picture(tmp_path: Path) -> None:
