@@ -3,16 +3,16 @@
 data/README.md states them; every choice has a flag (docs/interface.md).
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from npdraw.datasets import prepare
-from npdraw.datasets.looks import Look, Pixels, Tones, border, grey, is_even, tones
+from npdraw.datasets.ground import ends, evenly_lit, ground_of
+from npdraw.datasets.looks import Look, Pixels, border, grey, is_even, tones
+from npdraw.datasets.values import DIM
 from npdraw.errors import DataError
 from npdraw.reading import AUTO, Reading, Wanted, colour_name, rgb
 
@@ -20,42 +20,11 @@ _COLOUR_SHARE = 0.1  # of the pictures; more of them in colour, and all are read
 _MIDDLE_SHARE = 0.2  # of the pixels; more of them are grey than the soft edges of strokes
 _SHADED_SHARE = 0.01  # of the pixels, where they are not only soft edges
 _SHADED_STROKES = 0.3  # of the pixels that are not ground
+_SHADED_LABELS = 0.1
 _CONTRAST = 40  # of 255: a picture of less has nothing but noise, perhaps
 _NEARLY = 24  # of 255: as good as black, or white
-_FAINT = 2  # of 255: grounds that differ more from black or white would be speckled
-_PALE = 8  # of 255: so do strokes
 _MANY = 0.1  # of the pictures
-
-
-class Values:
-    """The range of the values of pictures, by their depth."""
-
-    def __init__(self) -> None:
-        self.low, self.high = math.inf, -math.inf
-        self._of_bytes = self._of_integers = self._of_floats = -math.inf
-
-    def add(self, picture: Image.Image) -> None:
-        """Add a picture as `decode` returns it."""
-        extrema = picture.getextrema()
-        pairs: Any = extrema[:3] if isinstance(extrema[0], tuple) else [extrema]
-        low, high = min(pair[0] for pair in pairs), max(pair[1] for pair in pairs)
-        if picture.mode == "RGBA":  # dark ink on transparency does not mean another range
-            high = prepare.BYTE
-        self.low, self.high = min(self.low, low), max(self.high, high)
-        if picture.mode == "I":
-            self._of_integers = max(self._of_integers, high)
-        elif picture.mode == "F":
-            self._of_floats = max(self._of_floats, high)
-        else:
-            self._of_bytes = max(self._of_bytes, high)
-
-    def reading(self) -> Reading:
-        """Return the reading that covers all values."""
-        if self._of_floats > -math.inf:
-            black = 0.0 if self.low >= 0 else -1.0 if self.low >= -1 else self.low
-            return Reading(black=black, white=prepare.white_for(self._of_floats, floating=True))
-        largest = max(self._of_integers, self._of_bytes)
-        return Reading(white=prepare.white_for(largest) if largest > 0 else float(prepare.BYTE))
+_FEW = 100  # pictures that are looked at for uneven light
 
 
 class Choices(NamedTuple):
@@ -65,9 +34,12 @@ class Choices(NamedTuple):
     channels: int
     binarize: bool
     coloured: float
+    tinged: float
     transparent: float
     two_valued: bool
     light_ground: bool
+    others: int
+    uneven: bool
 
 
 def choices(
@@ -89,22 +61,20 @@ def choices(
     pictures = [look.on(rgb(background)) for look in looks]
     _check_contents(pictures, name)
     greys = [grey(picture) for picture in pictures]
-    lows, highs = [float(picture.min()) for picture in greys], [float(p.max()) for p in greys]
-    low, high = float(np.percentile(lows, 5)), float(np.percentile(highs, 95))
-    seen = [
-        tones(picture, *(own if own[1] - own[0] > _CONTRAST else (low, high)))
-        for picture, own in zip(greys, zip(lows, highs, strict=True), strict=True)
-    ]
-    two_valued = _is_two_valued(seen)
+    labels = 1 < reading.white <= DIM
+    ranges = _ranges(greys, own=not labels)
+    light_ground, others = _ground(greys, ranges)
+    black, white = ends(_contrasting(greys), light_ground=light_ground)
+    two_valued = _is_two_valued(greys, ranges, labels=labels)
+    uneven = not two_valued and light_ground and _is_unevenly_lit(greys)
+    if uneven:  # strokes are darker than the ground everywhere, perhaps
+        two_valued = _is_two_valued([_clipped(picture, black, white) for picture in greys])
     binarize = channels == 1 and (
         two_valued if wanted.pixels == AUTO else wanted.pixels == "binary"
     )
-    light_ground = float(np.mean([tone.light_ground for tone in seen])) > 0.5
     invert = (binarize and light_ground) if wanted.invert == AUTO else wanted.invert == "yes"
-
     if binarize:
-        low, high = _ends(greys, low, high, light_ground=light_ground)
-        reading, background = _stretched(reading, background, low, high)
+        reading, background = _stretched(reading, background, black, white)
 
     even = float(np.mean([is_even(border(picture)) for picture in pictures])) > 0.5
     pad = even and far_from_square > _MANY
@@ -114,9 +84,12 @@ def choices(
         channels=channels,
         binarize=binarize,
         coloured=coloured,
+        tinged=float(np.mean([look.tinged for look in looks])),
         transparent=float(np.mean([look.transparent > 0 for look in looks])),
         two_valued=two_valued,
         light_ground=light_ground,
+        others=others,
+        uneven=uneven,
     )
 
 
@@ -130,26 +103,6 @@ def _check_contents(pictures: list[Pixels], name: str) -> None:
             hint="There is nothing to draw. For pictures with transparency, --background sets the "
             "ground.",
         )
-
-
-def _ends(
-    greys: Sequence[Pixels], low: float, high: float, *, light_ground: bool
-) -> tuple[float, float]:
-    """Return which values of two-valued pictures, ground and ink, become black and white.
-
-    Pale strokes, and grey grounds, would otherwise be speckled when each pixel becomes 0 or 1.
-    `low` and `high` are the darkest and the lightest value of most pictures.
-    """
-    edges = [np.percentile(border(picture), (75, 25)) for picture in greys]
-    dark, light = np.median(edges, axis=0)  # of the grounds, noise aside
-    middle = (low + high) / 2
-    if light_ground:
-        low = low if low > _PALE else 0
-        high = light if middle < light < prepare.BYTE - _FAINT else prepare.BYTE
-    else:
-        low = dark if _FAINT < dark < middle else 0
-        high = high if high < prepare.BYTE - _PALE else prepare.BYTE
-    return float(low), float(high)
 
 
 def _stretched(reading: Reading, background: str, low: float, high: float) -> tuple[Reading, str]:
@@ -181,13 +134,61 @@ def _background(looks: Sequence[Look]) -> str:
     return colour_name(red, green, blue)
 
 
-def _is_two_valued(seen: Sequence[Tones]) -> bool:
+def _ranges(greys: Sequence[Pixels], *, own: bool) -> list[tuple[float, float]]:
+    """Return the darkest and the lightest value of each picture, or of most pictures.
+
+    Those of most hold for pictures of a single colour, and for labels: not each has the largest.
+    """
+    ranges = [(float(picture.min()), float(picture.max())) for picture in greys]
+    lows, highs = np.array(ranges).T
+    most = float(np.percentile(lows, 5)), float(np.percentile(highs, 95))
+    return [pair if own and pair[1] - pair[0] > _CONTRAST else most for pair in ranges]
+
+
+def _is_two_valued(
+    greys: Sequence[Pixels],
+    ranges: Sequence[tuple[float, float]] | None = None,
+    *,
+    labels: bool = False,
+) -> bool:
     """Return whether nearly all pixels are dark or light, but for the soft edges of strokes."""
+    ranges = ranges or _ranges(greys, own=True)
+    seen = [tones(picture, *pair) for picture, pair in zip(greys, ranges, strict=True)]
     middle, shaded, dark, light = (
         float(np.mean([getattr(tone, name) for tone in seen]))
         for name in ("middle", "shaded", "dark", "light")
     )
-    strokes = 1 - max(dark, light)
-    return middle <= _MIDDLE_SHARE and not (
-        shaded > _SHADED_SHARE and shaded > _SHADED_STROKES * strokes
+    strokes = (1 - max(dark, light)) * (_SHADED_LABELS if labels else _SHADED_STROKES)
+    return middle <= _MIDDLE_SHARE and not (shaded > _SHADED_SHARE and shaded > strokes)
+
+
+def _contrasting(greys: Sequence[Pixels]) -> Sequence[Pixels]:
+    """Return the pictures that have more than noise, all if none has."""
+    return [picture for picture in greys if np.ptp(picture) > _CONTRAST] or greys
+
+
+def _clipped(picture: Pixels, black: float, white: float) -> Pixels:
+    """Return a picture with the values `black` and `white` as 0 and 255."""
+    scaled = (picture - black) / (white - black) * prepare.BYTE
+    return np.asarray(scaled.clip(0, prepare.BYTE), np.uint8)
+
+
+def _ground(greys: Sequence[Pixels], ranges: Sequence[tuple[float, float]]) -> tuple[bool, int]:
+    """Return whether most pictures have a light ground, and how many clearly have the other."""
+    grounds = [
+        ground_of(picture > (low + high) / 2)
+        for picture, (low, high) in zip(greys, ranges, strict=True)
+    ]
+    light = sum(ground.light for ground in grounds) > len(grounds) / 2
+    others = sum(
+        ground.sure and ground.light != light and np.ptp(picture) > _CONTRAST
+        for picture, ground in zip(greys, grounds, strict=True)
     )
+    return light, int(others)
+
+
+def _is_unevenly_lit(greys: Sequence[Pixels]) -> bool:
+    """Return whether pictures would be two-valued if their light ground were evenly lit."""
+    few = greys[:: -(-len(greys) // _FEW)]
+    even = [lit for picture in few if (lit := evenly_lit(picture)) is not None]
+    return len(even) > len(few) / 2 and _is_two_valued(even)

@@ -5,13 +5,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFilter
 
 Pixels = NDArray[np.uint8]
 
 _SIDE = 128  # pixels of a row or column that are looked at, evenly spaced
 _CHROMA = 32  # of 255: the largest difference of red, green and blue of scanned paper and ink
 _COLOURED = 0.005  # of the pixels: a thin line
+_TRACE = 0.0005
+_PAPER = 128  # of 255: tinted paper is lighter, and
+_TINT = 0.8  # of its mean value is the least of its red, green and blue; they are
+_ALIKE = 0.1  # of it alike all around
 _SOLID, _CLEAR = 224, 32  # of 255: pixels of more opacity are opaque, of less transparent
 _EVEN = 24  # of 255: most of a border of one colour is within it
 _LIGHT_INK = 160  # mean of 255
@@ -24,15 +28,22 @@ class Look:
 
     pixels: Pixels
     """Evenly spaced pixels, [h, w, 4]: red, green, blue and opacity."""
+    colours: Pixels
+    """Red, green and blue of the opaque ones, [h, w, 3] or [n, 3], each with its neighbours."""
 
     @classmethod
-    def at(cls, picture: Image.Image) -> "Look":
-        """Look at a picture in mode L, RGB or RGBA."""
+    def at(cls, picture: Image.Image, smooth: Image.Image | None = None) -> "Look":
+        """Look at a picture in mode L, RGB or RGBA; `smooth` is what `smoothed` makes of it."""
         pixels = np.asarray(thinned(picture))
         pixels = pixels[..., None] if pixels.ndim == 2 else pixels
         colours = np.broadcast_to(pixels[..., :3], (*pixels.shape[:2], 3))
         opacity = pixels[..., 3:] if pixels.shape[2] == 4 else np.full_like(pixels[..., :1], 255)
-        return cls(np.concatenate([colours, opacity], axis=2))
+        pixels = np.concatenate([colours, opacity], axis=2)
+        if picture.mode == "RGB":
+            seen = np.asarray(thinned(smooth or smoothed(picture)))
+        else:  # hidden pixels have any colour
+            seen = pixels[pixels[..., 3] >= _SOLID][:, :3]
+        return cls(pixels, seen)
 
     @property
     def transparent(self) -> float:
@@ -41,10 +52,18 @@ class Look:
 
     @property
     def coloured(self) -> bool:
-        """Whether enough of its pixels for a thin line are clearly not grey."""
-        colours = self.pixels[self.pixels[..., 3] >= _SOLID][:, :3].astype(np.int16)
-        chroma = np.ptp(colours, axis=1) if len(colours) else np.zeros(1)
-        return int(np.count_nonzero(chroma > _CHROMA)) > _COLOURED * self.pixels[..., 0].size
+        """Whether enough of its pixels for a thin line differ clearly from grey, or the paper."""
+        return self._chromatic(without_tint(self.colours)) > _COLOURED
+
+    @property
+    def tinged(self) -> bool:
+        """Whether there is any colour, that of paper included."""
+        return self._chromatic(self.colours) > _TRACE
+
+    def _chromatic(self, colours: NDArray[Any]) -> float:
+        """Return the share of the pixels that have one of these colours, clearly not grey."""
+        chroma = np.ptp(colours.astype(np.float32), axis=-1) if colours.size else np.zeros(1)
+        return int(np.count_nonzero(chroma > _CHROMA)) / self.pixels[..., 0].size
 
     @property
     def dark_on_clear(self) -> bool:
@@ -59,6 +78,22 @@ class Look:
         opacity = self.pixels[..., 3:].astype(np.float32) / 255
         mixed = self.pixels[..., :3] * opacity + np.array(ground, np.float32) * (1 - opacity)
         return (mixed + 0.5).astype(np.uint8)
+
+
+def smoothed(picture: Image.Image) -> Image.Image:
+    """Return the mean of each pixel and its eight neighbours, in which coloured noise is grey."""
+    return picture.filter(ImageFilter.BoxBlur(1))
+
+
+def without_tint(colours: Pixels) -> NDArray[Any]:
+    """Return colours [h, w, 3] with white paper in place of paper with a light tint."""
+    if colours.ndim < 3 or not colours.size:
+        return colours
+    edge = border(colours).astype(np.float32)
+    lightness = edge.mean(axis=1, keepdims=True)
+    low, tint, high = np.percentile(edge / np.maximum(lightness, 1), (10, 50, 90), axis=0)
+    paper = np.percentile(lightness, 10) >= _PAPER and (high - low).max() <= _ALIKE
+    return colours / tint if paper and tint.min() >= _TINT else colours
 
 
 def thinned(picture: Image.Image) -> Image.Image:
@@ -100,8 +135,6 @@ class Tones:
     light: float
     shaded: float
     """Pixels that are neither, among others like them: not the soft edge of a stroke."""
-    light_ground: bool
-    """Whether the border is light all around, or light and so is most of the picture."""
 
     @property
     def middle(self) -> float:
@@ -116,12 +149,4 @@ def tones(pixels: Pixels, low: float, high: float) -> Tones:
     middle = ~(dark | light)
     inner = middle[1:-1, 1:-1] & middle[:-2, 1:-1] & middle[2:, 1:-1]
     inner &= middle[1:-1, :-2] & middle[1:-1, 2:]
-    edge = border(scaled)
-    from_dark, to_light = np.percentile(edge, (10, 90))
-    around = bool(from_dark > 0.5 and to_light - from_dark < _EVEN / 255)
-    return Tones(
-        float(dark.mean()),
-        float(light.mean()),
-        float(inner.sum() / middle.size),
-        around or bool(np.median(edge) > 0.5 and (scaled > 0.5).mean() > 0.5),
-    )
+    return Tones(float(dark.mean()), float(light.mean()), float(inner.sum() / middle.size))

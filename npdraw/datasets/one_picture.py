@@ -3,10 +3,11 @@
 from pathlib import Path
 
 from npdraw.datasets import prepare
-from npdraw.datasets.choices import Values, choices
+from npdraw.datasets.choices import choices
 from npdraw.datasets.decode import decode
 from npdraw.datasets.looks import Look
 from npdraw.datasets.survey import is_far_from_square
+from npdraw.datasets.values import Values
 from npdraw.reading import Reading, Wanted
 
 _BINARY = Wanted(channels="1", pixels="binary")

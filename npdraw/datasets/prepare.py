@@ -16,6 +16,7 @@ DEEP = (1023, 4095, 16383, 65535)
 """Largest values of 10, 12, 14 and 16 bits."""
 
 _DIM = 16  # 8-bit images that are never lighter than this have another range
+_STRAY = 0.001  # of the pixels of a picture may be lighter than white
 _MODES = {1: "L", 3: "RGB"}
 _FILTER = Image.Resampling.BILINEAR
 
@@ -60,7 +61,8 @@ def in_bytes(picture: Image.Image, reading: Reading) -> Image.Image:
         if not math.isfinite(largest) or not math.isfinite(float(values.min())):
             raise ValueError("its pixels are not finite numbers")
         depth = white_for(largest, floating=picture.mode == "F")
-        if depth > white_for(white):  # deeper than the pictures that the reading was chosen for
+        beyond = np.count_nonzero(values > white_for(white)) if depth > white_for(white) else 0
+        if beyond > max(1, _STRAY * values.size):  # than the pictures of which the reading is
             white = depth
         return Image.fromarray(_scaled(values, black, white))
     white, black = min(reading.white, BYTE), reading.black

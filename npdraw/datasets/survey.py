@@ -13,10 +13,11 @@ import numpy as np
 from PIL import Image
 
 from npdraw.datasets import Source, folder_notes, prepare, read_native
-from npdraw.datasets.choices import Values, choices
+from npdraw.datasets.choices import choices
 from npdraw.datasets.decode import decode, size_of
 from npdraw.datasets.folder import check_number, list_pictures
-from npdraw.datasets.looks import Look, thinned
+from npdraw.datasets.looks import Look, smoothed, thinned
+from npdraw.datasets.values import Values, values_of
 from npdraw.reading import AUTO, FITS, Reading, Wanted
 
 SAMPLE = 2_000
@@ -27,6 +28,8 @@ _MOST_PIXELS = 200_000_000  # in all of them
 _ROUGH = 512  # side in pixels at which a JPEG shows what it is like
 _FAR_FROM_SQUARE = 1.34
 _MUCH_LARGER = 4  # times the side of the images
+_SOME = 0.1  # of the pictures; in more of them, some colour is worth a word
+_DIM = 128  # of 255: pictures that are never so light are dark
 
 
 @dataclass(frozen=True)
@@ -68,12 +71,18 @@ class Survey:
     sizes: Sizes
     coloured: float
     """Share of the pictures in colour."""
+    tinged: float
+    """Share of the pictures with any colour, be it the tint of paper or a trace."""
     transparent: float
     """Share of the pictures with transparent pixels."""
     two_valued: bool
     """Whether the pictures, in grey, have few pixels that are neither dark nor light."""
     light_ground: bool
     """Whether they are dark strokes on a light ground."""
+    others: int
+    """Pictures, of those looked at, that clearly have the other ground."""
+    uneven: bool
+    """Whether pictures with all levels are strokes on a light ground that is unevenly lit."""
     values: tuple[float, float]
     """Smallest and largest value of arrays, and of pictures of more than 8 bits."""
     splits: tuple[tuple[str, int], ...]
@@ -111,12 +120,14 @@ class Survey:
             seen = "in colour" if self.coloured >= 0.995 else f"{share}: read in colour"
             return seen + self._option("channels", " (--channels 1 for grey)")
         text = "grey"
-        if self.coloured:
-            text = f"{share}: read in grey" + self._option("channels", " (--channels 3 for colour)")
+        if self.coloured or self.tinged >= _SOME:
+            seen = share if self.coloured else "a tint or traces of colour"
+            text = f"{seen}: read in grey" + self._option("channels", " (--channels 3 for colour)")
         if self.binarize:
             kind = "two-valued" if self.two_valued else "made two-valued"
             return f"{text}, {kind}" + self._option("pixels", " (--pixels levels for all greys)")
-        return f"{text}, with all levels" + self._option(
+        uneven = ", as the light is uneven" if self.uneven else ""
+        return f"{text}, with all levels{uneven}" + self._option(
             "pixels", " (--pixels binary for black and white)"
         )
 
@@ -124,10 +135,13 @@ class Survey:
         inverted = self.reading.invert
         if not self.binarize:
             return "; inverted" if inverted else ""
+        others = f"; {self.others:,} of {self.looked_at:,} look the other way round, read alike"
+        others = others if self.others else ""
         if not self.light_ground:
-            return "; light strokes on a dark ground" + (", inverted" if inverted else "")
+            text = "; light strokes on a dark ground" + (", inverted" if inverted else "")
+            return text + others
         kept = ": inverted" + self._option("invert", " (--invert no keeps them)")
-        return "; dark strokes on a light ground" + (kept if inverted else ", kept so")
+        return "; dark strokes on a light ground" + (kept if inverted else ", kept so") + others
 
     def _transparency(self) -> Iterator[str]:
         if self.transparent:
@@ -137,11 +151,14 @@ class Survey:
 
     def _values(self) -> Iterator[str]:
         low, high = self.values
-        if (self.reading.black, self.reading.white) != (0, prepare.BYTE):
+        black, white = self.reading.black, self.reading.white
+        if (black, white) != (0, prepare.BYTE):
+            stray = ", and so do larger ones" if high > white and not self.binarize else ""
             yield (
-                f"values from {low:g} to {high:g}: {self.reading.black:g} becomes black, "
-                f"{self.reading.white:g} white"
+                f"values from {low:g} to {high:g}: {black:g} becomes black, {white:g} white{stray}"
             )
+        elif high < _DIM and not self.binarize:
+            yield f"values from {low:g} to {high:g} of {prepare.BYTE}: as dark as they are"
 
     def _fit(self, image_size: int) -> Iterator[str]:
         if count := self.sizes.not_square:
@@ -205,7 +222,8 @@ def _of_folder(folder: Path, wanted: Wanted) -> Survey:
         try:
             picture = decode(path, rough=_ROUGH)
             values.add(picture)
-            pictures.append(thinned(picture))
+            smooth = smoothed(picture) if picture.mode == "RGB" else picture
+            pictures.append((thinned(picture), thinned(smooth)))
         except MemoryError:
             raise
         except Exception:
@@ -214,7 +232,7 @@ def _of_folder(folder: Path, wanted: Wanted) -> Survey:
     check_number(folder, listing, readable=readable, training=len(pictures), skipped=unreadable)
     reading = values.reading()
     return _survey(
-        [Look.at(prepare.in_bytes(picture, reading)) for picture in pictures],
+        [Look.at(*(prepare.in_bytes(seen, reading) for seen in both)) for both in pictures],
         reading,
         wanted,
         str(folder),
@@ -242,7 +260,7 @@ def _of_arrays(source: Source, wanted: Wanted) -> Survey:
     native = read_native(source, "train")
     images = native.images
     count = len(images)
-    reading = prepare.white_of(images)
+    reading, values = values_of(images)
     chosen = np.arange(min(count, SAMPLE)) * count // min(count, SAMPLE)
     height, width = images.shape[1:3]
     classes = [] if native.labels is None else [str(label) for label in native.labels]
@@ -256,7 +274,7 @@ def _of_arrays(source: Source, wanted: Wanted) -> Survey:
         unreadable=0,
         left_out=(),
         sizes=_sizes([(width, height)] * count),
-        values=(float(images.min()), float(images.max())),
+        values=values,
         splits=(),
         validation=0,
         elsewhere=0,

@@ -1,0 +1,131 @@
+"""Ground and strokes of grey pictures: which is the ground, how dark both are, and uneven light."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from npdraw.datasets import prepare
+from npdraw.datasets.looks import Pixels, border
+
+Mask = NDArray[np.bool_]
+
+_SURE = 0.9  # of the border is ground where no strokes touch it
+_WIDER = 0.25  # of the border: what it counts that one of two tones has wider areas
+_SIDE = 64  # pixels of a row or column in which widths are compared
+_FRAME = 0.08  # of a side: frames are narrower
+_PAPER = 0.8  # of the border within a frame
+_WRITTEN = 0.01  # of what is within a frame has its tone, at least
+_FAINT = 2  # of 255: grounds that differ more from black or white would be speckled
+_PALE = 8  # of 255: so do strokes
+_NOISE = 10  # per cent of the pixels of a ground that may stay grey
+_NOISE_OF_STROKES = 25
+_PALEST = 10  # per cent of the pictures that may be paler, or have a darker ground
+_PART = 0.4  # of the range between them: strokes and ground become black and white at most so far
+_BLOCKS = 8  # in a row or column, for uneven light
+_STEP = 0.2  # of the lightest: light changes less from block to block
+
+
+class Ground(NamedTuple):
+    """The ground of a picture of two tones."""
+
+    light: bool
+    sure: bool
+    """Whether it is nearly all of the border."""
+
+
+def ground_of(light: Mask) -> Ground:
+    """Return the ground of a picture [h, w], given which of its pixels are light.
+
+    It is what most of the border within a frame has, and what has wider areas where strokes touch
+    the border.
+    """
+    paper = _within_frame(light)
+    share = float(border(paper).mean())
+    if not 1 - _SURE < share < _SURE:
+        return Ground(share > 0.5, sure=True)
+    return Ground(share + _WIDER * _wider(paper) > 0.5, sure=False)
+
+
+def _within_frame(light: Mask) -> Mask:
+    """Return what is in a frame, if that is paper of another tone with strokes of the frame's."""
+    framed = light == (border(light).mean() > 0.5)
+    for depth in range(1, round(_FRAME * min(light.shape)) + 1):
+        rest = framed[depth:-depth, depth:-depth]
+        if border(rest).mean() <= 1 - _PAPER:
+            written = _WRITTEN <= rest.mean() < 0.5
+            return light[depth:-depth, depth:-depth] if written else light
+    return light
+
+
+def _wider(light: Mask) -> int:
+    """Return 1 if the widest light area is wider than the widest dark one, -1 if narrower."""
+    step = -(-max(light.shape) // _SIDE)
+    lights, darks = light[::step, ::step], ~light[::step, ::step]
+    while lights.any() and darks.any():
+        lights, darks = _eroded(lights), _eroded(darks)
+    return int(lights.any()) - int(darks.any())
+
+
+def _eroded(mask: Mask) -> Mask:
+    """Return the pixels whose four neighbours are in it too, as if it went on at the border."""
+    wide = np.pad(mask, 1, mode="edge")
+    inner = wide[:-2, 1:-1] & wide[2:, 1:-1] & wide[1:-1, :-2] & wide[1:-1, 2:]
+    return np.asarray(mask & inner)
+
+
+def ends(greys: Sequence[Pixels], *, light_ground: bool) -> tuple[float, float]:
+    """Return the values of two-valued pictures that become black and white, of ground and strokes.
+
+    Noise, pale strokes and grey grounds would otherwise be speckled when each pixel becomes 0 or 1.
+    """
+    levels = [_levels(picture, light_ground=light_ground) for picture in greys]
+    darks, lights = np.array(levels).T
+    dark, light = np.median(darks), np.median(lights)
+    low = min(np.percentile(darks, 100 - _PALEST), dark + _PART * (light - dark))
+    high = max(np.percentile(lights, _PALEST), light - _PART * (light - dark))
+    faint, pale = (_PALE, _FAINT) if light_ground else (_FAINT, _PALE)
+    return float(low) if low > faint else 0.0, float(
+        high if high < prepare.BYTE - pale else prepare.BYTE
+    )
+
+
+def _levels(picture: Pixels, *, light_ground: bool) -> tuple[float, float]:
+    """Return how dark the dark pixels of a picture are, and how light the light ones."""
+    light = picture > (int(picture.min()) + int(picture.max())) / 2
+    noise = (_NOISE_OF_STROKES, _NOISE) if light_ground else (_NOISE, _NOISE_OF_STROKES)
+    dark = 255.0 - _level(255 - picture, ~light, noise[0])
+    return dark, _level(picture, light, noise[1])
+
+
+def _level(picture: Pixels, light: Mask, noise: int) -> float:
+    """Return how light the light pixels of a picture are but for noise, and without soft edges."""
+    core = _eroded(light)
+    if np.count_nonzero(core) < np.count_nonzero(light) / 2:  # there are hardly other pixels
+        return float(np.percentile(picture[light], 100 - _NOISE))
+    return float(np.percentile(picture[core], noise))
+
+
+def evenly_lit(picture: Pixels) -> Pixels | None:
+    """Return a picture as if its light ground were white all over; None if it is not that."""
+    height, width = picture.shape
+    if min(height, width) < 4 * _BLOCKS:
+        return None
+    rows, columns = (np.linspace(0, side, _BLOCKS + 1).astype(int) for side in picture.shape)
+    light = np.array(
+        [
+            [np.percentile(picture[a:b, c:d], 100 - _NOISE) for c, d in pairwise(columns)]
+            for a, b in pairwise(rows)
+        ]
+    )
+    steps = [float(abs(np.diff(light, axis=axis)).max()) for axis in (0, 1)]
+    if max(steps) > _STEP * light.max() or light.min() < prepare.BYTE / 4:
+        return None
+    ground = Image.fromarray(light.astype(np.float32)).resize(
+        (width, height), Image.Resampling.BICUBIC
+    )
+    even = picture / np.maximum(np.asarray(ground), 1) * prepare.BYTE
+    return np.asarray(even.clip(0, prepare.BYTE), np.uint8)
