@@ -64,9 +64,9 @@ def choices(
     labels = 1 < reading.white <= DIM
     ranges = _ranges(greys, own=not labels)
     light_ground, others = _ground(greys, ranges)
-    black, white = ends(_contrasting(greys), light_ground=light_ground)
     two_valued = _is_two_valued(greys, ranges, labels=labels)
-    uneven = not two_valued and light_ground and _is_unevenly_lit(greys)
+    uneven = channels == 1 and not two_valued and light_ground and _is_unevenly_lit(greys)
+    black, white = _ends(greys, light_ground=light_ground, uneven=uneven)
     if uneven:  # strokes are darker than the ground everywhere, perhaps
         two_valued = _is_two_valued([_clipped(picture, black, white) for picture in greys])
     binarize = channels == 1 and (
@@ -162,9 +162,12 @@ def _is_two_valued(
     return middle <= _MIDDLE_SHARE and not (shaded > _SHADED_SHARE and shaded > strokes)
 
 
-def _contrasting(greys: Sequence[Pixels]) -> Sequence[Pixels]:
-    """Return the pictures that have more than noise, all if none has."""
-    return [picture for picture in greys if np.ptp(picture) > _CONTRAST] or greys
+def _ends(greys: Sequence[Pixels], *, light_ground: bool, uneven: bool) -> tuple[float, float]:
+    """Return what becomes black and white, by the pictures that have more than noise, if any."""
+    seen = [picture for picture in greys if np.ptp(picture) > _CONTRAST] or greys
+    evened = [evenly_lit(picture) if uneven else picture for picture in seen]
+    known = [picture if even is None else even for picture, even in zip(seen, evened, strict=True)]
+    return ends(seen, known, light_ground=light_ground)
 
 
 def _clipped(picture: Pixels, black: float, white: float) -> Pixels:

@@ -1,7 +1,6 @@
 """Ground and strokes of grey pictures: which is the ground, how dark both are, and uneven light."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -24,8 +23,9 @@ _PALE = 8  # of 255: so do strokes
 _NOISE = 10  # per cent of the pixels of a ground that may stay grey
 _NOISE_OF_STROKES = 25
 _PALEST = 10  # per cent of the pictures that may be paler, or have a darker ground
-_PART = 0.4  # of the range between them: strokes and ground become black and white at most so far
-_BLOCKS = 8  # in a row or column, for uneven light
+_STROKES, _GROUND = 0.5, 0.25  # of the range between them may become black or white
+_BLOCKS = 8  # along each side, for uneven light
+_SMALLEST = 4  # pixels of a side of a block
 _STEP = 0.2  # of the lightest: light changes less from block to block
 
 
@@ -77,28 +77,29 @@ def _eroded(mask: Mask) -> Mask:
     return np.asarray(mask & inner)
 
 
-def ends(greys: Sequence[Pixels], *, light_ground: bool) -> tuple[float, float]:
+def ends(
+    greys: Sequence[Pixels], evened: Sequence[Pixels], *, light_ground: bool
+) -> tuple[float, float]:
     """Return the values of two-valued pictures that become black and white, of ground and strokes.
 
     Noise, pale strokes and grey grounds would otherwise be speckled when each pixel becomes 0 or 1.
+    `evened` are the pictures in even light, which show what pixels are dark and light.
     """
-    levels = [_levels(picture, light_ground=light_ground) for picture in greys]
-    darks, lights = np.array(levels).T
-    dark, light = np.median(darks), np.median(lights)
-    low = min(np.percentile(darks, 100 - _PALEST), dark + _PART * (light - dark))
-    high = max(np.percentile(lights, _PALEST), light - _PART * (light - dark))
-    faint, pale = (_PALE, _FAINT) if light_ground else (_FAINT, _PALE)
-    return float(low) if low > faint else 0.0, float(
-        high if high < prepare.BYTE - pale else prepare.BYTE
-    )
-
-
-def _levels(picture: Pixels, *, light_ground: bool) -> tuple[float, float]:
-    """Return how dark the dark pixels of a picture are, and how light the light ones."""
-    light = picture > (int(picture.min()) + int(picture.max())) / 2
     noise = (_NOISE_OF_STROKES, _NOISE) if light_ground else (_NOISE, _NOISE_OF_STROKES)
-    dark = 255.0 - _level(255 - picture, ~light, noise[0])
-    return dark, _level(picture, light, noise[1])
+    dark_levels, light_levels = [], []
+    for picture, even in zip(greys, evened, strict=True):
+        mask = even > (int(even.min()) + int(even.max())) / 2
+        dark_levels.append(prepare.BYTE - _level(prepare.BYTE - picture, ~mask, noise[0]))
+        light_levels.append(_level(picture, mask, noise[1]))
+    dark, light = float(np.median(dark_levels)), float(np.median(light_levels))
+    part = (_STROKES, _GROUND) if light_ground else (_GROUND, _STROKES)
+    low = min(np.percentile(dark_levels, 100 - _PALEST), dark + part[0] * (light - dark))
+    high = max(np.percentile(light_levels, _PALEST), light - part[1] * (light - dark))
+    faint, pale = (_PALE, _FAINT) if light_ground else (_FAINT, _PALE)
+    return (
+        float(low) if low > faint else 0.0,
+        float(high if high < prepare.BYTE - pale else prepare.BYTE),
+    )
 
 
 def _level(picture: Pixels, light: Mask, noise: int) -> float:
@@ -111,21 +112,16 @@ def _level(picture: Pixels, light: Mask, noise: int) -> float:
 
 def evenly_lit(picture: Pixels) -> Pixels | None:
     """Return a picture as if its light ground were white all over; None if it is not that."""
-    height, width = picture.shape
-    if min(height, width) < 4 * _BLOCKS:
+    height, width = (side // _BLOCKS for side in picture.shape)
+    if min(height, width) < _SMALLEST:
         return None
-    rows, columns = (np.linspace(0, side, _BLOCKS + 1).astype(int) for side in picture.shape)
-    light = np.array(
-        [
-            [np.percentile(picture[a:b, c:d], 100 - _NOISE) for c, d in pairwise(columns)]
-            for a, b in pairwise(rows)
-        ]
-    )
+    blocks = picture[: height * _BLOCKS, : width * _BLOCKS].reshape(_BLOCKS, height, _BLOCKS, width)
+    light = np.percentile(blocks, 100 - _NOISE, axis=(1, 3))
     steps = [float(abs(np.diff(light, axis=axis)).max()) for axis in (0, 1)]
     if max(steps) > _STEP * light.max() or light.min() < prepare.BYTE / 4:
         return None
     ground = Image.fromarray(light.astype(np.float32)).resize(
-        (width, height), Image.Resampling.BICUBIC
+        picture.shape[::-1], Image.Resampling.BICUBIC
     )
     even = picture / np.maximum(np.asarray(ground), 1) * prepare.BYTE
     return np.asarray(even.clip(0, prepare.BYTE), np.uint8)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
+from PIL import Image
 
 Pixels = NDArray[np.uint8]
 
@@ -40,7 +40,7 @@ class Look:
         opacity = pixels[..., 3:] if pixels.shape[2] == 4 else np.full_like(pixels[..., :1], 255)
         pixels = np.concatenate([colours, opacity], axis=2)
         if picture.mode == "RGB":
-            seen = np.asarray(thinned(smooth or smoothed(picture)))
+            seen = np.asarray(smooth or smoothed(picture))
         else:  # hidden pixels have any colour
             seen = pixels[pixels[..., 3] >= _SOLID][:, :3]
         return cls(pixels, seen)
@@ -62,7 +62,9 @@ class Look:
 
     def _chromatic(self, colours: NDArray[Any]) -> float:
         """Return the share of the pixels that have one of these colours, clearly not grey."""
-        chroma = np.ptp(colours.astype(np.float32), axis=-1) if colours.size else np.zeros(1)
+        red, green, blue = np.moveaxis(colours.astype(np.float32), -1, 0)
+        lightest = np.maximum(np.maximum(red, green), blue)
+        chroma = lightest - np.minimum(np.minimum(red, green), blue)
         return int(np.count_nonzero(chroma > _CHROMA)) / self.pixels[..., 0].size
 
     @property
@@ -81,8 +83,14 @@ class Look:
 
 
 def smoothed(picture: Image.Image) -> Image.Image:
-    """Return the mean of each pixel and its eight neighbours, in which coloured noise is grey."""
-    return picture.filter(ImageFilter.BoxBlur(1))
+    """Return `thinned`, but each pixel is the mean of it and its neighbours: noise becomes grey."""
+    pixels = np.asarray(picture)
+    total = np.zeros((), np.uint16)
+    for down in (-1, 0, 1):
+        rows = pixels[(_spread(picture.height) + down).clip(0, picture.height - 1)]
+        for right in (-1, 0, 1):
+            total = total + rows[:, (_spread(picture.width) + right).clip(0, picture.width - 1)]
+    return Image.fromarray((total // 9).astype(np.uint8))
 
 
 def without_tint(colours: Pixels) -> NDArray[Any]:

@@ -72,7 +72,7 @@ class Survey:
     coloured: float
     """Share of the pictures in colour."""
     tinged: float
-    """Share of the pictures with any colour, be it the tint of paper or a trace."""
+    """Share of the pictures with any colour: a tint of paper or a trace is enough."""
     transparent: float
     """Share of the pictures with transparent pixels."""
     two_valued: bool
@@ -222,8 +222,8 @@ def _of_folder(folder: Path, wanted: Wanted) -> Survey:
         try:
             picture = decode(path, rough=_ROUGH)
             values.add(picture)
-            smooth = smoothed(picture) if picture.mode == "RGB" else picture
-            pictures.append((thinned(picture), thinned(smooth)))
+            smooth = smoothed(picture) if picture.mode == "RGB" else None
+            pictures.append((thinned(picture), smooth))
         except MemoryError:
             raise
         except Exception:
@@ -232,7 +232,10 @@ def _of_folder(folder: Path, wanted: Wanted) -> Survey:
     check_number(folder, listing, readable=readable, training=len(pictures), skipped=unreadable)
     reading = values.reading()
     return _survey(
-        [Look.at(*(prepare.in_bytes(seen, reading) for seen in both)) for both in pictures],
+        [
+            Look.at(prepare.in_bytes(seen, reading), smooth and prepare.in_bytes(smooth, reading))
+            for seen, smooth in pictures
+        ],
         reading,
         wanted,
         str(folder),

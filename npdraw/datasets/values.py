@@ -14,9 +14,9 @@ from npdraw.reading import Reading
 _BYTES = prepare.BYTE + 1
 _DEPTHS = (*prepare.DEEP, math.inf)
 _FLOAT_DEPTHS = (1, prepare.BYTE, *_DEPTHS)
-_STRAY = 10_000  # one value in so many may be larger than white: a pixel that is always lit
+_STRAY = 10_000  # values of which one may be larger than white: a pixel that is always lit
 DIM = 63  # of 255: pictures that are never lighter are seen as black
-_LABELS = 24  # of 255: labels up to here cannot be told from black
+_LABELS = 24  # of 255: labels up to here look black
 _LABELLED = 0.01  # of the pixels
 _FLAT = 0.5  # of the labelled pixels have neighbours with the same label
 

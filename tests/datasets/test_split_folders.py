@@ -135,12 +135,12 @@ def test_without_a_test_folder_every_10th_picture_is_a_test_picture(tmp_path: Pa
 def test_folders_of_classes_are_labels(tmp_path: Path) -> None:
     drawings(tmp_path / "cat", 15)
     drawings(tmp_path / "dog", 15, ink=120)
-    loaded = read(tmp_path)
+    loaded = read(tmp_path, pixels="levels")
     assert loaded.classes == ("cat", "dog")
     assert loaded.labels is not None and loaded.labels.dtype == np.int16
     brightest = loaded.images.max((1, 2, 3))
     assert (loaded.labels == (brightest == 120)).all()
-    test = read(tmp_path, "test")
+    test = read(tmp_path, "test", pixels="levels")
     assert (test.labels == (test.images.max((1, 2, 3)) == 120)).all()
     assert "2 classes (cat, dog), stored as labels" in surveyed(tmp_path).lines()
 
