@@ -9,7 +9,8 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from npdraw.datasets import Source
-from npdraw.datasets.ground import ground_of
+from npdraw.datasets.embedded import glyphs
+from npdraw.datasets.ground import ends, evenly_lit, ground_of
 from npdraw.datasets.survey import survey
 from npdraw.reading import Wanted
 from tests.datasets.own_pictures import drawing, drawings, read, shaded, surveyed
@@ -17,8 +18,8 @@ from tests.datasets.own_pictures import drawing, drawings, read, shaded, surveye
 WHITE, RED = (255, 255, 255), (230, 20, 20)
 
 
-def noisy(sigma: float, quality: int = 0) -> Callable[[Image.Image], Image.Image]:
-    """Return a change that adds noise to a picture, of each colour, and compresses it."""
+def noisy(sigma: float) -> Callable[[Image.Image], Image.Image]:
+    """Return a change that adds noise to each colour of a picture."""
     noise = np.random.default_rng(0)
 
     def changed(picture: Image.Image) -> Image.Image:
@@ -65,6 +66,13 @@ def test_solid_shapes_and_rings_are_not_frames() -> None:
     ):
         assert ground_of(~dark).light
         assert not ground_of(dark).light
+
+
+def test_wider_areas_are_the_ground_where_strokes_are_most_of_the_border() -> None:
+    light = np.zeros((64, 64), bool)
+    light[:48, 16:] = True  # a bold L, cropped to its strokes
+    assert ground_of(light) == (True, False)
+    assert ground_of(~light) == (False, False)
 
 
 @pytest.mark.parametrize("light", [True, False])
@@ -125,6 +133,37 @@ def test_low_labels_beside_255_are_seen(values: tuple[int, ...], tmp_path: Path)
     assert len(np.unique(read(tmp_path).images)) >= len(values)
 
 
+@pytest.mark.parametrize(
+    ("ground", "values"),
+    [(255, (0, 10)), (0, (10, 128, 255)), (0, (255,))],
+    ids=["dark inks on paper", "greys in some", "a speck"],
+)
+def test_other_dark_values_are_not_labels(
+    ground: int, values: tuple[int, ...], tmp_path: Path
+) -> None:
+    def picture(number: int) -> Image.Image:
+        some = tuple(value for value in values if value != 128 or number % 2)
+        drawn = labels(number, some)
+        if ground:
+            drawn = Image.composite(
+                drawn, Image.new("L", (64, 64), 255), labels(number, (255, 255))
+            )
+        drawn.paste(3, (60, 60, 64, 64))
+        return drawn
+
+    assert surveyed(written(tmp_path, picture)).reading.white == 255
+
+
+def test_the_values_of_transparent_pictures_are_those_of_all_bytes(tmp_path: Path) -> None:
+    def dim(number: int) -> Image.Image:
+        grey = shaded(number)
+        clear = grey.point(lambda value: 255 * (value > 0))
+        return Image.merge("RGBA", [grey.point(lambda value: value // 5)] * 3 + [clear])
+
+    seen = surveyed(written(tmp_path, dim), Wanted(background="black", pixels="levels"))
+    assert (seen.reading.white, seen.values) == (255, (0, 255))
+
+
 def test_labels_that_differ_from_picture_to_picture_are_levels(tmp_path: Path) -> None:
     seen = surveyed(written(tmp_path, lambda number: labels(number, (2 * number + 1,))))
     assert (seen.binarize, seen.reading.white) == (False, 23)
@@ -148,7 +187,7 @@ def test_a_hot_pixel_does_not_decide_what_is_white(kind: str, tmp_path: Path) ->
     pictures[3, 0, 0] = 65535
     if kind == "folder":
         written(tmp_path / "a", lambda number: Image.fromarray(pictures[number]), 20)
-        assert read(tmp_path / "a").images.max((1, 2, 3)).min() > 100  # the hot one is not dark
+        assert read(tmp_path / "a").images.mean((1, 2, 3)).min() > 10  # the hot one is not dark
     else:
         np.savez(tmp_path / "a.npz", train=pictures, test=pictures[:4])
     seen = survey(Source(kind, tmp_path / ("a.npz" if kind == "npz" else "a")), Path(), Wanted())
@@ -163,7 +202,23 @@ def test_the_few_lit_pixels_of_sparse_pictures_are_not_stray(tmp_path: Path) -> 
     assert survey(Source("npz", tmp_path / "a.npz"), Path(), Wanted()).reading.white == 5
 
 
+def test_a_small_range_has_no_stray_values(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 50, (20, 64, 64))
+    images[0, 0, 0] = 60
+    np.savez(tmp_path / "a.npz", train=images, test=images)
+    assert survey(Source("npz", tmp_path / "a.npz"), Path(), Wanted()).reading.white == 60
+
+
 # Strokes and ground.
+
+
+def test_the_soft_strokes_of_small_drawings_stay_soft() -> None:
+    pictures = [
+        np.asarray(Image.fromarray(image).resize((12, 12), Image.Resampling.BOX))
+        for image in glyphs("test")[:40, 0]
+    ]
+    _, white = ends(pictures, pictures, light_ground=False)
+    assert white > 0.8 * np.median([picture.max() for picture in pictures])
 
 
 @pytest.mark.parametrize(
@@ -211,8 +266,15 @@ def test_uneven_light_on_paper_is_not_shading(tmp_path: Path) -> None:
         shade = 180 - (5 + number) * 10 * (x + y)
         return Image.fromarray(np.where(np.hypot(x, y) < 0.6, shade, 245).clip(0, 255).astype("u1"))
 
-    seen = surveyed(written(tmp_path / "c", ball))
-    assert (seen.binarize, seen.uneven) == (False, False)
+    def flats(number: int) -> Image.Image:
+        picture = drawing(number, ground=245, ink=0, size=(96, 96), width=3)
+        picture.paste(110, (30, 30, 80, 80 + number % 9))
+        return picture
+
+    assert evenly_lit(np.asarray(flats(0))) is None
+    for folder, drawn in (("c", ball), ("d", flats)):
+        seen = surveyed(written(tmp_path / folder, drawn))
+        assert (seen.binarize, seen.uneven) == (False, False)
 
 
 # Colour.
