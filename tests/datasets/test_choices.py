@@ -151,7 +151,8 @@ def test_other_dark_values_are_not_labels(
         drawn.paste(3, (60, 60, 64, 64))
         return drawn
 
-    assert surveyed(written(tmp_path, picture)).reading.white == 255
+    seen = surveyed(written(tmp_path, picture), Wanted(pixels="levels"))
+    assert seen.reading.white == 255
 
 
 def test_the_values_of_transparent_pictures_are_those_of_all_bytes(tmp_path: Path) -> None:
