@@ -65,6 +65,7 @@ def nll(monkeypatch):
         monkeypatch.setattr(stage, "read_model", lambda path: read)
         monkeypatch.setattr(stage, "find_source", lambda *_: None)
         monkeypatch.setattr(stage, "check_images", lambda *_: None)
+        monkeypatch.setattr(stage, "reading_for", lambda *_: None)
         monkeypatch.setattr(stage, "load_test_images", lambda *_, **__: (ones, list(range(images))))
         silent = SimpleNamespace(
             start=lambda *_, **__: None, update=lambda *_, **__: None, finish=lambda: None

@@ -136,7 +136,8 @@ def test_copies_that_are_shifted_out_of_the_frame_do_not_count(
 
 def test_stored_notes_hold_no_path(few: Any, tmp_path: Path) -> None:
     (tmp_path / "secret").mkdir()
-    np.savez(tmp_path / "secret/one.npz", simple(60) // 2)
+    shades = np.arange(60, dtype=np.uint8)[:, None, None]
+    np.savez(tmp_path / "secret/one.npz", simple(60) // 4 + shades)
     seen = few.Recorder()
     source = f"npz:{tmp_path / 'secret/one.npz'}"
     few.parse(tmp_path / "p", source=source, fewer_parts=True, progress=seen)
