@@ -12,6 +12,7 @@ from torch import Tensor
 from npdraw.config import ParseConfig
 from npdraw.datasets import PATHS, Source, digest, load, parse_source, prepare
 from npdraw.datasets.division import MIN_TRAINING, NEEDED
+from npdraw.datasets.facts import SETS
 from npdraw.datasets.splits import (
     binarize,
     evenly_spaced,
@@ -158,6 +159,24 @@ def load_test_images(
     chosen = evenly_spaced(len(loaded.images), images or len(loaded.images))
     # Binarise all, so that an image does not depend on how many are chosen.
     return to_levels(torch.tensor(loaded.images), config, seed)[chosen], chosen.tolist()
+
+
+def check_test_images(
+    source: Source, root: Path, config: ParseConfig, images: int, reading: Reading | None
+) -> None:
+    """Raise `UsageError` if there are fewer test images than `images`, before anything is trained.
+
+    Images of named data sets are not read: their number is known.
+    """
+    if source.path is None:
+        total = SETS[source.name].test
+    else:
+        size, channels = config.image_size, config.channels
+        loaded = load(
+            source, "test", root=root, image_size=size, channels=channels, reading=reading
+        )
+        total = len(loaded.images)
+    evenly_spaced(total, images)
 
 
 def copies_per_image(config: ParseConfig) -> int:

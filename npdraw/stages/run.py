@@ -8,7 +8,9 @@ from typing import Any
 import torch
 
 from npdraw.config import BATCH_SIZE, SECTIONS, Config, as_dict
+from npdraw.datasets import parse_source
 from npdraw.header import read_header
+from npdraw.inputs.images import check_test_images
 from npdraw.inputs.models import new_model
 from npdraw.reading import Reading
 from npdraw.runtime.distributed import check_batch, on_rank_zero, process_group
@@ -52,6 +54,8 @@ def run(
     """
     for section in (config.prior, config.decoder):
         check_batch(environment(), section.batch_size)
+    if images is not None:
+        check_test_images(parse_source(source), root, config.parse, images, reading)
     with process_group(runtime.start()) as group:
         paths = {kind: out / f"{kind}.safetensors" for kind in ("parse", "prior", "model")}
         results: dict[str, Any] = {}

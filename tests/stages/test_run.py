@@ -137,3 +137,11 @@ def test_dry_run_writes_nothing(stages: Any, tmp_path: Path) -> None:
     assert result["settings"]["decoder"]["steps"] == 4
     assert result["settings"]["parse"]["parts"] == 8
     assert list(tmp_path.iterdir()) == []
+
+
+def test_too_many_test_images_are_an_error_before_anything_is_made(
+    stages: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=r"--images 9999, but there are"):
+        stages.run(tmp_path / "run", images=9999)
+    assert not (tmp_path / "run").exists()
