@@ -13,12 +13,13 @@ import numpy as np
 from PIL import Image
 
 from npdraw.datasets import Source, folder_notes, prepare, read_native
+from npdraw.datasets import survey_lines as said
 from npdraw.datasets.choices import choices
 from npdraw.datasets.decode import decode, size_of
 from npdraw.datasets.folder import check_number, list_pictures
 from npdraw.datasets.looks import Look, smoothed, thinned
 from npdraw.datasets.values import Values, values_of
-from npdraw.reading import AUTO, FITS, Reading, Wanted
+from npdraw.reading import FITS, Reading, Wanted
 
 SAMPLE = 2_000
 """Pictures that are looked at, evenly spaced, where there are more."""
@@ -28,8 +29,6 @@ _MOST_PIXELS = 200_000_000  # in all of them
 _ROUGH = 512  # side in pixels at which a JPEG shows what it is like
 _FAR_FROM_SQUARE = 1.34
 _MUCH_LARGER = 4  # times the side of the images
-_SOME = 0.1  # of the pictures; in more of them, some colour is worth a word
-_DIM = 128  # of 255: pictures that are never so light are dark
 
 
 @dataclass(frozen=True)
@@ -107,58 +106,12 @@ class Survey:
         """
         small, large = (f"{width} x {height}" for width, height in self.sizes.ends)
         size = small if small == large else f"{small} to {large}"
-        lines = [f"{self.pictures:,} {self.noun}, {size}, {self._colour()}{self._ground()}"]
-        if more := [*self._transparency(), *self._values(), *self._fit(image_size)]:
+        lines = [f"{self.pictures:,} {self.noun}, {size}, {said.colour(self)}{said.ground(self)}"]
+        if more := [*said.transparency(self), *said.values(self), *self._fit(image_size)]:
             lines.append("; ".join(more))
         if more := [*self._folders(), *self._left_out()]:
             lines.append("; ".join(more))
         return lines
-
-    def _colour(self) -> str:
-        share = f"{self.coloured:.0%} of them in colour"
-        if self.channels == 3:
-            seen = "in colour" if self.coloured >= 0.995 else f"{share}: read in colour"
-            return seen + self._option("channels", " (--channels 1 for grey)")
-        text = "grey"
-        if self.coloured or self.tinged >= _SOME:
-            seen = share if self.coloured else "a tint or traces of colour"
-            text = f"{seen}: read in grey" + self._option("channels", " (--channels 3 for colour)")
-        if self.binarize:
-            kind = "two-valued" if self.two_valued else "made two-valued"
-            return f"{text}, {kind}" + self._option("pixels", " (--pixels levels for all greys)")
-        uneven = ", as the light is uneven" if self.uneven else ""
-        return f"{text}, with all levels{uneven}" + self._option(
-            "pixels", " (--pixels binary for black and white)"
-        )
-
-    def _ground(self) -> str:
-        inverted = self.reading.invert
-        if not self.binarize:
-            return "; inverted" if inverted else ""
-        others = f"; {self.others:,} of {self.looked_at:,} look the other way round, read alike"
-        others = others if self.others else ""
-        if not self.light_ground:
-            text = "; light strokes on a dark ground" + (", inverted" if inverted else "")
-            return text + others
-        kept = ": inverted" + self._option("invert", " (--invert no keeps them)")
-        return "; dark strokes on a light ground" + (kept if inverted else ", kept so") + others
-
-    def _transparency(self) -> Iterator[str]:
-        if self.transparent:
-            share = "all" if self.transparent == 1 else f"{self.transparent:.0%}"
-            option = self._option("background", " (--background black, white or #rrggbb)")
-            yield f"{share} have transparent pixels, put on {self.reading.background}{option}"
-
-    def _values(self) -> Iterator[str]:
-        low, high = self.values
-        black, white = self.reading.black, self.reading.white
-        if (black, white) != (0, prepare.BYTE):
-            stray = ", and so do larger ones" if high > white and not self.binarize else ""
-            yield (
-                f"values from {low:g} to {high:g}: {black:g} becomes black, {white:g} white{stray}"
-            )
-        elif high < _DIM and not self.binarize:
-            yield f"values from {low:g} to {high:g} of {prepare.BYTE}: as dark as they are"
 
     def _fit(self, image_size: int) -> Iterator[str]:
         if count := self.sizes.not_square:
@@ -185,7 +138,7 @@ class Survey:
 
     def _option(self, name: str, text: str) -> str:
         """Return what names the option that changes a choice, if the choice was automatic."""
-        return text if getattr(self.wanted, name) == AUTO else ""
+        return said.option(self.wanted, name, text)
 
 
 def survey(source: Source, root: Path, wanted: Wanted, image_size: int = 0) -> Survey:
