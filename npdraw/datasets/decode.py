@@ -8,6 +8,7 @@ from functools import cache
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 from PIL import ExifTags, Image, ImageOps, features
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # its exceptions say enough
@@ -19,12 +20,17 @@ FORMATS = (
 )
 """The formats that are read, known by their content: not EPS, for which Pillow runs Ghostscript."""
 
+_SMALLEST = 3  # pixels of a side; smaller pictures show nothing
 _MAX_SCANS = 100  # progressive scans of a JPEG; encoders write 10
 _MAX_SCANNED_BYTES = 64 << 20
 _COPIED = ("WEBP", "AVIF", "JPEG2000")  # decoded in several copies
 _LONGEST_START = 16  # bytes of a file by which Pillow knows its format
 _TURNED = (5, 6, 7, 8)  # orientations that exchange width and height
 _ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
+
+
+class UnusableError(ValueError):
+    """A picture is intact, but nothing can be made of it; the message is short."""
 
 
 def is_picture(path: Path) -> bool:
@@ -52,6 +58,7 @@ def _accepting() -> tuple[Callable[[bytes], bool | str], ...]:
 def size_of(path: Path) -> tuple[int, int]:
     """Return width and height of a picture upright, as its header states; errors as `decode`."""
     with warnings.catch_warnings(action="ignore"), _opened(path) as picture:
+        _check_size(picture)
         # Pillow turns the size of a TIFF itself, and would decode a PNG to look for more.
         if picture.format == "TIFF" or (picture.format == "PNG" and "exif" not in picture.info):
             return picture.size
@@ -65,13 +72,15 @@ def decode(source: Path | bytes, *, rough: int = 0) -> Image.Image:
     With `rough`, a JPEG may come smaller, with sides of at least that many pixels: that is fast.
 
     Raises:
-        ValueError: it is refused because decoding could take too long or too much memory.
+        ValueError: it is refused because decoding could take too long or too much memory, or it
+            has fewer than 3 pixels on a side, or values that are not finite.
         Exception: almost anything else, from Pillow, if it cannot be read.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         with _opened(source) as picture:
+            _check_size(picture)
             most = (Image.MAX_IMAGE_PIXELS or 0) // 2
             if picture.format in _COPIED and picture.width * picture.height > most:
                 kind = "WebP" if picture.format == "WEBP" else picture.format
@@ -82,7 +91,15 @@ def decode(source: Path | bytes, *, rough: int = 0) -> Image.Image:
                 picture.draft(picture.mode, (rough, rough))
             ImageOps.exif_transpose(picture, in_place=True)
             picture.load()
-        return _in_known_mode(picture)
+        picture = _in_known_mode(picture)
+        if picture.mode == "F" and not np.isfinite(np.asarray(picture)).all():
+            raise UnusableError("its pixels are not finite numbers")
+        return picture
+
+
+def _check_size(picture: Image.Image) -> None:
+    if min(picture.size) < _SMALLEST:
+        raise UnusableError(f"it has only {picture.width} x {picture.height} pixels")
 
 
 def _opened(source: Path | bytes) -> Image.Image:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from npdraw.datasets import division
-from npdraw.datasets.decode import FORMATS, decode, is_picture
+from npdraw.datasets.decode import FORMATS, UnusableError, decode, is_picture
 from npdraw.datasets.listing import ARCHIVES, UNREAD, Listing, listed
 from npdraw.datasets.prepare import DEEP, Pixels, prepared
 from npdraw.errors import DataError
@@ -64,7 +64,8 @@ def read_folder(
                 raise DataError(
                     f"cannot read {path}: {error}", hint="Without --strict it is skipped."
                 ) from error
-            skipped.append(repr(path.relative_to(folder).as_posix()))
+            name = repr(path.relative_to(folder).as_posix())
+            skipped.append(f"{name}: {error}" if isinstance(error, UnusableError) else name)
             continue
         rows.append(row)
         contents.append(_content(picture))
