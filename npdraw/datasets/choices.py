@@ -11,7 +11,7 @@ import numpy as np
 
 from npdraw.datasets import prepare
 from npdraw.datasets.ground import ends, evenly_lit, ground_of
-from npdraw.datasets.looks import Look, Pixels, border, grey, is_even, tones
+from npdraw.datasets.looks import Look, Pixels, border, grey, is_even, third_tone, tones
 from npdraw.datasets.values import DIM
 from npdraw.errors import DataError
 from npdraw.reading import AUTO, Reading, Wanted, colour_name, rgb
@@ -21,6 +21,7 @@ _MIDDLE_SHARE = 0.2  # of the pixels; more of them are grey than the soft edges 
 _SHADED_SHARE = 0.01  # of the pixels, where they are not only soft edges
 _SHADED_STROKES = 0.3  # of the pixels that are not ground
 _SHADED_LABELS = 0.1
+_THIRD_TONE = 0.15
 _CONTRAST = 40  # of 255: a picture of less has nothing but noise, perhaps
 _NEARLY = 24  # of 255: as good as black, or white
 _MANY = 0.1  # of the pictures
@@ -158,8 +159,14 @@ def _is_two_valued(
         float(np.mean([getattr(tone, name) for tone in seen]))
         for name in ("middle", "shaded", "dark", "light")
     )
-    strokes = (1 - max(dark, light)) * (_SHADED_LABELS if labels else _SHADED_STROKES)
-    return middle <= _MIDDLE_SHARE and not (shaded > _SHADED_SHARE and shaded > strokes)
+    pairs = zip(greys, ranges, strict=True)
+    third = float(np.mean([third_tone(picture, *pair) for picture, pair in pairs]))
+    strokes = 1 - max(dark, light)
+    return (
+        middle <= _MIDDLE_SHARE
+        and shaded <= max(_SHADED_SHARE, strokes * (_SHADED_LABELS if labels else _SHADED_STROKES))
+        and third <= max(_SHADED_SHARE, strokes * _THIRD_TONE)
+    )
 
 
 def _ends(greys: Sequence[Pixels], *, light_ground: bool, uneven: bool) -> tuple[float, float]:

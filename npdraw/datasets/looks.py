@@ -20,6 +20,9 @@ _SOLID, _CLEAR = 224, 32  # of 255: pixels of more opacity are opaque, of less t
 _EVEN = 24  # of 255: most of a border of one colour is within it
 _LIGHT_INK = 160  # mean of 255
 _VERY_LIGHT_INK = 215
+_CLEARLY = 0.1  # of the range: a third tone differs more from dark and light
+_EQUAL = 0.01  # of the range: neighbours in an area of one tone differ less
+_BESIDE = 0.01  # of the pixels are darker than a third tone, and as many lighter
 
 
 @dataclass(frozen=True)
@@ -158,3 +161,26 @@ def tones(pixels: Pixels, low: float, high: float) -> Tones:
     inner = middle[1:-1, 1:-1] & middle[:-2, 1:-1] & middle[2:, 1:-1]
     inner &= middle[1:-1, :-2] & middle[1:-1, 2:]
     return Tones(float(dark.mean()), float(light.mean()), float(inner.sum() / middle.size))
+
+
+def third_tone(pixels: Pixels, low: float, high: float) -> float:
+    """Return the share of a grey picture [h, w] with areas of one tone clearly between two others.
+
+    Noise and the soft edges of strokes are no such areas: other pixels have nearly that tone too.
+    """
+    scaled = (pixels.astype(np.float32) - low) / max(high - low, 1)
+    centre = scaled[1:-1, 1:-1]
+    flat = (centre > _CLEARLY) & (centre < 1 - _CLEARLY)
+    for other in (scaled[:-2, 1:-1], scaled[2:, 1:-1], scaled[1:-1, :-2], scaled[1:-1, 2:]):
+        flat &= abs(other - centre) < _EQUAL
+    if not flat.any():
+        return 0.0
+    counts = np.bincount((centre[flat] / _EQUAL).astype(np.int64))
+    tone = (int(counts.argmax()) + 0.5) * _EQUAL
+    area = float((flat & (abs(centre - tone) < _CLEARLY / 4)).sum() / pixels.size)
+    away = abs(scaled - tone)
+    spread = float(((away >= _CLEARLY / 4) & (away < _CLEARLY * 0.75)).mean())
+    beyond = min(
+        float((scaled < tone - _CLEARLY / 2).mean()), float((scaled > tone + _CLEARLY / 2).mean())
+    )
+    return area if spread < area / 2 and beyond > _BESIDE else 0.0
