@@ -193,6 +193,7 @@ def _looked_at(seen: dict[str, Any]) -> list[str]:
     rows = [
         ("pictures", f"{seen['pictures']:,}{looked_at}"),
         ("cannot be read", f"{seen['unreadable']:,}"),
+        ("several frames", f"{seen['several_frames']:,}"),
         ("left out", _counts(seen["left_out"])),
         ("size", shapes["median"] if len(set(shapes.values())) == 1 else spread),
         ("not square", f"{sizes['not_square']:,}, far from it {sizes['far_from_square']:,}"),

@@ -35,6 +35,14 @@ class Arrays(NamedTuple):
     """The class of each image, int16 [N], or None if there are no usable labels."""
     notes: tuple[str, ...]
     """What to show to the user."""
+    total: int = 0
+    """Images of both splits."""
+    splits: tuple[tuple[str, int], ...] = ()
+    """The splits and their images, if each has an array of its own."""
+
+    def with_splits(self, *, train: int, test: int) -> "Arrays":
+        """Return it with the numbers of images in its two arrays."""
+        return self._replace(total=train + test, splits=(("test", test), ("train", train)))
 
 
 def misfit(shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
@@ -132,7 +140,7 @@ def divided(whole: Arrays, split: str, what: str) -> Arrays:
     Raises:
         DataError: there are fewer than 4 different images; `what` names them.
     """
-    images, labels, notes = whole
+    images, labels, notes = whole.images, whole.labels, whole.notes
     if len(images) < division.MIN_IMAGES:
         raise DataError(
             f"{what} has {len(images)} images; at least {division.MIN_IMAGES} are needed",
@@ -154,4 +162,5 @@ def divided(whole: Arrays, split: str, what: str) -> Arrays:
     if split == "train":
         rows = np.random.default_rng(0).permutation(rows)
     notes += (f"{what}: {division.rule(number)}", *division.copies(number))
-    return Arrays(images[rows], None if labels is None else labels[rows], notes)
+    labels = None if labels is None else labels[rows]
+    return Arrays(images[rows], labels, notes, total=len(images))

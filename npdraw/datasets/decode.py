@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import cache
 from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, features
@@ -55,15 +56,27 @@ def _accepting() -> tuple[Callable[[bytes], bool | str], ...]:
     return tuple(accepts for name in FORMATS if (accepts := Image.OPEN[name][1]) is not None)
 
 
-def size_of(path: Path) -> tuple[int, int]:
-    """Return width and height of a picture upright, as its header states; errors as `decode`."""
+class Header(NamedTuple):
+    """What the header of a picture states."""
+
+    size: tuple[int, int]
+    """Width and height upright."""
+    several_frames: bool
+    """Whether it has more than one frame or page."""
+
+
+def header_of(path: Path) -> Header:
+    """Return what is known of a picture before it is decoded; errors as `decode`."""
     with warnings.catch_warnings(action="ignore"), _opened(path) as picture:
         _check_size(picture)
+        # The second picture in a photo of a phone or camera, MPO, is a preview or depth.
+        several = picture.format != "MPO" and getattr(picture, "is_animated", False)
         # Pillow turns the size of a TIFF itself, and would decode a PNG to look for more.
         if picture.format == "TIFF" or (picture.format == "PNG" and "exif" not in picture.info):
-            return picture.size
+            return Header(picture.size, several)
         turned = picture.getexif().get(ExifTags.Base.Orientation) in _TURNED
-        return (picture.height, picture.width) if turned else picture.size
+        width, height = picture.size
+        return Header((height, width) if turned else (width, height), several)
 
 
 def decode(source: Path | bytes, *, rough: int = 0) -> Image.Image:

@@ -7,8 +7,10 @@ from npdraw.datasets.listing import UNREAD
 _MOST = 4  # endings or classes that a line lists
 
 
-def splits(counts: Mapping[str, int], validation: int, elsewhere: int) -> Iterator[str]:
-    """Yield how the folders of splits are used.
+def splits(
+    counts: Mapping[str, int], validation: int, elsewhere: int, *, arrays: bool = False
+) -> Iterator[str]:
+    """Yield how the folders of splits, or two arrays, are used.
 
     `counts` has the training and test pictures, or nothing if there are no splits. The training
     pictures include those in folders of validation images, and those outside all of these folders.
@@ -16,7 +18,8 @@ def splits(counts: Mapping[str, int], validation: int, elsewhere: int) -> Iterat
     if counts:
         train = counts["train"] - validation - elsewhere
         if train:
-            yield f"{train:,} in train and {counts['test']:,} in test, as their folders say"
+            say = "as the names of the arrays say" if arrays else "as their folders say"
+            yield f"{train:,} in train and {counts['test']:,} in test, {say}"
         else:
             yield f"{counts['test']:,} in test, as their folder says"
         if validation:
@@ -34,6 +37,22 @@ def _others(train: int, validation: int) -> str:
     if train and validation:
         return "none of these folders"
     return "neither folder" if train or validation else "other folders or none"
+
+
+def test_others(others: int, looked_at: int) -> Iterator[str]:
+    """Yield how many of the test pictures look the other way round than those for training."""
+    if others:
+        yield (
+            f"{others:,} of {looked_at:,} test pictures look the other way round than most for "
+            "training, and are read like these: invert their files first"
+        )
+
+
+def frames(count: int) -> Iterator[str]:
+    """Yield how many pictures have frames or pages that are not read."""
+    if count:
+        verb = "has" if count == 1 else "have"
+        yield f"{count:,} {verb} more than one frame or page: only the first is read"
 
 
 def classes(names: Sequence[str]) -> Iterator[str]:

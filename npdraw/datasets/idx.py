@@ -74,7 +74,10 @@ def read_native(folder: Path, key: str, split: str) -> Arrays:
         notes = ("EMNIST stores its images transposed: they are turned upright",)
     labels, more = _labels(file, files, len(images))
     result = Arrays(images, labels, notes + more)
-    return result if len(chosen) == 2 else arrays.divided(result, split, str(file.path))
+    if len(chosen) == 2:
+        train, test = (file.shape[0] for file in chosen)
+        return result.with_splits(train=train, test=test)
+    return arrays.divided(result, split, str(file.path))
 
 
 def _files(folder: Path, key: str) -> list[_File]:

@@ -96,7 +96,8 @@ def read_native(path: Path, key: str, split: str) -> Arrays:
                 f"{file.called(name)} is not used" for name in unused if name not in names
             )
         if len(names) == 2:
-            return Arrays(images, labels, notes)
+            train, test = (file.header(name)[0][0] for name in names)
+            return Arrays(images, labels, notes).with_splits(train=train, test=test)
         return arrays.divided(Arrays(images, labels, notes), split, file.called(name))
 
 

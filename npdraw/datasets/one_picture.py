@@ -6,7 +6,7 @@ from npdraw.datasets import prepare
 from npdraw.datasets.choices import choices
 from npdraw.datasets.decode import decode
 from npdraw.datasets.looks import Look
-from npdraw.datasets.survey import is_far_from_square
+from npdraw.datasets.sizes import is_far_from_square
 from npdraw.datasets.values import Values
 from npdraw.reading import Reading, Wanted
 

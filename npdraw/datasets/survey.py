@@ -4,20 +4,23 @@ The rules are those of a person who looks at them (data/README.md); every choice
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from npdraw.datasets import Source, folder_notes, prepare, read_native
 from npdraw.datasets import survey_lines as said
 from npdraw.datasets.choices import choices
-from npdraw.datasets.decode import decode, size_of
+from npdraw.datasets.decode import decode, header_of
 from npdraw.datasets.folder import check_number, list_pictures
 from npdraw.datasets.looks import Look, smoothed, thinned
+from npdraw.datasets.polarity import looks_other_way
+from npdraw.datasets.sizes import Sizes
 from npdraw.datasets.values import Values, values_of
 from npdraw.reading import FITS, Reading, Wanted
 
@@ -27,26 +30,11 @@ SAMPLE = 2_000
 _LEAST_SAMPLE = 100  # pictures that are looked at however large they are
 _MOST_PIXELS = 200_000_000  # in all of them
 _ROUGH = 512  # side in pixels at which a JPEG shows what it is like
-_FAR_FROM_SQUARE = 1.34
+_TESTS = 100  # test pictures that are looked at
+_IMAGES = "images"  # the noun of arrays
 _MUCH_LARGER = 4  # times the side of the images
 
-
-@dataclass(frozen=True)
-class Sizes:
-    """Widths and heights of the pictures."""
-
-    smallest: tuple[int, int]
-    median: tuple[int, int]
-    largest: tuple[int, int]
-    not_square: int
-    """Pictures whose sides differ."""
-    far_from_square: int
-    """Pictures whose longer side is more than a third longer."""
-
-    @property
-    def ends(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """The smallest and the largest size."""
-        return self.smallest, self.largest
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -61,10 +49,12 @@ class Survey:
     noun: str
     """What the source holds: pictures or images."""
     pictures: int
-    """Pictures of all splits, or training images of arrays."""
+    """Pictures or images of all splits."""
     looked_at: int
     unreadable: int
     """Pictures, of those looked at, that cannot be read; loading counts them all."""
+    several_frames: int
+    """Pictures with more than one frame or page."""
     left_out: tuple[tuple[str, int], ...]
     """Endings of the files that are not pictures, and their numbers."""
     sizes: Sizes
@@ -85,7 +75,11 @@ class Survey:
     values: tuple[float, float]
     """Smallest and largest value of arrays, and of pictures of more than 8 bits."""
     splits: tuple[tuple[str, int], ...]
-    """The splits that the folders name, and the pictures in each."""
+    """The splits that folders or arrays name, and the pictures in each."""
+    test_others: tuple[int, int]
+    """Test pictures that clearly have the other ground than strokes for training, and all that were
+    looked at; none are if there are no test folder and no test array, or no strokes.
+    """
     validation: int
     """Pictures in folders of validation images; they count as training images."""
     elsewhere: int
@@ -130,10 +124,14 @@ class Survey:
             yield f"{change} from {self.side} to {image_size} pixels{fade} (--image-size)"
 
     def _folders(self) -> Iterator[str]:
-        yield from folder_notes.splits(dict(self.splits), self.validation, self.elsewhere)
+        yield from folder_notes.splits(
+            dict(self.splits), self.validation, self.elsewhere, arrays=self.noun == _IMAGES
+        )
+        yield from folder_notes.test_others(*self.test_others)
         yield from folder_notes.classes([name for name, _ in self.classes])
 
     def _left_out(self) -> Iterator[str]:
+        yield from folder_notes.frames(self.several_frames)
         yield from folder_notes.left_out(self.left_out)
 
     def _option(self, name: str, text: str) -> str:
@@ -144,8 +142,8 @@ class Survey:
 def survey(source: Source, root: Path, wanted: Wanted, image_size: int = 0) -> Survey:
     """Look at the pictures or arrays of a source that is given by a path, and decide.
 
-    Up to 2,000 training pictures, evenly spaced, are decoded, fewer of large ones; of the others,
-    only names and sizes are read. It takes seconds.
+    Up to 2,000 training pictures, evenly spaced, are decoded, fewer of large ones, and up to 100
+    test pictures of strokes; of the others, only names and sizes are read. It takes seconds.
 
     Raises:
         DataError: they cannot be read, there are fewer than 4, or they hold nothing.
@@ -159,14 +157,16 @@ def survey(source: Source, root: Path, wanted: Wanted, image_size: int = 0) -> S
 
 def _of_folder(folder: Path, wanted: Wanted) -> Survey:
     listing = list_pictures(folder)
-    sizes, train, test, unreadable = [], [], 0, 0
+    train: list[Path] = []
+    test: list[Path] = []
+    sizes, frames, unreadable = [], 0, 0
     for row, path in enumerate(listing.paths):
         try:
-            sizes.append(size_of(path))
-            if listing.splits and listing.splits[row] == "test":
-                test += 1
-            else:
-                train.append(path)
+            header = header_of(path)
+            sizes.append(header.size)
+            frames += header.several_frames
+            is_test = listing.splits and listing.splits[row] == "test"
+            (test if is_test else train).append(path)
         except Exception:  # Pillow's readers raise almost anything; loading reports it
             unreadable += 1
 
@@ -181,10 +181,10 @@ def _of_folder(folder: Path, wanted: Wanted) -> Survey:
             raise
         except Exception:
             unreadable += 1
-    readable = len(pictures) + test
+    readable = len(pictures) + len(test)
     check_number(folder, listing, readable=readable, training=len(pictures), skipped=unreadable)
     reading = values.reading()
-    return _survey(
+    seen = _survey(
         [
             Look.at(prepare.in_bytes(seen, reading), smooth and prepare.in_bytes(smooth, reading))
             for seen, smooth in pictures
@@ -195,14 +195,40 @@ def _of_folder(folder: Path, wanted: Wanted) -> Survey:
         noun="pictures",
         pictures=len(listing.paths) - unreadable,
         unreadable=unreadable,
+        several_frames=frames,
         left_out=listing.left_out,
-        sizes=_sizes(sizes),
+        sizes=Sizes.of(sizes),
         values=(values.low, values.high),
         splits=_counts(listing.splits),
         validation=listing.validation,
         elsewhere=listing.elsewhere,
         classes=_counts([name for name in listing.classes if name]),
     )
+    return _with_tests(seen, (_decoded(path, seen.reading) for path in _some(test)))
+
+
+def _decoded(path: Path, reading: Reading) -> Image.Image | None:
+    """Return a picture in 8 bits, None if it cannot be read; loading reports it."""
+    try:
+        return prepare.in_bytes(decode(path, rough=_ROUGH), reading)
+    except MemoryError:
+        raise
+    except Exception:  # Pillow's readers raise almost anything
+        return None
+
+
+def _some(items: Sequence[T]) -> list[T]:
+    """Return up to 100 of them, evenly spaced."""
+    count = min(len(items), _TESTS)
+    return [items[n * len(items) // count] for n in range(count)]
+
+
+def _with_tests(seen: Survey, pictures: Iterable[Image.Image | None]) -> Survey:
+    """Return a survey that counts test pictures with another ground; strokes have one."""
+    if not seen.binarize:
+        return seen
+    others = [looks_other_way(picture, seen.reading) for picture in pictures if picture]
+    return replace(seen, test_others=(sum(others), len(others)))
 
 
 def _sample(paths: list[Path], sizes: list[tuple[int, int]]) -> list[Path]:
@@ -220,22 +246,31 @@ def _of_arrays(source: Source, wanted: Wanted) -> Survey:
     chosen = np.arange(min(count, SAMPLE)) * count // min(count, SAMPLE)
     height, width = images.shape[1:3]
     classes = [] if native.labels is None else [str(label) for label in native.labels]
-    return _survey(
-        [Look.at(Image.fromarray(prepare.array_in_bytes(images[n], reading))) for n in chosen],
+    seen = _survey(
+        [Look.at(_array(images[n], reading)) for n in chosen],
         reading,
         wanted,
         str(source),
-        noun="training images",
-        pictures=count,
+        noun=_IMAGES,
+        pictures=native.total,
         unreadable=0,
+        several_frames=0,
         left_out=(),
-        sizes=_sizes([(width, height)] * count),
+        sizes=Sizes.of([(width, height)] * native.total),
         values=values,
-        splits=(),
+        splits=native.splits,
         validation=0,
         elsewhere=0,
         classes=_counts(classes),
     )
+    if not native.splits or not seen.binarize:
+        return seen
+    test = read_native(source, "test").images
+    return _with_tests(seen, (_array(test[n], seen.reading) for n in _some(range(len(test)))))
+
+
+def _array(image: NDArray[Any], reading: Reading) -> Image.Image:
+    return Image.fromarray(prepare.array_in_bytes(image, reading))
 
 
 def _survey(
@@ -248,23 +283,8 @@ def _survey(
         far_from_square=sizes.far_from_square / facts["pictures"],
         name=name,
     )
-    return Survey(**chosen._asdict(), wanted=wanted, looked_at=len(looks), sizes=sizes, **facts)
-
-
-def _sizes(sizes: list[tuple[int, int]]) -> Sizes:
-    by_area = sorted(sizes, key=lambda size: (size[0] * size[1], size))
-    return Sizes(
-        by_area[0],
-        by_area[len(by_area) // 2],
-        by_area[-1],
-        sum(width != height for width, height in sizes),
-        sum(is_far_from_square(size) for size in sizes),
-    )
-
-
-def is_far_from_square(size: tuple[int, int]) -> bool:
-    """Return whether the longer side of a picture is more than a third longer."""
-    return max(size) > _FAR_FROM_SQUARE * min(size)
+    facts |= {"wanted": wanted, "looked_at": len(looks), "sizes": sizes, "test_others": (0, 0)}
+    return Survey(**chosen._asdict(), **facts)
 
 
 def _counts(names: Sequence[str]) -> tuple[tuple[str, int], ...]:

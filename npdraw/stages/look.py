@@ -81,6 +81,7 @@ def facts(seen: Survey) -> dict[str, Any]:
         "pictures": seen.pictures,
         "looked_at": seen.looked_at,
         "unreadable": seen.unreadable,
+        "several_frames": seen.several_frames,
         "left_out": dict(seen.left_out),
         "sizes": {
             "smallest": list(sizes.smallest),
@@ -95,6 +96,7 @@ def facts(seen: Survey) -> dict[str, Any]:
         "light_ground": seen.light_ground,
         "values": list(seen.values),
         "splits": dict(seen.splits),
+        "test_others": seen.test_others[0],
         "validation_folders": seen.validation,
         "classes": dict(seen.classes),
         "reading": seen.reading.record(),

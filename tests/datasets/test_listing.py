@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, features
 
-from npdraw.datasets.decode import decode, size_of
+from npdraw.datasets.decode import decode, header_of
 from npdraw.datasets.listing import listed
 from npdraw.errors import DataError
 from tests.datasets.own_pictures import drawing, drawings, read, surveyed
@@ -83,7 +83,9 @@ def test_sizes_are_those_of_the_upright_picture(kind: str, tmp_path: Path) -> No
         exif[0x0112] = orientation
         path = tmp_path / f"{orientation}.{kind}"
         Image.new("RGB", (40, 20), (orientation, 200, 99)).save(path, exif=exif)
-        assert size_of(path) == decode(path).size == ((40, 20) if orientation < 5 else (20, 40))
+        assert (
+            header_of(path).size == decode(path).size == ((40, 20) if orientation < 5 else (20, 40))
+        )
 
 
 def test_exact_copies_are_in_one_split_and_counted(tmp_path: Path) -> None:

@@ -240,7 +240,7 @@ def test_arrays_are_read_by_their_values(
     np.savez(tmp_path / "a.npz", train=(masks * scale).astype(kind), test=masks[:4].astype(kind))
     seen = survey(Source("npz", tmp_path / "a.npz"), Path(), Wanted())
     assert (seen.reading.black, seen.reading.white) == (low, high)
-    assert (seen.channels, seen.binarize, seen.pictures) == (1, True, 20)
+    assert (seen.channels, seen.binarize, seen.pictures) == (1, True, 24)
 
 
 def test_arrays_below_zero_are_read_from_their_smallest_value(tmp_path: Path) -> None:

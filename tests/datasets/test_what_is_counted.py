@@ -1,10 +1,16 @@
 """Pictures that are skipped, frames and pages, copies in several classes: counted in a note."""
 
+import pathlib
+
 import numpy as np
+import pytest
 from PIL import Image
 
+from npdraw.datasets import parse_source
 from npdraw.datasets.folder import read_folder
-from tests.datasets.own_pictures import drawings, surveyed
+from npdraw.datasets.survey import survey
+from npdraw.reading import Wanted
+from tests.datasets.own_pictures import drawing, drawings, surveyed
 from tests.datasets.test_folder import GREY
 
 
@@ -30,3 +36,58 @@ def test_pictures_of_a_pixel_or_two_are_skipped_and_counted(tmp_path):
         "skipped 2 of 9 files that cannot be read: '1.png': it has only 1 x 1 pixels, '2.png': it "
         "has only 2 x 9 pixels"
     )
+
+
+@pytest.mark.parametrize("ending", ["gif", "tif", "png", "webp"])
+def test_pictures_with_several_frames_or_pages_are_counted(ending, tmp_path):
+    for number in range(8):
+        more = [drawing(number + 20)] if number < 3 else []
+        path = tmp_path / f"{number}.{ending}"
+        drawing(number).save(path, save_all=True, append_images=more)
+    seen = surveyed(tmp_path)
+    assert seen.several_frames == 3
+    assert seen.lines()[-1] == "3 have more than one frame or page: only the first is read"
+
+
+def test_the_preview_in_a_photo_is_not_a_second_frame(tmp_path):
+    drawings(tmp_path, 6)
+    drawing(9).save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[drawing(10)])
+    assert surveyed(tmp_path).several_frames == 0
+
+
+def test_test_pictures_that_look_the_other_way_round_are_counted(tmp_path):
+    drawings(tmp_path / "train", 12, ground=255, ink=0)
+    drawings(tmp_path / "test", 5)
+    seen = surveyed(tmp_path)
+    assert (seen.others, seen.test_others) == (0, (5, 5))
+    assert seen.lines()[-1] == (
+        "12 in train and 5 in test, as their folders say; 5 of 5 test pictures look the other way "
+        "round than most for training, and are read like these: invert their files first"
+    )
+    drawings(tmp_path / "test", 5, ground=255, ink=0)
+    assert surveyed(tmp_path).test_others == (0, 5)
+    assert surveyed(tmp_path, Wanted(pixels="levels")).test_others == (0, 0)
+
+
+def arrays(**how):
+    return np.stack([np.asarray(drawing(number, **how)) for number in range(20)])
+
+
+def test_test_arrays_are_counted_and_looked_at(tmp_path):
+    train, test = arrays(), arrays(ground=255, ink=0)[:7]
+    np.savez(tmp_path / "a.npz", x_train=train, x_test=test)
+    seen = survey(parse_source(f"npz:{tmp_path / 'a.npz'}"), pathlib.Path(), Wanted())
+    assert (seen.pictures, seen.splits) == (27, (("test", 7), ("train", 20)))
+    assert seen.test_others == (7, 7)
+    assert "20 in train and 7 in test, as the names of the arrays say; 7 of" in seen.lines()[-1]
+    np.save(tmp_path / "b.npy", train)
+    seen = survey(parse_source(f"npz:{tmp_path / 'b.npy'}"), pathlib.Path(), Wanted())
+    assert (seen.pictures, seen.splits) == (20, ())  # divided, not the 18 for training
+
+
+def test_idx_files_are_splits(tmp_path):
+    for name, count in (("train-images", 20), ("t10k-images", 6)):
+        head = bytes([0, 0, 8, 3, *count.to_bytes(4), 0, 0, 0, 28, 0, 0, 0, 28])
+        (tmp_path / name).write_bytes(head + arrays()[:count].tobytes())
+    seen = survey(parse_source(f"idx:{tmp_path}"), pathlib.Path(), Wanted())
+    assert (seen.pictures, seen.splits) == (26, (("test", 6), ("train", 20)))

@@ -59,7 +59,7 @@ def test_only_rank_zero_prints_and_writes(single: Path, double: Any) -> None:
     # Two notes on how the images are read, then one line for each of the five stages: none from
     # torch and none twice.
     images, values, *lines = done.stderr.splitlines()
-    assert "training images, " in images and values.startswith("values from ")
+    assert " images, " in images and values.startswith("values from ")
     assert [line.split()[0] for line in lines] == [
         "parse",
         "train-prior",

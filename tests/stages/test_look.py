@@ -91,5 +91,5 @@ def test_arrays_are_looked_at_too(tmp_path: Path) -> None:
     images = (np.random.default_rng(0).random((10, 8, 8)) > 0.5).astype(np.uint8)
     np.savez(tmp_path / "own.npz", train=images, test=images)
     result = looked_at(f"npz:{tmp_path / 'own.npz'}", tmp_path / "look.png", image_size=8)
-    assert (result["pictures"], result["reading"]["white"], result["values"]) == (10, 1, [0, 1])
+    assert (result["pictures"], result["reading"]["white"], result["values"]) == (20, 1, [0, 1])
     assert result["shown"] == 10
