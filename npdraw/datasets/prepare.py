@@ -61,7 +61,8 @@ def in_bytes(picture: Image.Image, reading: Reading) -> Image.Image:
         if not math.isfinite(largest) or not math.isfinite(float(values.min())):
             raise ValueError("its pixels are not finite numbers")
         depth = white_for(largest, floating=picture.mode == "F")
-        beyond = np.count_nonzero(values > white_for(white)) if depth > white_for(white) else 0
+        deeper = depth > white_for(white) and not (picture.mode == "I" and black < 0)
+        beyond = np.count_nonzero(values > white_for(white)) if deeper else 0
         if beyond > max(1, _STRAY * values.size):  # than the pictures of which the reading is
             white = depth
         return Image.fromarray(_scaled(values, black, white))

@@ -18,6 +18,7 @@ _STRAY = 10_000  # values of which one may be larger than white: a pixel that is
 DIM = 63  # of 255: pictures that are never lighter are seen as black
 _LABELS = 24  # of 255: labels up to here look black
 _LABELLED = 0.01  # of the pixels
+_SPACED = 1024  # values of a picture that are compared where some are below 0
 _FLAT = 0.5  # of the labelled pixels have neighbours with the same label
 
 
@@ -29,12 +30,15 @@ class Values:
         self.high: float = -math.inf
         self._counts = np.zeros(_BYTES + len(_DEPTHS), np.int64)  # of 0..255, then by depth
         self._of_floats = np.zeros(len(_FLOAT_DEPTHS), np.int64)  # up to each depth
+        self._whole: list[NDArray[Any]] = []  # whole numbers of deep pictures, evenly spaced
         self._transparent = False
         self._labelled = self._flat = 0
 
     def add(self, picture: Image.Image) -> None:
         """Add a picture as `decode` returns it."""
         if picture.mode in ("I", "F"):
+            if picture.mode == "I":
+                self._whole.append(_spaced(np.asarray(picture), _SPACED))
             self.add_array(np.asarray(picture))
             return
         counts = np.array(picture.histogram(), np.int64).reshape(-1, _BYTES)
@@ -45,7 +49,7 @@ class Values:
         self._add_bytes(counts.sum(0), picture)
 
     def add_array(self, values: NDArray[Any]) -> None:
-        """Add an image [H, W] or [H, W, 3] with values of at least 0 if they are whole numbers."""
+        """Add an image [H, W] or [H, W, 3]."""
         if values.dtype == np.uint8:
             counts = np.bincount(values.ravel(), minlength=_BYTES)
             self._add_bytes(counts, Image.fromarray(values))
@@ -84,6 +88,8 @@ class Values:
             return Reading(
                 black=black, white=prepare.white_for(min(self.high, depth), floating=True)
             )
+        if self.low < 0 and self._whole and (signed := _signed(np.concatenate(self._whole))):
+            return signed
         return Reading(white=self._white())
 
     def _white(self) -> float:
@@ -117,12 +123,31 @@ class Values:
 def values_of(images: NDArray[Any]) -> tuple[Reading, tuple[float, float]]:
     """Return the reading of arrays [N, H, W] or [N, H, W, 3], and smallest and largest value."""
     ends = float(images.min()), float(images.max())
-    if images.dtype == np.bool_ or ends[0] < 0:
+    if images.dtype == np.bool_ or (ends[0] < 0 and images.dtype.kind == "f"):
         return prepare.white_of(images), ends
+    if ends[0] < 0 and (signed := _signed(_spaced(images, _SPACED**2))):
+        return signed, ends
     values = Values()
     for image in images:
         values.add_array(image)
     return values.reading(), ends
+
+
+def _spaced(values: NDArray[Any], count: int) -> NDArray[Any]:
+    """Return at most `count` values of an array, evenly spaced."""
+    flat = values.reshape(-1)
+    return flat[np.linspace(0, flat.size - 1, min(flat.size, count)).astype(np.int64)]
+
+
+def _signed(values: NDArray[Any]) -> Reading | None:
+    """Return the reading of whole numbers, from the smallest to the largest, but for stray ones.
+
+    None if only stray ones are below 0.
+    """
+    stray = values.size // _STRAY
+    ordered = np.sort(values)
+    low, high = float(ordered[stray]), float(ordered[-1 - stray])
+    return Reading(black=low, white=max(high, low + 1)) if low < 0 else None
 
 
 def _between(values: NDArray[Any], depths: tuple[float, ...]) -> NDArray[np.int64]:

@@ -210,18 +210,6 @@ def test_a_small_range_has_no_stray_values(tmp_path: Path) -> None:
     assert survey(Source("npz", tmp_path / "a.npz"), Path(), Wanted()).reading.white == 60
 
 
-@pytest.mark.parametrize("values", [(0, 127, 254), (255, 128, 0), (0, 48, 255), (255, 200, 0)])
-def test_areas_of_a_third_tone_are_levels(values: tuple[int, int, int], tmp_path: Path) -> None:
-    def picture(number: int, *, blank: bool = False) -> Image.Image:
-        drawn = drawing(number, ground=values[0], ink=values[2], size=(64, 64), width=18)
-        drawn.paste(values[0 if blank else 1], (40, 20, 56, 34))
-        return drawn
-
-    assert not surveyed(written(tmp_path / "a", picture)).binarize
-    two = written(tmp_path / "b", lambda number: picture(number, blank=True))
-    assert surveyed(two).binarize
-
-
 # Strokes and ground.
 
 

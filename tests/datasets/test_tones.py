@@ -1,0 +1,64 @@
+"""Which tones mean all levels, what becomes black and white, and what a line says about it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from npdraw.datasets import Source
+from npdraw.datasets.survey import survey
+from npdraw.reading import Wanted
+from tests.datasets.own_pictures import drawing, read, shaded, surveyed
+from tests.datasets.test_choices import written
+
+
+@pytest.mark.parametrize("values", [(0, 127, 254), (255, 128, 0), (0, 48, 255), (255, 200, 0)])
+def test_areas_of_a_third_tone_are_levels(values: tuple[int, int, int], tmp_path: Path) -> None:
+    def picture(number: int, *, blank: bool = False) -> Image.Image:
+        drawn = drawing(number, ground=values[0], ink=values[2], size=(64, 64), width=18)
+        drawn.paste(values[0 if blank else 1], (40, 20, 56, 34))
+        return drawn
+
+    assert not surveyed(written(tmp_path / "a", picture)).binarize
+    two = written(tmp_path / "b", lambda number: picture(number, blank=True))
+    assert surveyed(two).binarize
+
+
+def scanned_body(number: int) -> Any:
+    """Return values of air, a body and bones, as in a CT scan."""
+    y, x = np.mgrid[-1:1:64j, -1:1:64j]
+    body = np.where(x**2 / 0.6 + y**2 / 0.8 < 1, 40 + 30 * np.sin(6 * x + number), -1000)
+    bone = np.where((x - 0.2) ** 2 + (y - number / 30) ** 2 < 0.02, 900, 0)
+    return (body + bone).round().astype(np.int32)
+
+
+@pytest.mark.parametrize("kind", ["folder", "npz"])
+def test_whole_numbers_below_0_are_read_from_the_smallest_to_the_largest(
+    kind: str, tmp_path: Path
+) -> None:
+    values = np.stack([scanned_body(number) for number in range(12)])
+    values[2, 0, :2] = (-32768, 32767)  # stray ones
+    source = Source(kind, tmp_path / ("a.npz" if kind == "npz" else "a"))
+    if kind == "folder":
+        (tmp_path / "a").mkdir()
+        for number, image in enumerate(values):
+            Image.fromarray(image).save(tmp_path / "a" / f"{number:02}.tif")
+        air, body = read(tmp_path / "a").images[:, 0, [0, 14], [8, 14]].T
+        assert air.max() == 0
+        assert body.min() > 120 and body.max() < 170  # the bone is near
+    else:
+        np.savez(tmp_path / "a.npz", train=values, test=values[:4])
+    seen = survey(source, Path(), Wanted())
+    assert (seen.binarize, seen.reading.black) == (False, -1000)
+    assert 900 < seen.reading.white < 1000
+    assert "values from -32768 to 32767: -1000 becomes black" in seen.lines()[1]
+
+
+def test_a_few_stray_values_below_0_change_nothing(tmp_path: Path) -> None:
+    values = np.stack([np.asarray(shaded(number)).astype(np.int16) for number in range(20)])
+    values[3, 0, 0] = -7
+    np.savez(tmp_path / "a.npz", train=values, test=values[:4])
+    reading = survey(Source("npz", tmp_path / "a.npz"), Path(), Wanted()).reading
+    assert (reading.black, reading.white) == (0, 255)
