@@ -107,16 +107,16 @@ def _check_contents(pictures: list[Pixels], name: str) -> None:
 
 
 def _stretched(reading: Reading, background: str, low: float, high: float) -> tuple[Reading, str]:
-    """Return reading and background with which the values `low` and `high` become 0 and 255."""
+    """Return reading and background with which the greys `low` and `high` become 0 and 255."""
     unit = (reading.white - reading.black) / prepare.BYTE
-    ground = np.array(rgb(background))
-    red, green, blue = ((ground - low) / (high - low) * prepare.BYTE).clip(0, prepare.BYTE)
+    ground = int(grey(np.array([[rgb(background)]], np.uint8))[0, 0])
+    level = round(min(max((ground - low) / (high - low), 0), 1) * prepare.BYTE)
     stretched = replace(
         reading,
         black=reading.black + low * unit,
         white=reading.white - (prepare.BYTE - high) * unit,
     )
-    return stretched, colour_name(round(red), round(green), round(blue))
+    return stretched, colour_name(*[level] * 3)
 
 
 def _background(looks: Sequence[Look]) -> str:

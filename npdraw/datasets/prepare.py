@@ -40,6 +40,8 @@ def white_for(largest: float, *, floating: bool = False) -> float:
 def prepared(picture: Image.Image, reading: Reading, image_size: int, channels: int) -> Pixels:
     """Return a picture as `decode` returns it as an image [channels, image_size, image_size]."""
     size = (image_size, image_size)
+    if channels == 1 and picture.mode in ("RGB", "RGBA"):
+        picture = _in_grey(picture)  # first: black and white are those of grey
     picture = on_ground(in_bytes(picture, reading), reading).convert(_MODES[channels])
     if reading.fit == "stretch":
         square = picture.resize(size, _FILTER)
@@ -74,6 +76,14 @@ def in_bytes(picture: Image.Image, reading: Reading) -> Image.Image:
         *colours, alpha = picture.split()
         return Image.merge("RGBA", [*(colour.point(table) for colour in colours), alpha])
     return picture.point(table * len(picture.getbands()))
+
+
+def _in_grey(picture: Image.Image) -> Image.Image:
+    """Return a picture with its colours in grey; transparency is kept."""
+    grey = picture.convert("L")
+    if picture.mode == "RGB":
+        return grey
+    return Image.merge("RGBA", [grey, grey, grey, picture.getchannel("A")])
 
 
 def on_ground(picture: Image.Image, reading: Reading) -> Image.Image:

@@ -10,8 +10,8 @@ from PIL import Image
 from npdraw.datasets import Source
 from npdraw.datasets.survey import survey
 from npdraw.reading import Wanted
-from tests.datasets.own_pictures import drawing, read, shaded, surveyed
-from tests.datasets.test_choices import written
+from tests.datasets.own_pictures import drawing, drawings, read, shaded, surveyed
+from tests.datasets.test_choices import noisy, written
 
 
 @pytest.mark.parametrize("values", [(0, 127, 254), (255, 128, 0), (0, 48, 255), (255, 200, 0)])
@@ -62,3 +62,13 @@ def test_a_few_stray_values_below_0_change_nothing(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", train=values, test=values[:4])
     reading = survey(Source("npz", tmp_path / "a.npz"), Path(), Wanted()).reading
     assert (reading.black, reading.white) == (0, 255)
+
+
+def test_tinted_paper_becomes_black_with_no_ink_on_it(tmp_path: Path) -> None:
+    how: dict[str, Any] = {"ground": (243, 232, 200), "ink": (70, 70, 75), "width": 14}
+    drawings(tmp_path, mode="RGB", size=(120, 112), change=noisy(4), **how)
+    seen = surveyed(tmp_path)
+    assert (seen.reading.invert, seen.reading.background) == (True, "white")
+    paper = read(tmp_path).images[:, 0, 14:, 14:]
+    assert paper.mean() < 1
+    assert (paper < 25).all()
