@@ -25,6 +25,7 @@ _THIRD_TONE = 0.15
 _CONTRAST = 40  # of 255: a picture of less has nothing but noise, perhaps
 _NEARLY = 24  # of 255: as good as black, or white
 _MANY = 0.1  # of the pictures
+_BETWEEN = "#808080"
 _FEW = 100  # pictures that are looked at for uneven light
 
 
@@ -70,6 +71,7 @@ def choices(
     black, white = _ends(greys, light_ground=light_ground, uneven=uneven)
     if uneven:  # strokes are darker than the ground everywhere, perhaps
         two_valued = _is_two_valued([_clipped(picture, black, white) for picture in greys])
+    two_valued = two_valued and not _on_both_sides(looks, background)
     binarize = channels == 1 and (
         two_valued if wanted.pixels == AUTO else wanted.pixels == "binary"
     )
@@ -123,6 +125,9 @@ def _background(looks: Sequence[Look]) -> str:
     """Return the ground on which transparent pictures are seen, else the colour of the borders."""
     clear = [look for look in looks if look.transparent > 0]
     if clear:
+        lost = [np.mean([_vanishes(look, level) for look in clear]) for level in (0, prepare.BYTE)]
+        if min(lost) > _MANY:
+            return _BETWEEN
         return "white" if np.mean([look.dark_on_clear for look in clear]) > 0.5 else "black"
     edges = np.stack([np.median(border(look.pixels[..., :3]), axis=0) for look in looks])
     middle = np.median(edges, axis=0)
@@ -133,6 +138,23 @@ def _background(looks: Sequence[Look]) -> str:
         return "white"
     red, green, blue = (int(value) for value in middle)
     return colour_name(red, green, blue)
+
+
+def _vanishes(look: Look, level: int) -> bool:
+    """Return whether what is opaque cannot be seen on a grey of `level`."""
+    opaque = look.opaque.astype(np.int64)
+    return opaque.size > 0 and bool((abs(opaque - level) <= _NEARLY).all())
+
+
+def _on_both_sides(looks: Sequence[Look], background: str) -> bool:
+    """Return whether what is opaque is darker than the ground in many pictures, lighter in many."""
+    level = int(grey(np.array([[rgb(background)]], np.uint8))[0, 0])
+    seen = [
+        np.median(look.opaque) - level for look in looks if look.transparent and look.opaque.size
+    ]
+    darker = sum(difference < -_CONTRAST for difference in seen)
+    lighter = sum(difference > _CONTRAST for difference in seen)
+    return bool(min(darker, lighter) > _MANY * len(looks))
 
 
 def _ranges(greys: Sequence[Pixels], *, own: bool) -> list[tuple[float, float]]:

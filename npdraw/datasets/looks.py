@@ -71,6 +71,11 @@ class Look:
         return int(np.count_nonzero(chroma > _CHROMA)) / self.pixels[..., 0].size
 
     @property
+    def opaque(self) -> Pixels:
+        """Its opaque pixels in grey, [n]."""
+        return grey(self.pixels[..., :3])[self.pixels[..., 3] >= _SOLID]
+
+    @property
     def dark_on_clear(self) -> bool:
         """Whether its opaque pixels are to be shown on white: they are dark, or not very light."""
         solid = self.pixels[self.pixels[..., 3] >= _SOLID][:, :3]

@@ -56,7 +56,9 @@ def transparency(seen: "Survey") -> Iterator[str]:
     if seen.transparent:
         share = "all" if seen.transparent == 1 else f"{seen.transparent:.0%}"
         text = option(seen.wanted, "background", " (--background black, white or #rrggbb)")
-        yield f"{share} have transparent pixels, put on {seen.reading.background}{text}"
+        wanted = seen.wanted.background  # a reading has it as it becomes in two-valued images
+        on = seen.reading.background if wanted == AUTO else wanted
+        yield f"{share} have transparent pixels, put on {on}{text}"
 
 
 def values(seen: "Survey") -> Iterator[str]:

@@ -72,3 +72,23 @@ def test_tinted_paper_becomes_black_with_no_ink_on_it(tmp_path: Path) -> None:
     paper = read(tmp_path).images[:, 0, 14:, 14:]
     assert paper.mean() < 1
     assert (paper < 25).all()
+
+
+def test_light_and_dark_strokes_on_transparency_are_levels_on_a_grey(tmp_path: Path) -> None:
+    how: dict[str, Any] = {"mode": "LA", "ground": (0, 0)}
+    drawings(tmp_path / "a", 10, ink=(0, 255), **how)
+    drawings(tmp_path / "b", 10, ink=(255, 255), **how)
+    for background in ("auto", "#808080"):
+        seen = surveyed(tmp_path, Wanted(background=background))
+        assert (seen.binarize, seen.reading.background) == (False, "#808080")
+        assert "all have transparent pixels, put on #808080" in seen.lines()[1]
+        images = read(tmp_path, background=background).images
+        assert set(images[:, 0].reshape(len(images), -1).min(1).tolist()) == {0, 128}
+        assert set(images[:, 0].reshape(len(images), -1).max(1).tolist()) == {128, 255}
+
+
+def test_the_ground_that_is_wanted_is_the_one_that_is_named(tmp_path: Path) -> None:
+    drawings(tmp_path, mode="LA", ground=(0, 0), ink=(0, 255))
+    seen = surveyed(tmp_path, Wanted(background="#c0c0c0"))
+    assert seen.binarize
+    assert "all have transparent pixels, put on #c0c0c0;" in seen.lines()[1] + ";"
