@@ -1,16 +1,19 @@
-"""A single picture for a model that does not say how pictures are read."""
+"""A single picture for a model: how it is read, and what a note says about that."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from npdraw.datasets import prepare
 from npdraw.datasets.choices import choices
 from npdraw.datasets.decode import decode
 from npdraw.datasets.looks import Look
+from npdraw.datasets.polarity import expects_light, looks_other_way
 from npdraw.datasets.sizes import is_far_from_square
 from npdraw.datasets.values import Values
 from npdraw.reading import Reading, Wanted
 
 _BINARY = Wanted(channels="1", pixels="binary")
+_CUT = 0.1  # of a picture, or less of it, may be cropped without a note
 
 
 def reading_of_picture(source: Path | bytes) -> Reading | None:
@@ -30,3 +33,23 @@ def reading_of_picture(source: Path | bytes) -> Reading | None:
         raise
     except Exception:  # Pillow's readers raise almost anything; reading the picture reports it
         return None
+
+
+def notes_on_picture(source: Path | bytes, reading: Reading, *, strokes: bool) -> Iterator[str]:
+    """Yield what is lost or odd about a picture that is read so, for a model of `strokes` or not.
+
+    Nothing if it cannot be read.
+    """
+    try:
+        picture = decode(source)
+        other = strokes and looks_other_way(prepare.in_bytes(picture, reading), reading)
+    except MemoryError:
+        raise
+    except Exception:  # Pillow's readers raise almost anything; reading the picture reports it
+        return
+    if other:
+        kind = "light strokes on a dark" if expects_light(reading) else "dark strokes on a light"
+        yield f"{kind} ground, the other way round than the model's pictures: invert it first"
+    (width, height), side = picture.size, min(picture.size)
+    if reading.fit == "crop" and side < (1 - _CUT) * max(width, height):
+        yield f"cropped from {width} x {height} to the {side} x {side} in the middle"

@@ -8,12 +8,13 @@ from torch import Tensor
 
 from npdraw.datasets import load, read_picture
 from npdraw.datasets.facts import SETS
-from npdraw.datasets.one_picture import reading_of_picture
+from npdraw.datasets.one_picture import notes_on_picture, reading_of_picture
 from npdraw.drawings.drawing_model import DrawingModel
 from npdraw.drawings.strokes import read_drawing
 from npdraw.errors import DataError, UsageError
 from npdraw.inputs.images import find_source, reading_of
 from npdraw.model.latents import Latents
+from npdraw.reading import Reading
 
 SAMPLE, TEST = "seed:", "test:"
 
@@ -71,6 +72,7 @@ def drawing_of_picture(source: Path | bytes, model: DrawingModel) -> NamedDrawin
 
     It is read like the pictures that the model was trained on. For a model of binary images of a
     named data set, light strokes on black, it is looked at, and inverted if its strokes are dark.
+    Notes say so, and what is cropped, or that it looks the other way round than the model's.
 
     Raises:
         DataError: the picture cannot be read.
@@ -78,14 +80,17 @@ def drawing_of_picture(source: Path | bytes, model: DrawingModel) -> NamedDrawin
     settings = model.config.parse
     reading = reading_of(model.header)
     name = "a picture" if isinstance(source, bytes) else str(source)
-    notes: tuple[str, ...] = ()
+    notes: list[str] = []
+    strokes = settings.binarize and reading is not None  # of a known ground
     if settings.binarize and model.header.dataset["name"] in SETS:
         reading = reading_of_picture(source)
         if reading is not None and reading.invert:
-            notes = (f"{name}: dark strokes on a light ground, inverted",)
+            notes.append("dark strokes on a light ground, inverted")
+    notes += notes_on_picture(source, reading or Reading(), strokes=strokes)
     pixels = read_picture(source, settings.image_size, settings.channels, reading)
     image = model.preprocess(torch.tensor(pixels)[None])
-    return NamedDrawing(name, image, model.encode(image), notes)
+    said = tuple(f"{name}: {note}" for note in notes)
+    return NamedDrawing(name, image, model.encode(image), said)
 
 
 def named_image(name: str, model: DrawingModel, root: Path) -> tuple[NamedDrawing, Tensor]:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from npdraw.config import ParseConfig
 from npdraw.datasets import PATHS, Source
 from npdraw.datasets.facts import SETS
+from npdraw.datasets.polarity import expects_light
 from npdraw.datasets.survey import survey
 from npdraw.errors import DataError, UsageError
 from npdraw.header import Header
@@ -23,6 +24,10 @@ class _Native(NamedTuple):
     channels: int
     smallest: tuple[int, int]
     largest: tuple[int, int]
+    not_square: int = 0
+    light_ground: bool | None = None
+    """Whether strokes are dark on a light ground; None if they are not strokes, or not looked at.
+    """
 
 
 def check_images(
@@ -57,12 +62,20 @@ def check_images(
                 f"npdraw run --data {source}",
             )
         progress.note(f"the images of {source} are {theirs}; they are read as {ours}")
-    side = config.image_size
+    side, reading = config.image_size, reading_of(header)
     if (native.smallest, native.largest) != ((side, side), (side, side)):
         sizes = [f"{width} x {height}" for width, height in (native.smallest, native.largest)]
+        crop = "cropped and " if reading and reading.fit == "crop" and native.not_square else ""
         progress.note(
             f"the images of {source} are {' to '.join(dict.fromkeys(sizes))} pixels; they are "
-            f"resized to {side} x {side}"
+            f"{crop}resized to {side} x {side}"
+        )
+    light = native.light_ground if config.binarize else None
+    if reading is not None and light is not None and light != expects_light(reading):
+        kind = "dark strokes on a light" if light else "light strokes on a dark"
+        progress.note(
+            f"the images of {source} are {kind} ground, the other way round than those of "
+            f"{made_from}, but are read like these: invert their files first"
         )
 
 
@@ -121,9 +134,12 @@ def _native(source: Source, root: Path) -> _Native | None:
     """Return what the images of a source are like, None if they cannot be read."""
     if source.path is None:
         facts = SETS[source.name]
-        return _Native(facts.channels, *[(facts.image_size, facts.image_size)] * 2)
+        side = (facts.image_size, facts.image_size)
+        return _Native(facts.channels, side, side)
     try:
         seen = survey(source, root, Wanted())
     except DataError:
         return None
-    return _Native(seen.channels, seen.sizes.smallest, seen.sizes.largest)
+    light_ground = seen.light_ground if seen.two_valued else None
+    sizes = seen.sizes
+    return _Native(seen.channels, sizes.smallest, sizes.largest, sizes.not_square, light_ground)

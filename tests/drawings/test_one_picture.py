@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from npdraw.datasets.one_picture import reading_of_picture
+from npdraw.datasets.one_picture import notes_on_picture, reading_of_picture
 from npdraw.drawings.drawing_model import DrawingModel, open_model
 from npdraw.drawings.named import drawing_of_picture, named_drawing, noted
 from npdraw.reading import Reading
@@ -76,3 +76,38 @@ def test_models_of_own_pictures_follow_their_reading(made: Any, tmp_path: Path) 
     model = open_model(made.model, tiny_runtime({}))
     image, notes = image_of(drawing(3, ground=255, ink=0), model, tmp_path)
     assert image.mean() > 0.5 and notes == {}
+
+
+def own(model: DrawingModel, reading: Reading) -> DrawingModel:
+    """Return a model that says that its pictures were read so."""
+    dataset = {"name": "folder", "reading": reading.record()}
+    return replace(model, header=replace(model.header, dataset=dataset))
+
+
+def test_a_picture_that_looks_the_other_way_round_is_noted(made: Any, tmp_path: Path) -> None:
+    model = open_model(made.model, tiny_runtime({}))
+    paper, board = own(model, Reading("white", invert=True)), own(model, Reading())
+    dark, light = drawing(3, ground=255, ink=0), drawing(3)
+    for ours, other, kind in (
+        (paper, light, "light strokes on a dark"),
+        (board, dark, "dark strokes on a light"),
+        (own(model, Reading("white")), light, "light strokes on a dark"),  # --invert no
+    ):
+        _, notes = image_of(other, ours, tmp_path)
+        assert notes["notes"] == [
+            f"{tmp_path / 'x.png'}: {kind} ground, the other way round than the model's pictures: "
+            "invert it first"
+        ]
+    assert image_of(dark, paper, tmp_path)[1] == image_of(light, board, tmp_path)[1] == {}
+    assert not list(notes_on_picture(tmp_path / "x.png", Reading("white"), strokes=False))
+
+
+def test_a_picture_that_is_cropped_is_noted(made: Any, tmp_path: Path) -> None:
+    model = own(open_model(made.model, tiny_runtime({})), Reading())
+    _, notes = image_of(drawing(3, size=(80, 28)), model, tmp_path)
+    assert notes["notes"] == [
+        f"{tmp_path / 'x.png'}: cropped from 80 x 28 to the 28 x 28 in the middle"
+    ]
+    assert image_of(drawing(3, size=(30, 28)), model, tmp_path)[1] == {}
+    padded = own(model, Reading(fit="pad"))
+    assert image_of(drawing(3, size=(80, 28)), padded, tmp_path)[1] == {}

@@ -15,6 +15,7 @@ from npdraw.datasets import parse_source
 from npdraw.errors import DataError, UsageError
 from npdraw.header import read_header
 from npdraw.inputs.other_images import check_images
+from npdraw.reading import Reading
 from tests.datasets.own_pictures import drawings
 from tests.inputs.test_invalid_models import rewrite
 from tests.tiny_stages import Recorder, bars
@@ -77,6 +78,39 @@ def test_folders_are_looked_at(tmp_path: Path) -> None:
         f"the images of {colour} are in colour; they are read as grey",
         f"{resized}28 x 28",
     ]
+
+
+def own_notes(source: str, reading: Reading, folder: Path) -> list[str]:
+    """Check `source` for a model of own pictures that were read so; return the notes."""
+    progress = Recorder()
+    dataset = {"name": "folder", "reading": reading.record()}
+    header: Any = SimpleNamespace(dataset=dataset)
+    place = folder / "model.safetensors"
+    check_images(parse_source(source), folder, header, place, GREY, progress)
+    return progress.notes
+
+
+def test_images_that_look_the_other_way_round_are_noted(tmp_path: Path) -> None:
+    paper = f"folder:{drawings(tmp_path / 'paper', 8, ground=255, ink=0)}"
+    board = f"folder:{drawings(tmp_path / 'board', 8)}"
+    for_paper, for_board = Reading("white", invert=True), Reading()
+    model = tmp_path / "model.safetensors"
+    for source, reading, kind in (
+        (paper, for_board, "dark strokes on a light"),
+        (board, for_paper, "light strokes on a dark"),
+    ):
+        assert own_notes(source, reading, tmp_path) == [
+            f"the images of {source} are {kind} ground, the other way round than those of {model}, "
+            "but are read like these: invert their files first"
+        ]
+    assert own_notes(paper, for_paper, tmp_path) == own_notes(board, for_board, tmp_path) == []
+
+
+def test_images_that_are_cropped_are_noted(tmp_path: Path) -> None:
+    wide = f"folder:{drawings(tmp_path / 'wide', 8, size=(60, 28))}"
+    said = f"the images of {wide} are 60 x 28 pixels; they are "
+    assert own_notes(wide, Reading(), tmp_path) == [f"{said}cropped and resized to 28 x 28"]
+    assert own_notes(wide, Reading(fit="pad"), tmp_path) == [f"{said}resized to 28 x 28"]
 
 
 def test_arrays_are_looked_at(tmp_path: Path) -> None:
