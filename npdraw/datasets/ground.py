@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from npdraw.datasets import prepare
 from npdraw.datasets.looks import Pixels, border
@@ -110,13 +110,22 @@ def _level(picture: Pixels, light: Mask, noise: int) -> float:
     return float(np.percentile(picture[core], noise))
 
 
+def _without_ink(light: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the lightness of blocks with that of lighter ones around in place of wide strokes'."""
+    wider = np.pad(light, 1, "reflect", reflect_type="odd")  # light goes on to change at the border
+    seen = Image.fromarray(wider.round().clip(0, prepare.BYTE).astype(np.uint8))
+    around = seen.filter(ImageFilter.MaxFilter(3)).filter(ImageFilter.MinFilter(3))
+    closed = np.asarray(around, np.float64)[1:-1, 1:-1]
+    return np.where(closed - light > _STEP * light.max(), closed, light)
+
+
 def evenly_lit(picture: Pixels) -> Pixels | None:
     """Return a picture as if its light ground were white all over; None if it is not that."""
     height, width = (side // _BLOCKS for side in picture.shape)
     if min(height, width) < _SMALLEST:
         return None
     blocks = picture[: height * _BLOCKS, : width * _BLOCKS].reshape(_BLOCKS, height, _BLOCKS, width)
-    light = np.percentile(blocks, 100 - _NOISE, axis=(1, 3))
+    light = _without_ink(np.percentile(blocks, 100 - _NOISE, axis=(1, 3)))
     steps = [float(abs(np.diff(light, axis=axis)).max()) for axis in (0, 1)]
     if max(steps) > _STEP * light.max() or light.min() < prepare.BYTE / 4:
         return None

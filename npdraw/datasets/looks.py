@@ -171,7 +171,7 @@ def tones(pixels: Pixels, low: float, high: float) -> Tones:
 def third_tone(pixels: Pixels, low: float, high: float) -> float:
     """Return the share of a grey picture [h, w] with areas of one tone clearly between two others.
 
-    Noise and the soft edges of strokes are no such areas: other pixels have nearly that tone too.
+    Noise and the soft edges of strokes do not count: there, other pixels have nearly that tone too.
     """
     scaled = (pixels.astype(np.float32) - low) / max(high - low, 1)
     centre = scaled[1:-1, 1:-1]

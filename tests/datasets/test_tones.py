@@ -92,3 +92,20 @@ def test_the_ground_that_is_wanted_is_the_one_that_is_named(tmp_path: Path) -> N
     seen = surveyed(tmp_path, Wanted(background="#c0c0c0"))
     assert seen.binarize
     assert "all have transparent pixels, put on #c0c0c0;" in seen.lines()[1] + ";"
+
+
+def test_wide_strokes_on_grey_paper_in_uneven_light_are_strokes(tmp_path: Path) -> None:
+    y, x = np.mgrid[-1:1:160j, -1:1:160j]
+    noise = np.random.default_rng(0)
+    paper = 205 - 40 * (x**2 + y**2) / 2
+
+    def scan(number: int) -> Image.Image:
+        drawn = drawing(number, size=(32, 32), width=4).resize((160, 160), Image.Resampling.NEAREST)
+        pixels = np.where(np.asarray(drawn) > 0, 65, paper + noise.normal(0, 5, paper.shape))
+        return Image.fromarray(pixels.round().astype(np.uint8))
+
+    seen = surveyed(written(tmp_path, scan))
+    assert (seen.binarize, seen.reading.invert) == (True, True)
+    images = read(tmp_path).images
+    assert (images[:, :, :2] < 25).mean() > 0.99
+    assert (images > 230).mean() > 0.04
