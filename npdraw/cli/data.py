@@ -196,7 +196,10 @@ def _looked_at(seen: dict[str, Any]) -> list[str]:
         ("several frames", f"{seen['several_frames']:,}"),
         ("left out", _counts(seen["left_out"])),
         ("size", shapes["median"] if len(set(shapes.values())) == 1 else spread),
-        ("not square", f"{sizes['not_square']:,}, far from it {sizes['far_from_square']:,}"),
+        (
+            "not square",
+            f"{sizes['not_square']:,}, by more than a tenth {sizes['far_from_square']:,}",
+        ),
         ("in colour", f"{seen['coloured']:.0%}"),
         ("transparent", f"{seen['transparent']:.0%}"),
         ("levels", "two" if seen["two_valued"] else "many"),

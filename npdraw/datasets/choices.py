@@ -49,7 +49,7 @@ def choices(
 ) -> Choices:
     """Decide everything that does not follow from the values alone, `reading`, as a person would.
 
-    `far_from_square` is the share of the pictures whose sides differ by more than a third. What is
+    `far_from_square` is the share of the pictures whose sides differ by more than a tenth. What is
     wanted is taken as it is.
 
     Raises:

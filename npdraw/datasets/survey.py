@@ -32,6 +32,7 @@ _MOST_PIXELS = 200_000_000  # in all of them
 _ROUGH = 512  # side in pixels at which a JPEG shows what it is like
 _TESTS = 100  # test pictures that are looked at
 _IMAGES = "images"  # the noun of arrays
+_MUCH_CUT = 0.05  # of the pictures that are not square; less is not worth a word
 _MUCH_LARGER = 4  # times the side of the images
 
 T = TypeVar("T")
@@ -109,8 +110,9 @@ class Survey:
 
     def _fit(self, image_size: int) -> Iterator[str]:
         if count := self.sizes.not_square:
+            cut = f", which cuts off {self.sizes.cut:.0%}" if self.sizes.cut >= _MUCH_CUT else ""
             done = {
-                "crop": "cropped to the square in the middle",
+                "crop": f"cropped to the square in the middle{cut}",
                 "pad": f"padded with {self.reading.background}",
                 "stretch": "stretched",
             }[self.reading.fit]

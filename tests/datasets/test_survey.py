@@ -168,6 +168,17 @@ def test_wide_drawings_are_padded_and_counted(tmp_path: Path) -> None:
     assert read(tmp_path / "a", fit="stretch").images[:, 0, 5:22, :7].max() > 100
 
 
+def test_drawings_of_four_by_three_keep_all_their_ink(tmp_path: Path) -> None:
+    drawings(tmp_path, 8, size=(36, 27), ground=255, ink=0)
+    assert surveyed(tmp_path).reading.fit == "pad"
+
+
+def test_a_line_says_how_much_is_cropped(tmp_path: Path) -> None:
+    drawings(tmp_path, 8, size=(40, 30), ground=255, ink=0)
+    line = surveyed(tmp_path, Wanted(fit="crop")).lines()[1]
+    assert line == "8 are not square: cropped to the square in the middle, which cuts off 25%"
+
+
 def test_photographs_and_nearly_square_pictures_are_cropped(tmp_path: Path) -> None:
     noise = np.random.default_rng(0)
     for folder, size in (("a", (30, 20)), ("b", (30, 28))):
