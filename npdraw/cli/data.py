@@ -190,6 +190,7 @@ def _looked_at(seen: dict[str, Any]) -> list[str]:
     colour = "colour" if seen["channels"] == 3 else "grey"
     side, levels = seen["image_size"], "binary" if seen["binarize"] else "256 levels"
     black, white = reading["black"], reading["white"]
+    on_ground = seen["transparent"] or (reading["fit"] == "pad" and sizes["not_square"])
     rows = [
         ("pictures", f"{seen['pictures']:,}{looked_at}"),
         ("cannot be read", f"{seen['unreadable']:,}"),
@@ -211,7 +212,8 @@ def _looked_at(seen: dict[str, Any]) -> list[str]:
         ("becomes", f"{side} x {side}, {colour}, {levels}"),
         ("black, white", f"{black:g}, {white:g}"),
         ("inverted", "yes" if reading["invert"] else "no"),
-        ("fit, background", f"{reading['fit']}, {reading['background']}"),
+        ("fit", reading["fit"] if sizes["not_square"] else "-"),
+        ("background", reading["background"] if on_ground else "-"),
         ("training images", f"{seen['training_images']:,}{validation}"),
         ("preset", seen["preset"]),
         ("sheet", f"{seen['out']}, {seen['shown']} images"),

@@ -80,6 +80,7 @@ def read_folder(
     names = [listing.classes[row] for row in rows] if listing.classes else []
     labels, classes = _labels(names, listing, chosen)
     notes = [*_skipped(len(listing.paths), skipped), *_division(listing, number, test)]
+    notes += _conflicts(number, names)
     if unknown := sum(not name for name in names):
         notes.append(f"{unknown:,} test pictures are in no class")
     return Pictures(np.stack(images)[chosen], tuple(notes), labels, classes)
@@ -117,10 +118,12 @@ def check_number(
         DataError: there are fewer than 4, or fewer than 3 in the training split.
     """
     if readable < division.MIN_IMAGES:
+        count = f"only {readable} picture{'s' * (readable > 1)}" if readable else "no picture"
+        not_read = f", and {skipped} cannot be read" if skipped else ""
         raise DataError(
-            f"{readable} readable images in {folder} ({skipped} not readable); "
+            f"there {'are' if readable > 1 else 'is'} {count} in {folder}{not_read}; "
             f"at least {division.MIN_IMAGES} are needed",
-            hint=" ".join(_what_it_holds(listing)),
+            hint=" ".join(_what_it_holds(listing)) if listing.left_out else division.NEEDED,
         )
     if training < division.MIN_TRAINING:
         raise DataError(
@@ -132,7 +135,7 @@ def _what_it_holds(listing: Listing) -> Iterator[str]:
     """Yield sentences about a folder with few pictures that can be read."""
     searched = f"It and all folders below are searched for {', '.join(FORMATS)} files"
     others = ", ".join(f"{count:,} {ending}" for ending, count in listing.left_out[:_MAX_NAMES])
-    yield f"{searched}; it also holds other files: {others}." if others else f"{searched}."
+    yield f"{searched}; it also holds other files: {others}."
     endings = {ending for ending, _ in listing.left_out}
     if unread := sorted(endings & UNREAD):
         yield f"Convert {' and '.join(unread)} files to PNG or JPEG."
@@ -183,6 +186,16 @@ def _division(
         )
     if listing.no_classes:
         yield listing.no_classes
+
+
+def _conflicts(number: NDArray[np.int64], names: list[str]) -> Iterator[str]:
+    """Yield how many different pictures have copies in several classes."""
+    several: dict[int, set[str]] = {}
+    for content, name in zip(number.tolist(), names, strict=False):  # there may be no classes
+        several.setdefault(content, set()).add(name)
+    if count := sum(len(found - {""}) > 1 for found in several.values()):
+        what = "1 picture has" if count == 1 else f"{count:,} pictures have"
+        yield f"{what} exact copies in more than one class"
 
 
 def _labels(

@@ -163,6 +163,11 @@ class _File:
 @contextmanager
 def _opened(path: Path) -> Iterator[_File]:
     """Open a file of arrays; `DataError` if it is missing, damaged or of another kind."""
+    if path.is_dir():
+        raise DataError(
+            f"{path} is a folder, not a file",
+            hint=f"Write folder:{path} for pictures, or idx:{path} for files like those of MNIST.",
+        )
     if not path.is_file():  # reading a pipe would wait
         problem = f"{path} is not a regular file" if path.exists() else f"there is no file {path}"
         raise DataError(problem, hint="npz:FILE expects a NumPy archive or array.")

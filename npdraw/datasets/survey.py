@@ -92,7 +92,10 @@ class Survey:
     @property
     def side(self) -> int:
         """Side in pixels of a picture of the median size, made square."""
-        return (max if self.reading.fit == "pad" else min)(self.sizes.median)
+        return self._side(self.sizes.median)
+
+    def _side(self, size: tuple[int, int]) -> int:
+        return (max if self.reading.fit == "pad" else min)(size)
 
     def lines(self, image_size: int = 0) -> list[str]:
         """Return in a few sentences what was seen and chosen, and which option changes it.
@@ -123,7 +126,11 @@ class Survey:
             change = "shrunk" if self.side > image_size else "enlarged"
             thin = self.binarize and self.side > _MUCH_LARGER * image_size
             fade = ", where thin strokes fade" if thin else ""
-            yield f"{change} from {self.side} to {image_size} pixels{fade} (--image-size)"
+            what = f"{change} from {self.side} to {image_size} pixels"
+            smallest, largest = (self._side(size) for size in self.sizes.ends)
+            if smallest < image_size < largest:
+                what = f"shrunk or enlarged to {image_size} pixels, the median from {self.side}"
+            yield f"{what}{fade} (--image-size)"
 
     def _folders(self) -> Iterator[str]:
         yield from folder_notes.splits(

@@ -44,4 +44,5 @@ def check_contents(data: TrainingImages, config: ParseConfig, seed: int) -> Iter
             hint=f"There is too little to draw: {what_helps(config)}. npdraw data look shows them.",
         )
     if empty:
-        yield f"{empty:,} of {len(values):,} images are empty: {what_helps(config)}"
+        verb = "is" if empty == 1 else "are"
+        yield f"{empty:,} of {len(values):,} images {verb} empty: {what_helps(config)}"

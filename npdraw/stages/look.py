@@ -51,8 +51,8 @@ def look(config: Config, seen: Survey, *, source: str, root: Path, out: Path, fo
     empty = count_empty(images)
     notes = [*seen.lines(settings.image_size), *loaded.notes]
     if empty:
-        where = f"the {len(chosen)} images on the sheet"
-        notes.append(f"{empty} of {where} are empty: {what_helps(settings)}")
+        where, verb = f"the {len(chosen)} images on the sheet", "is" if empty == 1 else "are"
+        notes.append(f"{empty} of {where} {verb} empty: {what_helps(settings)}")
     result = {
         "source": source,
         **facts(seen),

@@ -56,6 +56,7 @@ def run(
         check_batch(environment(), section.batch_size)
     if images is not None:
         check_test_images(parse_source(source), root, config.parse, images, reading)
+    progress = _NotesOnce(progress)
     with process_group(runtime.start()) as group:
         paths = {kind: out / f"{kind}.safetensors" for kind in ("parse", "prior", "model")}
         results: dict[str, Any] = {}
@@ -130,6 +131,20 @@ def run(
             ),
         )
         return {**results, "out": str(out)}
+
+
+class _NotesOnce:
+    """A `Progress` that shows a note once, though several stages read the same images."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.start, self.update, self.finish = progress.start, progress.update, progress.finish
+        self._note = progress.note
+        self._shown: set[str] = set()
+
+    def note(self, text: str) -> None:
+        if text not in self._shown:
+            self._shown.add(text)
+            self._note(text)
 
 
 def _with_parts(config: Config, path: Path, result: dict[str, Any]) -> Config:

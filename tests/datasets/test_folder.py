@@ -182,7 +182,7 @@ def test_too_few_pictures_and_a_missing_folder_are_named(tmp_path):
     for value in range(3):
         save(tmp_path, f"{value}.png", value)
     (tmp_path / "z.png").write_bytes(b"broken")
-    with pytest.raises(DataError, match=r"3 readable images in .* \(1 not readable\); at least 4"):
+    with pytest.raises(DataError, match=r"only 3 pictures in .*, and 1 cannot be read; at least 4"):
         values(tmp_path)
     with pytest.raises(DataError, match="there is no folder"):
         values(tmp_path / "absent")

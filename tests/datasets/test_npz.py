@@ -70,9 +70,12 @@ def test_a_missing_npz_and_another_kind_of_file_are_named(tmp_path):
     with pytest.raises(DataError, match=r"not an \.npz file") as error:
         read_npz(tmp_path / "x.txt", "train")
     assert "np.savez_compressed" in error.value.hint
-    for name, make in [("pipe.npz", os.mkfifo), ("folder.npz", Path.mkdir)]:
+    for name, make, said in [
+        ("pipe.npz", os.mkfifo, "is not a regular file"),
+        ("folder.npz", Path.mkdir, "is a folder, not a file"),
+    ]:
         make(tmp_path / name)
-        with pytest.raises(DataError, match=rf"{name} is not a regular file"):
+        with pytest.raises(DataError, match=f"{name} {said}"):
             read_npz(tmp_path / name, "train")
 
 

@@ -227,7 +227,7 @@ def test_pictures_that_show_nothing_are_a_data_error(how: dict[str, Any], tmp_pa
 def test_fewer_than_four_pictures_are_a_data_error(tmp_path: Path) -> None:
     drawings(tmp_path, 3)
     (tmp_path / "a.txt").touch()
-    with pytest.raises(DataError, match=r"3 readable images .* at least 4 are needed") as raised:
+    with pytest.raises(DataError, match=r"only 3 pictures in .* at least 4 are needed") as raised:
         surveyed(tmp_path)
     assert "1 .txt" in raised.value.hint
 

@@ -9,6 +9,7 @@ from PIL import Image
 from npdraw.datasets import parse_source
 from npdraw.datasets.folder import read_folder
 from npdraw.datasets.survey import survey
+from npdraw.errors import DataError
 from npdraw.reading import Wanted
 from tests.datasets.own_pictures import drawing, drawings, surveyed
 from tests.datasets.test_folder import GREY
@@ -91,3 +92,48 @@ def test_idx_files_are_splits(tmp_path):
         (tmp_path / name).write_bytes(head + arrays()[:count].tobytes())
     seen = survey(parse_source(f"idx:{tmp_path}"), pathlib.Path(), Wanted())
     assert (seen.pictures, seen.splits) == (26, (("test", 6), ("train", 20)))
+
+
+def test_copies_in_several_classes_are_counted(tmp_path):
+    drawings(tmp_path / "cat", 6)
+    drawings(tmp_path / "dog", 6, ground=40)
+    for number in (1, 3):
+        drawing(number).save(tmp_path / "dog" / f"x{number}.png")
+    notes = read_folder(tmp_path, "train", **GREY).notes
+    assert notes[-1] == "2 pictures have exact copies in more than one class"
+    for name in ("x1", "x3"):
+        (tmp_path / "dog" / f"{name}.png").rename(tmp_path / "cat" / f"{name}.png")
+    notes = read_folder(tmp_path, "train", **GREY).notes
+    assert not any("more than one class" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("count", "broken", "said"),
+    [
+        (0, 0, "there is no picture in {}; at least 4 are needed"),
+        (1, 0, "there is only 1 picture in {}; at least 4 are needed"),
+        (3, 1, "there are only 3 pictures in {}, and 1 cannot be read; at least 4 are needed"),
+    ],
+)
+def test_too_few_pictures_are_counted_without_a_list_of_formats(count, broken, said, tmp_path):
+    drawings(tmp_path, count)
+    for number in range(broken):
+        (tmp_path / f"x{number}.png").write_text("text")
+    for look in (surveyed, lambda folder: read_folder(folder, "train", **GREY)):
+        with pytest.raises(DataError) as raised:
+            look(tmp_path)
+        assert raised.value.message == said.format(tmp_path)
+        assert raised.value.hint.startswith("At least 4 different images")
+
+
+def test_pictures_of_many_sizes_are_shrunk_or_enlarged(tmp_path):
+    for number, side in enumerate((8, 20, 84, 84, 84, 200)):
+        drawing(number).resize((side, side)).save(tmp_path / f"{number}.png")
+    line = surveyed(tmp_path).lines(32)[-1]
+    assert "shrunk or enlarged to 32 pixels, the median from 84 (--image-size)" in line
+
+
+def test_a_folder_in_place_of_a_file_of_arrays_is_named(tmp_path):
+    with pytest.raises(DataError, match="is a folder, not a file") as raised:
+        survey(parse_source(f"npz:{tmp_path}"), pathlib.Path(), Wanted())
+    assert raised.value.hint.startswith(f"Write folder:{tmp_path} for pictures")

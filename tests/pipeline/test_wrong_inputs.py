@@ -23,7 +23,7 @@ def damaged(folder: Path) -> None:
     [
         ("parse --data npz:no.npz", 4, "there is no file no.npz", ""),
         ("parse --data folder:no", 4, "there is no folder no", ""),
-        ("parse --data folder:empty", 4, "0 readable images in empty", ""),
+        ("parse --data folder:empty", 4, "there is no picture in empty", ""),
         ("parse --data npz:p.safetensors", 4, "p.safetensors is damaged or not an .npz", ""),
         ("parse --data npz:bars.npz --parts 4000", 2, "4000 parts, but", "--parts"),
         ("parse --data npz:bars.npz --preset mnits", 2, "unknown preset 'mnits'", "'mnist'"),

@@ -3,14 +3,17 @@
 import json
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from npdraw.errors import StoppedError, UsageError
 from npdraw.header import read_header
+from tests.tiny_stages import bars
 
 ARTIFACTS = ("parse", "prior", "model")
 STAGES = ("parse", "train_prior", "train_decoder", "eval_nll", "sample")
@@ -145,3 +148,10 @@ def test_too_many_test_images_are_an_error_before_anything_is_made(
     with pytest.raises(UsageError, match=r"--images 9999, but there are"):
         stages.run(tmp_path / "run", images=9999)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_says_once_how_images_are_divided(stages: Any, tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", bars(40, 0))
+    progress, own = stages.Recorder(), replace(stages, npz=tmp_path / "a.npy")
+    own.run(tmp_path / "run", progress=progress)
+    assert sum("every 10th image" in note for note in progress.notes) == 1
