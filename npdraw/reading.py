@@ -3,6 +3,7 @@
 Nothing here imports torch or numpy.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -98,6 +99,14 @@ def colour_name(red: int, green: int, blue: int) -> str:
     """Return black, white or #rrggbb."""
     names = {value: name for name, value in _GROUNDS.items()}
     return names.get((red, green, blue), f"#{red:02x}{green:02x}{blue:02x}")
+
+
+def short(value: float, span: float) -> str:
+    """Return a value with as many digits as matter where values differ by `span` at most."""
+    places = max(0, 2 - math.floor(math.log10(span)))
+    text = f"{value:.{places}f}"
+    text = text.rstrip("0").rstrip(".") if places else text
+    return "0" if text == "-0" else text
 
 
 def from_record(values: Any) -> Reading | None:

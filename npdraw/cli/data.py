@@ -14,7 +14,7 @@ from npdraw.cli import console, options, reading_options, resolve
 from npdraw.cli.sources import choose
 from npdraw.errors import ArtifactError, DataError, UsageError
 from npdraw.files import REINSTALL
-from npdraw.reading import Wanted
+from npdraw.reading import Wanted, short
 
 if TYPE_CHECKING:
     from npdraw.datasets import Status
@@ -205,12 +205,12 @@ def _looked_at(seen: dict[str, Any]) -> list[str]:
         ("transparent", f"{seen['transparent']:.0%}"),
         ("levels", "two" if seen["two_valued"] else "many"),
         ("ground", "light" if seen["light_ground"] else "dark"),
-        ("values", "{:g} to {:g}".format(*seen["values"])),
+        ("values", " to ".join(short(value, white - black) for value in seen["values"])),
         ("splits", _counts(seen["splits"])),
         ("validation folders", f"{seen['validation_folders']:,}"),
         ("classes", _counts(seen["classes"])),
         ("becomes", f"{side} x {side}, {colour}, {levels}"),
-        ("black, white", f"{black:g}, {white:g}"),
+        ("black, white", ", ".join(short(value, white - black) for value in (black, white))),
         ("inverted", "yes" if reading["invert"] else "no"),
         ("fit", reading["fit"] if sizes["not_square"] else "-"),
         ("background", reading["background"] if on_ground else "-"),

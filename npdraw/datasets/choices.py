@@ -110,6 +110,8 @@ def _check_contents(pictures: list[Pixels], name: str) -> None:
 
 def _stretched(reading: Reading, background: str, low: float, high: float) -> tuple[Reading, str]:
     """Return reading and background with which the greys `low` and `high` become 0 and 255."""
+    if (low, high) == (0, prepare.BYTE):
+        return reading, background
     unit = (reading.white - reading.black) / prepare.BYTE
     ground = int(grey(np.array([[rgb(background)]], np.uint8))[0, 0])
     level = round(min(max((ground - low) / (high - low), 0), 1) * prepare.BYTE)

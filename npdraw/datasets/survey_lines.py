@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from npdraw.datasets import prepare
-from npdraw.reading import AUTO, Wanted
+from npdraw.reading import AUTO, Wanted, short
 
 if TYPE_CHECKING:
     from npdraw.datasets.survey import Survey
 
 _SOME = 0.1  # of the pictures; in more of them, some colour is worth a word
+_HALF = 0.4  # of the pictures, at least: about half
 _DIM = 128  # of 255: pictures that are never so light are dark
 
 
@@ -20,13 +21,14 @@ def option(wanted: Wanted, name: str, text: str) -> str:
 
 def colour(seen: "Survey") -> str:
     """Return whether the pictures are read in colour, in grey, or as two-valued."""
-    share = f"{seen.coloured:.0%} of them in colour"
+    share = "a tint or traces of colour" if seen.tinged >= _SOME else "grey"
+    if seen.coloured:
+        share = f"{max(seen.coloured, 0.01):.0%} of them in colour"
     if seen.channels == 3:
         text = "in colour" if seen.coloured >= 0.995 else f"{share}: read in colour"
         return text + option(seen.wanted, "channels", " (--channels 1 for grey)")
-    text = "grey"
-    if seen.coloured or seen.tinged >= _SOME:
-        text = share if seen.coloured else "a tint or traces of colour"
+    text = share
+    if share != "grey":
         text += ": read in grey" + option(seen.wanted, "channels", " (--channels 3 for colour)")
     if seen.binarize:
         kind = "two-valued" if seen.two_valued else "made two-valued"
@@ -42,13 +44,19 @@ def ground(seen: "Survey") -> str:
     inverted = seen.reading.invert
     if not seen.binarize:
         return "; inverted" if inverted else ""
-    others = f"; {seen.others:,} of {seen.looked_at:,} look the other way round, read alike"
-    others = others if seen.others else ""
-    if not seen.light_ground:
-        text = "; light strokes on a dark ground" + (", inverted" if inverted else "")
-        return text + others
+    kinds = ["light strokes on a dark ground", "dark strokes on a light ground"]
+    usual, other = kinds[:: -1 if seen.light_ground else 1]
+    half = " in about half of them" if seen.others >= _HALF * seen.looked_at else ""
     kept = ": inverted" + option(seen.wanted, "invert", " (--invert no keeps them)")
-    return "; dark strokes on a light ground" + (kept if inverted else ", kept so") + others
+    if not seen.light_ground:
+        kept = ", inverted"
+    text = f"; {usual}{half}" + (kept if inverted else ", kept so" if seen.light_ground else "")
+    if seen.others:
+        text += (
+            f"; {seen.others:,} of {seen.looked_at:,} look the other way round ({other}), "
+            "but are read in the same way: give them a folder of their own, or use --pixels levels"
+        )
+    return text
 
 
 def transparency(seen: "Survey") -> Iterator[str]:
@@ -65,8 +73,9 @@ def values(seen: "Survey") -> Iterator[str]:
     """Return which values become black and white, if they are not 0 and 255."""
     low, high = seen.values
     black, white = seen.reading.black, seen.reading.white
+    ends = [short(value, white - black) for value in (low, high, black, white)]
     if (black, white) != (0, prepare.BYTE):
         stray = ", and so do larger ones" if high > white and not seen.binarize else ""
-        yield f"values from {low:g} to {high:g}: {black:g} becomes black, {white:g} white{stray}"
+        yield "values from {} to {}: {} becomes black, {} white".format(*ends) + stray
     elif high < _DIM and not seen.binarize:
-        yield f"values from {low:g} to {high:g} of {prepare.BYTE}: as dark as they are"
+        yield f"values from {ends[0]} to {ends[1]} of {prepare.BYTE}: as dark as they are"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from npdraw.reading import from_record
+from npdraw.reading import from_record, short
 from npdraw.report.runs import KINDS, Piece, Run, evaluated
 from npdraw.report.tables import ABSENT, TITLES, cut
 
@@ -50,10 +50,12 @@ def _read_as(record: Mapping[str, Any]) -> list[str]:
     if (reading := from_record(record.get("reading"))) is not None:
         how = {"crop": "cropped to the square in the middle", "stretch": "stretched"}
         fit = how.get(reading.fit, f"padded with {reading.background}")
+        span = reading.white - reading.black
         inverted = "inverted" if reading.invert else "not inverted"
         lines.append(
             f"{inverted}; transparent pixels put on {reading.background}; pictures that are not "
-            f"square {fit}; {reading.black:g} becomes black, {reading.white:g} white"
+            f"square {fit}; {short(reading.black, span)} becomes black, "
+            f"{short(reading.white, span)} white"
         )
     classes = record.get("classes")
     if isinstance(classes, list) and classes:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from npdraw.datasets import Source
 from npdraw.datasets.survey import survey
-from npdraw.reading import Wanted
+from npdraw.reading import Wanted, short
 from tests.datasets.own_pictures import drawing, drawings, read, shaded, surveyed
 from tests.datasets.test_choices import noisy, written
 
@@ -109,3 +109,34 @@ def test_wide_strokes_on_grey_paper_in_uneven_light_are_strokes(tmp_path: Path) 
     images = read(tmp_path).images
     assert (images[:, :, :2] < 25).mean() > 0.99
     assert (images > 230).mean() > 0.04
+
+
+def test_sets_of_which_about_half_look_the_other_way_round_say_so(tmp_path: Path) -> None:
+    drawings(tmp_path / "a", 11)
+    drawings(tmp_path / "b", 9, ground=255, ink=0)
+    line = surveyed(tmp_path).lines()[0]
+    assert "; light strokes on a dark ground in about half of them; 9 of 20 look" in line
+    assert "the other way round (dark strokes on a light ground)" in line
+
+
+@pytest.mark.parametrize(
+    ("value", "span", "text"),
+    [
+        (21.08, 218.9, "21"),
+        (13.189, 14, "13.2"),
+        (-0.478808, 1.4, "-0.48"),
+        (1, 1, "1"),
+        (-1, 2, "-1"),
+        (-0.001, 2, "0"),
+        (1048575, 1048575, "1048575"),
+        (0.001, 0.004, "0.001"),
+    ],
+)
+def test_values_have_as_many_digits_as_matter(value: float, span: float, text: str) -> None:
+    assert short(value, span) == text
+
+
+def test_grey_pictures_that_are_read_in_colour_are_called_grey(tmp_path: Path) -> None:
+    drawings(tmp_path)
+    line = surveyed(tmp_path, Wanted(channels="3")).lines()[0]
+    assert line == "20 pictures, 28 x 28, grey: read in colour"
