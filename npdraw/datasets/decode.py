@@ -4,6 +4,7 @@ import logging
 import stat
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -69,8 +70,10 @@ def header_of(path: Path) -> Header:
     """Return what is known of a picture before it is decoded; errors as `decode`."""
     with warnings.catch_warnings(action="ignore"), _opened(path) as picture:
         _check_size(picture)
-        # The second picture in a photo of a phone or camera, MPO, is a preview or depth.
-        several = picture.format != "MPO" and getattr(picture, "is_animated", False)
+        several = False
+        if picture.format != "MPO":  # the second picture in a photo is a preview, or depth
+            with suppress(Exception):  # the first frame may be intact where the second is not
+                several = getattr(picture, "is_animated", False)
         # Pillow turns the size of a TIFF itself, and would decode a PNG to look for more.
         if picture.format == "TIFF" or (picture.format == "PNG" and "exif" not in picture.info):
             return Header(picture.size, several)
