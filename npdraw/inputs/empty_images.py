@@ -9,6 +9,8 @@ from npdraw.config import ParseConfig
 from npdraw.errors import DataError
 from npdraw.inputs.images import TrainingImages, copies_per_image, to_levels
 
+_MUCH = 0.4  # of the training images
+
 
 def count_empty(values: Tensor) -> int:
     """Return how many of the images [N, C, H, W] have one value everywhere in each channel."""
@@ -24,7 +26,7 @@ def what_helps(config: ParseConfig) -> str:
 
 
 def check_contents(data: TrainingImages, config: ParseConfig, seed: int) -> Iterator[str]:
-    """Yield a note if some of the images that a path names are empty.
+    """Yield notes if some of the images that a path names are empty, or many are for validation.
 
     Binary images are drawn from `seed`. Shifted copies do not count.
 
@@ -46,3 +48,13 @@ def check_contents(data: TrainingImages, config: ParseConfig, seed: int) -> Iter
     if empty:
         verb = "is" if empty == 1 else "are"
         yield f"{empty:,} of {len(values):,} images {verb} empty: {what_helps(config)}"
+    yield from much_validation(data.validation, len(values))
+
+
+def much_validation(validation: int, training: int) -> Iterator[str]:
+    """Yield a note if at least two fifths of the training images are for validation."""
+    if validation >= _MUCH * training:
+        yield (
+            f"{validation:,} of {training:,} training images are for validation only: "
+            "at least 20 are, or half of fewer than 40"
+        )

@@ -11,7 +11,7 @@ from npdraw.datasets.division import MIN_TRAINING, NEEDED
 from npdraw.datasets.splits import evenly_spaced, validation_size
 from npdraw.datasets.survey import Survey
 from npdraw.errors import DataError
-from npdraw.inputs.empty_images import count_empty, what_helps
+from npdraw.inputs.empty_images import count_empty, much_validation, what_helps
 from npdraw.inputs.images import to_levels
 from npdraw.pictures.files import check_picture, is_up_to_date, write_still
 from npdraw.pictures.sheet import SHEET_SAMPLES, tile
@@ -53,6 +53,8 @@ def look(config: Config, seen: Survey, *, source: str, root: Path, out: Path, fo
     if empty:
         where, verb = f"the {len(chosen)} images on the sheet", "is" if empty == 1 else "are"
         notes.append(f"{empty} of {where} {verb} empty: {what_helps(settings)}")
+    validation = validation_size(parsed, count, count)
+    notes += much_validation(validation, count)
     result = {
         "source": source,
         **facts(seen),
@@ -61,7 +63,7 @@ def look(config: Config, seen: Survey, *, source: str, root: Path, out: Path, fo
         "image_size": settings.image_size,
         "preset": config.preset,
         "training_images": count,
-        "validation_images": validation_size(parsed, count, count),
+        "validation_images": validation,
         "shown": len(chosen),
         "empty": empty,
         "notes": notes,

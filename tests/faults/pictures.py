@@ -106,6 +106,7 @@ def messages(ended: Ended) -> list[str]:
     seen = r"\d+ pictures, .*|.* have transparent pixels.*|values from .*|.* not square: .*"
     seen += r"|.* exact copies .*|.* classes \(.*|.* left out \(.*"
     seen += r"|(every 10th|the last) picture is .*"
+    seen += r"|\d+ of \d+ training images are for validation only: .*"
     seen += r"|\d+ ha(s|ve) more than one frame or page: .*"
     seen += r"|(shrunk|enlarged) (from|or) .*|\d+ of \d+ images (is|are) empty: .*"
     ignored = re.compile(rf"parse .* images/s .*|{seen}|(?!Error|Hint)[\w.]+: .*\.")

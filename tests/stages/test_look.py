@@ -84,7 +84,7 @@ def test_images_without_content_are_counted(tmp_path: Path) -> None:
     source = f"folder:{drawings(tmp_path / 'large', size=(600, 600), width=1)}"
     result = looked_at(source, tmp_path / "look.png")
     assert result["empty"] > 0
-    assert f"{result['empty']} of the {result['shown']} images on the sheet" in result["notes"][-1]
+    assert f"{result['empty']} of the {result['shown']} images on the sheet" in result["notes"][-2]
 
 
 def test_arrays_are_looked_at_too(tmp_path: Path) -> None:
@@ -93,3 +93,13 @@ def test_arrays_are_looked_at_too(tmp_path: Path) -> None:
     result = looked_at(f"npz:{tmp_path / 'own.npz'}", tmp_path / "look.png", image_size=8)
     assert (result["pictures"], result["reading"]["white"], result["values"]) == (20, 1, [0, 1])
     assert result["shown"] == 10
+
+
+def test_a_note_says_that_half_of_few_pictures_are_for_validation(tmp_path: Path) -> None:
+    result = looked_at(f"folder:{drawings(tmp_path / 'few', 22)}", tmp_path / "a.png")
+    assert result["notes"][-1] == (
+        "10 of 20 training images are for validation only: at least 20 are, or half of "
+        "fewer than 40"
+    )
+    result = looked_at(f"folder:{drawings(tmp_path / 'more', 60)}", tmp_path / "b.png")
+    assert not any("for validation" in note for note in result["notes"])
