@@ -20,7 +20,8 @@ _PAPER = 0.8  # of the border within a frame
 _WRITTEN = 0.01  # of what is within a frame has its tone, at least
 _FAINT = 2  # of 255: grounds that differ more from black or white would be speckled
 _PALE = 8  # of 255: so do strokes
-_NOISE = 10  # per cent of the pixels of a ground that may stay grey
+_NOISE = 3  # per cent of the pixels of a ground that may stay grey
+_NOISE_OF_UNEVEN = 10  # or of one in uneven light
 _NOISE_OF_STROKES = 25
 _PALEST = 10  # per cent of the pictures that may be paler, or have a darker ground
 _STROKES, _GROUND = 0.5, 0.25  # of the range between them may become black or white
@@ -85,7 +86,9 @@ def ends(
     Noise, pale strokes and grey grounds would otherwise be speckled when each pixel becomes 0 or 1.
     `evened` are the pictures in even light, which show what pixels are dark and light.
     """
-    noise = (_NOISE_OF_STROKES, _NOISE) if light_ground else (_NOISE, _NOISE_OF_STROKES)
+    uneven = any(picture is not even for picture, even in zip(greys, evened, strict=True))
+    grain = _NOISE_OF_UNEVEN if uneven else _NOISE
+    noise = (_NOISE_OF_STROKES, grain) if light_ground else (grain, _NOISE_OF_STROKES)
     dark_levels, light_levels = [], []
     for picture, even in zip(greys, evened, strict=True):
         mask = even > (int(even.min()) + int(even.max())) / 2
@@ -106,7 +109,7 @@ def _level(picture: Pixels, light: Mask, noise: int) -> float:
     """Return how light the light pixels of a picture are but for noise, and without soft edges."""
     core = _eroded(light)
     if np.count_nonzero(core) < np.count_nonzero(light) / 2:  # there are hardly other pixels
-        return float(np.percentile(picture[light], 100 - _NOISE))
+        return float(np.percentile(picture[light], 100 - _NOISE_OF_UNEVEN))
     return float(np.percentile(picture[core], noise))
 
 
@@ -125,7 +128,7 @@ def evenly_lit(picture: Pixels) -> Pixels | None:
     if min(height, width) < _SMALLEST:
         return None
     blocks = picture[: height * _BLOCKS, : width * _BLOCKS].reshape(_BLOCKS, height, _BLOCKS, width)
-    light = _without_ink(np.percentile(blocks, 100 - _NOISE, axis=(1, 3)))
+    light = _without_ink(np.percentile(blocks, 100 - _NOISE_OF_UNEVEN, axis=(1, 3)))
     steps = [float(abs(np.diff(light, axis=axis)).max()) for axis in (0, 1)]
     if max(steps) > _STEP * light.max() or light.min() < prepare.BYTE / 4:
         return None

@@ -140,3 +140,11 @@ def test_grey_pictures_that_are_read_in_colour_are_called_grey(tmp_path: Path) -
     drawings(tmp_path)
     line = surveyed(tmp_path, Wanted(channels="3")).lines()[0]
     assert line == "20 pictures, 28 x 28, grey: read in colour"
+
+
+@pytest.mark.parametrize(("ground", "ink"), [(225, 60), (50, 220)])
+def test_noisy_ground_has_hardly_any_ink(ground: int, ink: int, tmp_path: Path) -> None:
+    drawings(tmp_path / "a", ground=ground, ink=ink, width=6, change=noisy(10))
+    drawings(tmp_path / "right", width=8)
+    blank = read(tmp_path / "right").images == 0
+    assert (read(tmp_path / "a").images[blank] > 0).mean() < 0.06
