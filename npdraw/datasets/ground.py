@@ -21,7 +21,8 @@ _WRITTEN = 0.01  # of what is within a frame has its tone, at least
 _FAINT = 2  # of 255: grounds that differ more from black or white would be speckled
 _PALE = 8  # of 255: so do strokes
 _NOISE = 3  # per cent of the pixels of a ground that may stay grey
-_NOISE_OF_UNEVEN = 10  # or of one in uneven light
+_COARSE_NOISE = 10  # or of one in uneven light, or of tiny pictures, which are soft all over
+_TINY = 16  # pixels of a side; fewer are tiny
 _NOISE_OF_STROKES = 25
 _PALEST = 10  # per cent of the pictures that may be paler, or have a darker ground
 _STROKES, _GROUND = 0.5, 0.25  # of the range between them may become black or white
@@ -87,7 +88,8 @@ def ends(
     `evened` are the pictures in even light, which show what pixels are dark and light.
     """
     uneven = any(picture is not even for picture, even in zip(greys, evened, strict=True))
-    grain = _NOISE_OF_UNEVEN if uneven else _NOISE
+    tiny = min(min(picture.shape) for picture in greys) < _TINY
+    grain = _COARSE_NOISE if uneven or tiny else _NOISE
     noise = (_NOISE_OF_STROKES, grain) if light_ground else (grain, _NOISE_OF_STROKES)
     dark_levels, light_levels = [], []
     for picture, even in zip(greys, evened, strict=True):
@@ -109,7 +111,7 @@ def _level(picture: Pixels, light: Mask, noise: int) -> float:
     """Return how light the light pixels of a picture are but for noise, and without soft edges."""
     core = _eroded(light)
     if np.count_nonzero(core) < np.count_nonzero(light) / 2:  # there are hardly other pixels
-        return float(np.percentile(picture[light], 100 - _NOISE_OF_UNEVEN))
+        return float(np.percentile(picture[light], 100 - _COARSE_NOISE))
     return float(np.percentile(picture[core], noise))
 
 
@@ -128,7 +130,7 @@ def evenly_lit(picture: Pixels) -> Pixels | None:
     if min(height, width) < _SMALLEST:
         return None
     blocks = picture[: height * _BLOCKS, : width * _BLOCKS].reshape(_BLOCKS, height, _BLOCKS, width)
-    light = _without_ink(np.percentile(blocks, 100 - _NOISE_OF_UNEVEN, axis=(1, 3)))
+    light = _without_ink(np.percentile(blocks, 100 - _COARSE_NOISE, axis=(1, 3)))
     steps = [float(abs(np.diff(light, axis=axis)).max()) for axis in (0, 1)]
     if max(steps) > _STEP * light.max() or light.min() < prepare.BYTE / 4:
         return None

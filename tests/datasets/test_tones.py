@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 
 from npdraw.datasets import Source
+from npdraw.datasets.embedded import glyphs
+from npdraw.datasets.ground import ends
 from npdraw.datasets.survey import survey
 from npdraw.reading import Wanted, short
 from tests.datasets.own_pictures import drawing, drawings, read, shaded, surveyed
@@ -148,3 +150,11 @@ def test_noisy_ground_has_hardly_any_ink(ground: int, ink: int, tmp_path: Path) 
     drawings(tmp_path / "right", width=8)
     blank = read(tmp_path / "right").images == 0
     assert (read(tmp_path / "a").images[blank] > 0).mean() < 0.06
+
+
+def test_the_soft_edges_of_tiny_pictures_are_not_noise() -> None:
+    pictures = [
+        np.asarray(Image.fromarray(image).resize((8, 8), Image.Resampling.BOX))
+        for image in glyphs("test")[:40, 0]
+    ]
+    assert ends(pictures, pictures, light_ground=False)[0] == 0
