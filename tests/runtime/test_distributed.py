@@ -56,10 +56,10 @@ def test_only_rank_zero_prints_and_writes(single: Path, double: Any) -> None:
         "sample",
         "out",
     }
-    # Two notes on how the images are read, then one line for each of the five stages: none from
+    # Three notes on how the images are read, then one line for each of the five stages: none from
     # torch and none twice.
-    images, values, *lines = done.stderr.splitlines()
-    assert " images, " in images and values.startswith("values from ")
+    images, values, splits, *lines = done.stderr.splitlines()
+    assert " images, " in images and values.startswith("values from ") and " in test, " in splits
     assert [line.split()[0] for line in lines] == [
         "parse",
         "train-prior",
