@@ -3,7 +3,8 @@
 Each set becomes a folder of PNG files, drawn from a seed: `runes` (pen strokes in black on white
 paper, 48 x 48), `textures` (grey cloths, waves and gradients of all levels, 32 x 32), `icons`
 (shapes in colour on transparency, 32 x 32), `letters` (a typeface in black on white, 40 x 40) and
-`sprites` (symmetric figures of few colours on transparency, 16 x 16).
+`sprites` (symmetric figures of few colours on transparency, 16 x 16). With `--runs FOLDER`, where
+`npdraw run --out FOLDER/NAME` has written models of them, a picture of sets and samples is written.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 
 Noise = np.random.Generator
+COLUMNS, BORDER = 10, 4  # of a sheet of samples
 FINE = 4  # pictures are drawn that many times larger, then shrunk, so that edges are soft
 
 
@@ -148,15 +150,37 @@ def draw_set(name: str, folder: Path, count: int) -> None:
         SETS[name](np.random.default_rng([number])).save(folder / f"{number:04}.png")
 
 
+def compare(dest: Path, runs: Path, out: Path, names: list[str]) -> None:
+    """Write a picture: two rows of each set, and two rows of its model's samples beside them."""
+    sheets = [Image.open(runs / name / "samples.png").convert("RGB") for name in names]
+    side = max(sheet.width for sheet in sheets)
+    cell = (side - BORDER) // COLUMNS
+    height = 2 * cell + BORDER
+    shown = Image.new("RGB", (2 * side + 4 * BORDER, (height + 2 * BORDER) * len(names)), "white")
+    for row, (name, sheet) in enumerate(zip(names, sheets, strict=True)):
+        top = row * (height + 2 * BORDER)
+        for number in range(2 * COLUMNS):
+            picture = Image.open(dest / name / f"{number:04}.png").convert("RGBA")
+            small = picture.resize((cell - BORDER, cell - BORDER), Image.Resampling.BOX)
+            at = number % COLUMNS * cell + BORDER, top + number // COLUMNS * cell + BORDER
+            shown.paste(small, at, small)
+        shown.paste(sheet.crop((0, 0, side, height)), (side + 4 * BORDER, top))
+    shown.save(out, optimize=True)
+
+
 def main() -> None:
     """Draw every set, or those given."""
     parser = argparse.ArgumentParser(prog="benchmarks.studies.own_sets", description=__doc__)
     parser.add_argument("dest", type=Path, help="folder to write a folder for each set to")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--count", type=int, default=1000, help="pictures of each set")
+    parser.add_argument("--runs", type=Path, help="folder with a run for each set")
+    parser.add_argument("--out", type=Path, default=Path("docs/own-pictures.png"))
     args = parser.parse_args()
     for name in args.sets:
         draw_set(name, args.dest / name, args.count)
+    if args.runs:
+        compare(args.dest, args.runs, args.out, args.sets)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ def splits(
     if counts:
         train = counts["train"] - validation - elsewhere
         if train:
-            say = "as the names of the arrays say" if arrays else "as their folders say"
+            say = "as their names say" if arrays else "as their folders say"
             yield f"{train:,} in train and {counts['test']:,} in test, {say}"
         else:
             yield f"{counts['test']:,} in test, as their folder says"

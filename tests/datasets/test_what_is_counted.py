@@ -80,7 +80,7 @@ def test_test_arrays_are_counted_and_looked_at(tmp_path):
     seen = survey(parse_source(f"npz:{tmp_path / 'a.npz'}"), pathlib.Path(), Wanted())
     assert (seen.pictures, seen.splits) == (27, (("test", 7), ("train", 20)))
     assert seen.test_others == (7, 7)
-    assert "20 in train and 7 in test, as the names of the arrays say; 7 of" in seen.lines()[-1]
+    assert "20 in train and 7 in test, as their names say; 7 of" in seen.lines()[-1]
     np.save(tmp_path / "b.npy", train)
     seen = survey(parse_source(f"npz:{tmp_path / 'b.npy'}"), pathlib.Path(), Wanted())
     assert (seen.pictures, seen.splits) == (20, ())  # divided, not the 18 for training
