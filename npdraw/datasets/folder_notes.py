@@ -12,7 +12,7 @@ def splits(
 ) -> Iterator[str]:
     """Yield how the folders of splits, or two arrays, are used.
 
-    `counts` has the training and test pictures, or nothing if there are no splits. The training
+    `counts` has the numbers of training and test pictures; it is empty without splits. The training
     pictures include those in folders of validation images, and those outside all of these folders.
     """
     if counts:

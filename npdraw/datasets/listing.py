@@ -42,15 +42,15 @@ class Listing:
     splits: tuple[str, ...]
     """The split of each picture; empty if the folders do not name both."""
     classes: tuple[str, ...]
-    """The class that the folder of each picture names, "" for a test picture without one; empty if
-    there are no classes."""
+    """The class that the folder of each picture names, "" for a test picture without one; empty
+    without classes."""
     validation: int = 0
     """Pictures in folders of validation images; they count as training images."""
     elsewhere: int = 0
     """Pictures outside the folders of splits, if there are splits; they count as training images.
     """
     no_classes: str = ""
-    """Why folders are not classes, as a note; empty if they are, or if there are no folders."""
+    """A note on why the folders are not classes; empty if they are, and without folders."""
 
 
 def listed(folder: Path) -> Listing:
@@ -110,7 +110,7 @@ def _is_hidden(name: str) -> bool:
 def _classes_of(
     folders: Sequence[tuple[str, ...]], splits: Sequence[str]
 ) -> tuple[tuple[str, ...], str]:
-    """Return the class of each picture, or nothing; then why not, unless there are no folders."""
+    """Return the class of each picture, or no classes and a note on why the folders are not."""
     train = [split != "test" for split in splits] or [True] * len(folders)
     # Test pictures without folders are in no class, and nobody has to know it.
     known = [parts for parts, first in zip(folders, train, strict=True) if first or parts]

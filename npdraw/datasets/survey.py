@@ -79,7 +79,7 @@ class Survey:
     """The splits that folders or arrays name, and the pictures in each."""
     test_others: tuple[int, int]
     """Test pictures that clearly have the other ground than strokes for training, and all that were
-    looked at; none are if there are no test folder and no test array, or no strokes.
+    examined: 0 without a test split, and for pictures that are not strokes.
     """
     validation: int
     """Pictures in folders of validation images; they count as training images."""
