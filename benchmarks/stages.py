@@ -136,7 +136,9 @@ def sampling(bench: Preset) -> None:
 
     def uncached() -> None:
         with bench.runtime.autocast(bench.device):
-            noise = uniform("sample", 0, first, (model.layout.steps, 3)).to(bench.device)
+            noise = uniform("sample", 0, first, (model.layout.steps, model.brush.numbers)).to(
+                bench.device
+            )
             render(model, sample_uncached(model.prior, noise))
 
     measure(
@@ -150,9 +152,9 @@ def sampling(bench: Preset) -> None:
 
 def sample_uncached(prior: Prior, noise: Tensor) -> Latents:
     """Draw as `Prior.sample` does, but run the whole prior at every step."""
-    z = blank(len(noise), prior.layout.steps, noise.device)
+    z = prior.brush.blank(len(noise))
     for t in range(prior.layout.steps):
-        p = prior(z.one_hot(prior.layout.placements, len(prior.bank)))
+        p = prior(prior.brush.one_hot(z))
         drawn = p.sample(noise)
         z[:, t] = drawn[:, t]
     return z
@@ -163,7 +165,7 @@ def evaluation(bench: Preset, z: Latents) -> None:
     """Measure eval-nll, compared with one decoder and one prior pass per sample."""
     model = bench.model().eval()
     drawings = z[:BATCH_SIZE]
-    soft, canvas = drawings.one_hot(model.layout.placements, len(model.bank)), model.paint(drawings)
+    soft, canvas = model.brush.one_hot(drawings), model.paint(drawings)
 
     def passes() -> None:
         with bench.runtime.autocast(bench.device):

@@ -42,7 +42,7 @@ def drop(page: Any, rng: random.Random) -> None:
     """Drag a visible part to a cell, and wait for the picture."""
     parts = page.locator("#bank .part").count()
     part = page.locator("#bank .part").nth(rng.randrange(min(parts, 24))).bounding_box()
-    cells = page.locator("#a [role=gridcell]")
+    cells = page.locator("#a [role=row]:not(.off) [role=gridcell]")
     cell = cells.nth(rng.randrange(cells.count())).bounding_box()
     page.mouse.move(part["x"] + part["width"] / 2, part["y"] + part["height"] / 2)
     page.mouse.down()

@@ -10,8 +10,10 @@ from torch import Tensor
 from npdraw.config import Config
 from npdraw.datasets import Pixels
 from npdraw.datasets.splits import binarize
-from npdraw.inputs.models import layout_of, new_model, to_device
+from npdraw.inputs.brushes import brush_of, layout_of
+from npdraw.inputs.models import new_model, to_device
 from npdraw.model.bank import build_bank
+from npdraw.model.encoder import PartEncoder
 from npdraw.model.importance import importance_figures
 from npdraw.model.latents import Latents, blank
 from npdraw.model.npdraw import NPDraw
@@ -47,12 +49,13 @@ class Bench:
     def model(self) -> NPDraw:
         """Return an untrained model whose drawings are about as long as a trained model's."""
         torch.manual_seed(0)
-        model = new_model(self.config, self.bank)
+        model = new_model(self.config, brush_of(self.config.parse, {"bank": self.bank}))
         whether = self.drawings(200).whether
         painted, left = float(whether.sum()), float((~whether).sum())
         with torch.no_grad():
             model.prior.whether_head.weight.zero_()
             model.prior.whether_head.bias.fill_(math.log((painted + 0.5) / (left + 0.5)))
+            assert isinstance(model.encoder, PartEncoder)
             model.encoder.heads.bias[0] = -2.0  # rarely paints where the image is blank
         return to_device(model, self.device)
 
@@ -146,7 +149,9 @@ def evaluate_work(bench: Bench, images: int, samples: int, side: int = 1) -> Wor
     """Evaluate the first `images` with S = `samples`, `side` samples at once."""
     model = bench.model().eval()
     binary = bench.binary[:images]
-    noise = torch.rand(images, samples, model.layout.steps, 3, device=bench.device)
+    noise = torch.rand(
+        images, samples, model.layout.steps, model.brush.numbers, device=bench.device
+    )
 
     @torch.no_grad()
     def work() -> None:

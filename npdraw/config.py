@@ -40,7 +40,21 @@ class ParseConfig:
     jitter: int = setting(  # its square is stored in 16 bits
         1, "placements per cell along each axis, one pixel apart; 1: plain grid", low=1, high=64
     )
-    parts: int = setting(50, "parts in the bank (K)", low=1, high=4096)
+    finer: tuple[int, ...] = setting(
+        (), "sides in pixels of the parts of further layers, added to the first", low=1
+    )
+    parts: int = setting(
+        50, "parts in the bank, with ink patterns of each layer (K)", low=1, high=4096
+    )
+    inks: int = setting(
+        0,
+        "colours of the palette of each layer (I); 0: parts are painted as they are",
+        low=0,
+        high=1024,
+    )
+    contrasts: int = setting(
+        8, "strengths of a pattern in each layer (S), with ink; the first is 0", low=2, high=64
+    )
     snap: str = setting(
         "medoid",
         "medoid: parts are real patches; mean: parts are cluster centres",
@@ -48,7 +62,8 @@ class ParseConfig:
     )
     compositing: str = setting(
         "max",
-        "max: light strokes on a dark canvas; over: later strokes cover earlier ones",
+        "max: light strokes on a dark canvas; over: later strokes cover earlier ones; strokes with "
+        "ink are always added",
         choices=("max", "over"),
     )
     threshold: float = setting(
@@ -90,6 +105,7 @@ class ParseConfig:
                 value <= self.canvas_side,
                 f"parse.{name} is {value}, must be at most the canvas's side, {self.canvas_side}",
             )
+        self._check_ink()
         window = self.part_size + self.jitter - 1
         require(
             window <= 2 * self.stride,
@@ -99,12 +115,35 @@ class ParseConfig:
             window >= self.stride,
             f"part_size + jitter - 1 is {window}, must be at least the stride, {self.stride}",
         )
-        cells = (-(-self.canvas_side // self.stride)) ** 2
+        sides = (self.stride, *self.finer)
+        cells = sum((-(-self.canvas_side // side)) ** 2 for side in sides)
         require(
             cells <= _MAX_CELLS,
-            f"a canvas of {self.canvas_side} pixels and stride {self.stride} make {cells} cells, "
-            f"more than {_MAX_CELLS}",
+            f"a canvas of {self.canvas_side} pixels and stride "
+            f"{' and '.join(map(str, sides))} make {cells} cells, more than {_MAX_CELLS}",
         )
+
+    def _check_ink(self) -> None:
+        """Check the settings of strokes with ink."""
+        if self.inks == 0:
+            require(
+                self.finer == (), "parse.finer without parse.inks; only strokes with ink add up"
+            )
+            return
+        require(not self.binarize, "inks with binarize; binary images are painted with plain parts")
+        require(
+            self.part_size == self.stride and self.jitter == 1,
+            "inks with overlapping placements; parse.stride must be parse.part_size, and jitter 1",
+        )
+        require(
+            min(self.part_size, *self.finer, 2) >= 2,
+            "inks with parts of one pixel; parse.part_size and parse.finer must be at least 2",
+        )
+        for side in self.finer:
+            require(
+                side <= self.part_size,
+                f"parse.finer has {side}, must be at most parse.part_size, {self.part_size}",
+            )
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,20 @@ _LONG = DecoderConfig(steps=12_500, encoder_learning_rate=3e-3, learning_rate=3e
 
 _COLOUR = ParseConfig(image_size=32, channels=3, binarize=False, parts=200, compositing="over")
 
+# Strokes with ink on three layers: photographs are smooth in most places, and a stroke of pattern,
+# ink and contrast says as much as many parts of 2 x 2 pixels (LOG.md, 2026-11-29).
+_INK = ParseConfig(
+    image_size=32,
+    channels=3,
+    binarize=False,
+    part_size=8,
+    stride=8,
+    finer=(4, 4),
+    parts=512,
+    inks=256,
+    threshold=0.02,
+)
+
 _FINE = replace(_COLOUR, part_size=2, stride=2, threshold=0.05)
 _FINE_PRIOR = PriorConfig(depth=2, heads=2, mlp_width=256, steps=250, batch_size=64)
 _FINE_DECODER = DecoderConfig(
@@ -100,24 +114,22 @@ PRESETS: Mapping[str, Config] = {
         prior=replace(_FINE_PRIOR, width=64, steps=150),
         decoder=replace(_FINE_DECODER, decoder_channels=(32, 64), steps=400),
     ),
-    # Many parts of 2 x 2 pixels: the likelihood is limited by what a drawing can express (LOG.md,
-    # 2026-11-26).
     "cifar10": Config(
         preset="cifar10",
         data="cifar10",
-        parse=replace(_FINE, parts=512),
+        parse=_INK,
         prior=_FINE_PRIOR,
-        decoder=replace(_FINE_DECODER, encoder_gain=150.0, steps=2600),
+        decoder=replace(_FINE_DECODER, steps=3600),
     ),
     # For a GPU, where a step of 128 images takes as long as one of 64.
     "cifar10-best": Config(
         preset="cifar10-best",
         data="cifar10",
-        parse=replace(_FINE, parts=2048),
+        parse=replace(_INK, parts=2048),
         prior=replace(_FINE_PRIOR, depth=3, steps=800, batch_size=128),
         decoder=replace(
             _FINE_DECODER,
-            encoder_gain=200.0,
+            encoder_channels=96,
             decoder_channels=(64, 128),
             decoder_depth=3,
             steps=6800,
@@ -197,21 +209,31 @@ def image_side(side: int) -> int:
 
 
 MOST_CELLS = 256
-"""Most cells of a drawing whose parts are sized automatically."""
+"""Most cells of a drawing of plain parts that are sized automatically."""
+
+FULL_SIDE = 32
+"""Side of the canvas for which the presets with ink have their part sizes."""
 
 
-def part_side(canvas_side: int, smallest: int) -> int:
-    """Return the side of the parts, and the stride, for a canvas of `canvas_side` pixels.
+def part_sizes(canvas_side: int, row: ParseConfig) -> dict[str, Any]:
+    """Return part_size, stride and finer for a canvas of `canvas_side` pixels, as settings.
 
-    It is that of the preset, `smallest`, while the grid has at most 256 cells; else the least with
-    which it has. Grids that the stride does not divide are centred. Part side and cells:
+    Plain parts have the side of those of the preset `row` while the grid has at most 256 cells;
+    else the least with which it has. Parts with ink grow with the canvas from 32 pixels on. Grids
+    that the stride does not divide are centred. Part sides and cells in all:
 
-    | canvas | 16 | 28 | 32 | 48 | 64 | 96 | 128 | 256 |
-    |---|---|---|---|---|---|---|---|---|
-    | `glyphs` (4) | 4, 16 | 4, 49 | 4, 64 | 4, 144 | 4, 256 | 6, 256 | 8, 256 | 16, 256 |
-    | others (2) | 2, 64 | 2, 196 | 2, 256 | 3, 256 | 4, 256 | 6, 256 | 8, 256 | 16, 256 |
+    | canvas | 16 | 28 | 32 | 48 | 64 | 96 | 128 |
+    |---|---|---|---|---|---|---|---|
+    | `glyphs` | 4: 16 | 4: 49 | 4: 64 | 4: 144 | 4: 256 | 6: 256 | 8: 256 |
+    | `pictures` | 2: 64 | 2: 196 | 2: 256 | 3: 256 | 4: 256 | 6: 256 | 8: 256 |
+    | `cifar10` | 8, 4, 4: 36 | 114 | 144 | 16, 8, 8: 81 | 144 | 24, 12, 12: 144 | 32, 16, 16: 144 |
     """
-    return max(smallest, -(-canvas_side // isqrt(MOST_CELLS)))
+    if not row.inks:
+        side = max(row.part_size, row.stride, -(-canvas_side // isqrt(MOST_CELLS)))
+        return {"part_size": side, "stride": side}
+    factor = max(1, -(-canvas_side // FULL_SIDE))
+    side, finer = factor * row.part_size, tuple(factor * side for side in row.finer)
+    return {"part_size": side, "stride": side, "finer": finer}
 
 
 def from_dict(values: Mapping[str, Any], *, data: str, source: str) -> Config:

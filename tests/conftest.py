@@ -17,6 +17,7 @@ from npdraw import header
 from npdraw.artifacts import write_artifact
 from npdraw.config import Config, DecoderConfig, ParseConfig, PriorConfig, as_dict
 from npdraw.inputs import shipped as shipped_models
+from npdraw.inputs.brushes import brush_of
 from npdraw.inputs.models import new_model, weights_of
 from npdraw.run_key import RunKey
 
@@ -164,7 +165,7 @@ def write_model() -> WriteModel:
 
     def write(path: Path, data: str) -> None:
         torch.manual_seed(0)
-        bank = torch.rand(4, 1, 4, 4)
+        brush = brush_of(config.parse, {"bank": torch.rand(4, 1, 4, 4)})
         dataset = {
             "name": data,
             "train": 40,
@@ -176,7 +177,7 @@ def write_model() -> WriteModel:
         write_artifact(
             path,
             "model",
-            weights_of(new_model(config, bank), bank),
+            weights_of(new_model(config, brush), brush),
             run_key=RunKey(as_dict(config), dataset, {}, 0),
             metrics={"elbo": 42.5},
         )

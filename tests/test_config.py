@@ -92,6 +92,9 @@ OUT_OF_RANGE = [
     (ParseConfig, "stride", [0, 29, 6]),
     (ParseConfig, "jitter", [0, 7, 65]),
     (ParseConfig, "parts", [0, 4097]),
+    (ParseConfig, "finer", [(0,), (2,)]),  # without ink there is one layer
+    (ParseConfig, "inks", [-1, 1025, 8]),  # binary images have no ink
+    (ParseConfig, "contrasts", [0, 65]),
     (ParseConfig, "canvas_size", [-1, 3, 15, 56]),
     (ParseConfig, "snap", ["median"]),
     (ParseConfig, "compositing", ["min"]),

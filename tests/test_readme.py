@@ -22,6 +22,7 @@ from PIL import Image
 
 from npdraw.cli import app, execute
 from npdraw.drawings.strokes import bank_digest, from_json, strokes_of
+from npdraw.model.brush import PartBrush
 from npdraw.model.layout import Layout
 from npdraw.overrides import override
 from npdraw.presets import preset
@@ -183,10 +184,10 @@ def test_drawings_in_json_are_drawings() -> None:
     drawings = [value for value in shown if value.get("npdraw") == "drawing"]
     assert drawings
     layout = Layout(28, 28, part_size=4, stride=4)
-    bank = torch.zeros(50, 1, 4, 4)
+    brush = PartBrush(layout, torch.zeros(50, 1, 4, 4))
     for drawing in drawings:
-        known = {**drawing, "bank": bank_digest(bank)}
-        assert strokes_of(from_json(known, bank, layout), layout) == drawing["strokes"]
+        known = {**drawing, "bank": bank_digest(brush)}
+        assert strokes_of(from_json(known, brush), layout) == drawing["strokes"]
 
 
 def test_settings_of_the_pages_are_settings() -> None:

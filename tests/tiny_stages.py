@@ -40,6 +40,29 @@ CONFIG = Config(
 )
 
 
+INK = {
+    "image_size": 8,
+    "channels": 3,
+    "binarize": False,
+    "jitter": 1,
+    "finer": (2,),
+    "inks": 4,
+    "contrasts": 2,
+    "threshold": 0.02,
+}
+"""Settings of the parse of colour images of 8 x 8 pixels with strokes of two sizes."""
+
+
+def squares(count: int, seed: int) -> NDArray[np.uint8]:
+    """Return colour images [count, 8, 8, 3] of four squares, each with a bright corner."""
+    rng = np.random.default_rng(seed)
+    palette = np.array([[180, 30, 30], [30, 160, 60], [20, 60, 200], [190, 180, 40]])
+    images = palette[rng.integers(0, 4, (count, 2, 2))].repeat(4, 1).repeat(4, 2)
+    images[:, 0:2, 0:2] += 50
+    images[:, 4:6, 6:8] += rng.integers(0, 50, (count, 1, 1, 1))
+    return images.astype(np.uint8)
+
+
 class Recorder:
     """A silent `Progress` that records its calls; `at` is called with each new count."""
 

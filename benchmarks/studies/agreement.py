@@ -103,7 +103,7 @@ def agreement(
         encoded = encoded_drawings(model, binary, seed)
     return {
         "model": artifact.header.digest,
-        **compare(sampled, encoded, len(model.bank), model.layout),
+        **compare(sampled, encoded, model.brush.sizes["what"], model.layout),
     }
 
 

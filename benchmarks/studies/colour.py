@@ -59,7 +59,7 @@ class Blank(nn.Module):
             sizes.decoder_channels,
             sizes.decoder_depth,
             sizes.decoder_patch,
-            self.likelihood.start(parse.channels),
+            self.likelihood.start(parse.channels, None),
         )
 
     def start_from(self, _: Tensor) -> None:

@@ -33,8 +33,8 @@ NEAR = 4
 
 
 def rectangle(rng: random.Random, model: DrawingModel) -> Region:
-    """Return a random region of half the grid's rows and half its columns."""
-    layout, scale = model.layout, model.network.upscale
+    """Return a random region of half the first grid's rows and half its columns."""
+    layout, scale = model.layout.grids[0], model.network.upscale
     top = rng.randint(0, layout.rows - layout.rows // 2)
     left = rng.randint(0, layout.columns - layout.columns // 2)
     cells = layout.positions.unflatten(0, (layout.rows, layout.columns))  # [R, C, O, 2]

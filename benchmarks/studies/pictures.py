@@ -2,7 +2,8 @@
 
 For each model, given by name or file: `docs/NAME-samples.png` (canvas and image of 50 prior
 drawings), `docs/NAME-reconstructions.png` (test image, canvas of one posterior drawing, decoded
-image) and `docs/NAME-bank.png` (the parts, most used first).
+image) and `docs/NAME-bank.png` (the parts, most used first; `NAME-bank-1.png`, ... if there are
+several layers).
 """
 
 import argparse
@@ -20,6 +21,7 @@ from npdraw.errors import NpdrawError
 from npdraw.files import write_atomic
 from npdraw.inputs.images import find_source, load_test_images
 from npdraw.inputs.models import read_model
+from npdraw.model.latents import join_steps
 from npdraw.model.npdraw import NPDraw
 from npdraw.pictures.files import png
 from npdraw.pictures.sheet import draw, render, side_by_side, tile, to_uint8
@@ -32,8 +34,12 @@ RECONSTRUCTED = 20
 def reconstructions(model: NPDraw, images: Tensor) -> Tensor:
     """Return images in [0, 1] [N, C, H, W], their canvases and decoded images, side by side."""
     with torch.no_grad():
-        noise = uniform("pictures", 0, range(len(images)), (model.layout.steps, 3))
-        canvases, decoded = render(model, model.encode(images).sample(noise))
+        spans = model.layout.spans
+        size = (model.layout.steps, model.brush.numbers)
+        noise = uniform("pictures", 0, range(len(images)), size)
+        seen = model.layout.shrink(images)
+        _, layers, _ = model.posterior(seen, lambda q, layer, _: q.sample(noise[:, spans[layer]]))
+        canvases, decoded = render(model, join_steps(layers))
     return side_by_side(side_by_side(to_uint8(images), canvases), decoded)
 
 
@@ -45,8 +51,11 @@ def pictures(path: Path, source: str | None, root: Path, folder: Path) -> None:
     sheets = {
         "samples": (COLUMNS, side_by_side(*render(model, draw(model.prior, list(range(SAMPLES)))))),
         "reconstructions": (COLUMNS // 2, reconstructions(model, model.in_unit(images))),
-        "bank": (max(COLUMNS, math.isqrt(len(model.bank))), to_uint8(model.bank)),
     }
+    layers = model.brush.pictures()
+    for number, parts in enumerate(layers, 1):
+        name = "bank" if len(layers) == 1 else f"bank-{number}"
+        sheets[name] = (max(COLUMNS, math.isqrt(len(parts))), to_uint8(parts))
     for name, (columns, shown) in sheets.items():
         text = f"{name} of the model {artifact.header.digest}"
         write_atomic(folder / f"{path.stem}-{name}.png", [png(tile(shown, columns), text)])

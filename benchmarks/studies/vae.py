@@ -188,7 +188,7 @@ class VAE(nn.Module):
         The means are smoothed by half a count each way. As in Burda, Grosse & Salakhutdinov 2016;
         with few images it saves many steps. Pixels of 256 values start as NP-DRAW's.
         """
-        start = self.likelihood.start(images.shape[1])
+        start = self.likelihood.start(images.shape[1], None)
         if start is not None:
             self.decoder.background.copy_(start[:, None, None].expand_as(self.decoder.background))
             return

@@ -33,9 +33,10 @@ def edit(
     folder = resolve.folder(model, None)
     path = resolve.artifact("model", model, folder)
     rectangle = resolve.region(region)
-    moves, parts, more = (
-        resolve.pairs(flag, texts)
-        for flag, texts in (("--move", move), ("--replace", replace), ("--add", add))
+    moves = [(step, to) for step, to in resolve.numbers("--move", move)]
+    parts, more = (
+        resolve.numbers(flag, texts, (2, 4))
+        for flag, texts in (("--replace", replace), ("--add", add))
     )
 
     from npdraw.datasets import default_root

@@ -138,11 +138,21 @@ Move = Annotated[
 ]
 Replace = Annotated[
     list[str] | None,
-    _option("--replace", MODEL, "paint another part at a step; repeatable", metavar="STEP:PART"),
+    _option(
+        "--replace",
+        MODEL,
+        "paint another part at a step; repeatable",
+        metavar="STEP:PART[:INK:CONTRAST]",
+    ),
 ]
 Add = Annotated[
     list[str] | None,
-    _option("--add", MODEL, "paint a part at a blank step; repeatable", metavar="STEP:PART"),
+    _option(
+        "--add",
+        MODEL,
+        "paint a part at a blank step; repeatable",
+        metavar="STEP:PART[:INK:CONTRAST]",
+    ),
 ]
 LookAt = Annotated[
     str, _argument("SOURCE", "pictures or arrays: folder:PATH, npz:FILE or idx:FOLDER")

@@ -15,7 +15,8 @@ import typer
 from npdraw.config import SECTIONS, Config
 from npdraw.errors import ArtifactError, UsageError
 from npdraw.overrides import read_toml, replaced, typed
-from npdraw.presets import part_side, preset
+from npdraw.presets import part_sizes as sizes_for
+from npdraw.presets import preset
 from npdraw.reading import Wanted
 from npdraw.runtime.devices import DEVICES, is_device
 
@@ -81,18 +82,17 @@ def config(preset_name: str, data: str, file: Path | None, **flags: Mapping[str,
     return replaced(row, merged)  # at once: settings of the file need not fit those that flags set
 
 
-def part_sizes(preset_name: str, file: Path | None, parse: Mapping[str, Any]) -> dict[str, int]:
-    """Return part_size and stride that suit the size of pictures of your own, as changes.
+def part_sizes(preset_name: str, file: Path | None, parse: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the sizes of parts that suit the size of pictures of your own, as changes.
 
     Empty if they or the canvas's size are set in the TOML file or by the flags `parse`.
     """
     given = changes(file, parse=parse).get("parse", {})
     row = preset(preset_name).parse
     side = row.canvas_size or given.get("image_size", row.image_size)
-    if {"part_size", "stride", "canvas_size"} & set(given) or type(side) is not int:
+    if {"part_size", "stride", "finer", "canvas_size"} & set(given) or type(side) is not int:
         return {}
-    chosen = part_side(side, max(row.part_size, row.stride))
-    return {"part_size": chosen, "stride": chosen}
+    return sizes_for(side, row)
 
 
 def limit(text: str | None) -> int | float | None:
@@ -205,15 +205,20 @@ def region(text: str | None) -> tuple[int, int, int, int] | None:
     return top, bottom, left, right
 
 
-def pairs(flag: str, texts: Sequence[str] | None) -> list[tuple[int, int]]:
-    """Read values A:B of a flag that may be repeated."""
-    numbers = []
+def numbers(
+    flag: str, texts: Sequence[str] | None, counts: tuple[int, ...] = (2,)
+) -> list[tuple[int, ...]]:
+    """Read values A:B of a flag that may be repeated, of as many numbers as `counts` allows."""
+    found = []
     for text in texts or ():
-        match = re.fullmatch(r"(\d{1,9}):(\d{1,9})", text)
-        if match is None:
-            raise UsageError(f"{flag} {text} is not two numbers", hint=f"For example: {flag} 17:24")
-        numbers.append((int(match[1]), int(match[2])))
-    return numbers
+        fields = text.split(":")
+        if len(fields) not in counts or not all(re.fullmatch(r"\d{1,9}", x) for x in fields):
+            wanted = " or ".join({2: "two", 4: "four"}[count] for count in counts)
+            raise UsageError(
+                f"{flag} {text} is not {wanted} numbers", hint=f"For example: {flag} 17:24"
+            )
+        found.append(tuple(map(int, fields)))
+    return found
 
 
 def animation_path(given: Path | None, path: Path, folder: Path, name: str) -> Path:

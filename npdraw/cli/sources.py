@@ -85,9 +85,11 @@ def _chosen(seen: "Survey", wanted: Wanted, file: Path | None) -> dict[str, Any]
 
 
 def _parts(parse: ParseConfig) -> str:
-    """Return the size of the parts and the number of cells of a drawing."""
-    cells = (-(-parse.canvas_side // parse.stride)) ** 2
-    return f"parts of {parse.part_size} x {parse.part_size} pixels, {cells} cells"
+    """Return the sizes of the parts and the number of cells of a drawing."""
+    sides = (parse.stride, *parse.finer)
+    cells = sum((-(-parse.canvas_side // side)) ** 2 for side in sides)
+    sizes = [f"{side} x {side}" for side in (parse.part_size, *parse.finer)]
+    return f"parts of {', '.join(sizes)} pixels, {cells} cells"
 
 
 def _named(

@@ -47,7 +47,8 @@ def complete(
     check_picture(out, force=runtime.force)
     model = open_model(model_path, runtime)
     named = None if name is None else named_drawing(name, model, root)
-    given = blank(1, model.layout.steps) if named is None else named.drawing
+    empty = blank(1, model.layout.steps, inked=model.brush.inked)
+    given = empty if named is None else named.drawing
     fixed = _fixed(given, name is not None, prefix, region, model)
 
     # Complete the drawing.

@@ -15,12 +15,13 @@ from npdraw.errors import UsageError
 from npdraw.header import Header
 from npdraw.inputs.images import to_levels
 from npdraw.inputs.models import read_model, to_device
+from npdraw.model.brush import Brush
 from npdraw.model.completion import PARTICLES, complete
+from npdraw.model.factors import Factors
 from npdraw.model.importance import importance_figures, samples_per_pass
-from npdraw.model.latents import Latents, concatenate
+from npdraw.model.latents import Latents, concatenate, join_steps
 from npdraw.model.layout import Layout
 from npdraw.model.npdraw import NPDraw
-from npdraw.model.parsing import parse
 from npdraw.pictures.sheet import draw
 from npdraw.runtime.noise import uniform
 from npdraw.runtime.settings import Runtime
@@ -51,9 +52,14 @@ class DrawingModel:
         return self.network.layout
 
     @cached_property
-    def bank(self) -> Tensor:
-        """The parts, [K, C, P, P] in [0, 1]."""
-        return self.network.bank.cpu()
+    def brush(self) -> Brush:
+        """What strokes are made of: the parts of a bank, or patterns, inks and contrasts."""
+        return self.network.brush
+
+    @cached_property
+    def parts(self) -> list[Tensor]:
+        """Pictures of the parts of each layer, [K, C, P, P] in [0, 1]; see `Brush.pictures`."""
+        return [part.cpu() for part in self.brush.pictures()]
 
     def sample(self, n: int = 1, seed: int = 0, *, temperature: float = 1.0) -> Latents:
         """Return `n` new drawings, those of `npdraw sample --seeds SEED-...`.
@@ -74,17 +80,9 @@ class DrawingModel:
         Each step takes the part that lowers the squared error of the canvas most. Errors as
         `preprocess`.
         """
-        settings = self.config.parse
 
         def parsed(x: Tensor, _: range) -> Latents:
-            return parse(
-                self.layout.shrink(x),
-                self.network.bank,
-                self.layout,
-                threshold=settings.threshold,
-                sweeps=settings.sweeps,
-                compositing=settings.compositing,
-            )
+            return self.brush.parse(self.layout.shrink(x))
 
         return self._drawings(self.preprocess(images), parsed)
 
@@ -96,17 +94,24 @@ class DrawingModel:
         """
 
         def drawn(x: Tensor, index: range) -> Latents:
-            q = self.network.encode(x)
             if seed is None:
-                where, what = q.where.argmax(2), q.what.squeeze(2).argmax(2)
-                return Latents(q.whether > 0, where, what).canonical()
-            noise = uniform("encode", seed, index, (self.layout.steps, 3))
-            return q.sample(noise.to(self.device))
+                return self._posterior(x, lambda q, _: q.likeliest())
+            shape = self.layout.steps, self.brush.numbers
+            noise = uniform("encode", seed, index, shape).to(self.device)
+            return self._posterior(x, lambda q, span: q.sample(noise[:, span]))
 
         return self._drawings(self.preprocess(images, seed or 0), drawn)
 
+    def _posterior(self, x: Tensor, draw: Callable[[Factors, slice], Latents]) -> Latents:
+        """Return drawings of images [N, C, H, W], each layer made by `draw` from q of its steps."""
+        seen, spans = self.layout.shrink(x), self.layout.spans
+        _, layers, _ = self.network.posterior(seen, lambda q, layer, _: draw(q, spans[layer]))
+        return join_steps(layers)
+
     def paint(self, drawings: Latents) -> Tensor:
-        """Return the canvases, float [N, C + 1, h, w]: the image in [0, 1] and the coverage.
+        """Return the canvases, float [N, C + 1, h, w]: the image and the coverage, in [0, 1].
+
+        Strokes with ink may add up to a little less than 0 or more than 1.
 
         Raises:
             UsageError: the drawings do not fit the cells, placements and parts of this model.
@@ -117,8 +122,11 @@ class DrawingModel:
             raise UsageError(
                 f"drawings of shape {shape}; this model has [N, {cells}], N at least 1"
             )
-        for name, most in (("where", self.layout.placements), ("what", len(self.network.bank))):
-            index = getattr(drawings, name)
+        tensors = drawings.tensors()
+        if tensors.keys() != {"whether", *self.brush.sizes}:
+            raise UsageError(f"drawings of {', '.join(tensors)}; this model has other strokes")
+        for name, most in self.brush.sizes.items():
+            index = tensors[name]
             if index.min() < 0 or index.max() >= most:
                 raise UsageError(
                     f"{name} of the drawings is in {int(index.min())}..{int(index.max())}; "
@@ -160,10 +168,11 @@ class DrawingModel:
         x, bounds = self.preprocess(images, seed), []
         side = samples_per_pass(samples, BATCH_SIZE)
         step = max(1, BATCH_SIZE // side)
+        shape = samples, self.layout.steps, self.brush.numbers
         for first in range(0, len(x), step):
             some = x[first : first + step].to(self.device)
             index = range(first, first + len(some))
-            noise = uniform("eval", seed, index, (samples, self.layout.steps, 3)).to(self.device)
+            noise = uniform("eval", seed, index, shape).to(self.device)
             with torch.no_grad(), self.runtime.autocast(self.device):
                 bounds.append(
                     importance_figures(self.network, some, noise, "importance", side)[:, 0].cpu()
@@ -200,7 +209,7 @@ class DrawingModel:
             raise UsageError(f"{particles} particles; at least 1 is needed")
         if fixed.all():
             return concatenate([given.canonical()] * n)
-        shape = self.layout.steps, 3
+        shape = self.layout.steps, self.brush.numbers
         drawings = []
         for number in range(seed, seed + n):
             free = uniform("sample", 0, [number], shape)

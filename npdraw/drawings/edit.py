@@ -17,6 +17,7 @@ from npdraw.drawings.regions import Region, cells_in
 from npdraw.drawings.stamp import stamp
 from npdraw.drawings.strokes import as_json, strokes_of, write_drawing
 from npdraw.errors import UsageError
+from npdraw.model.brush import Brush
 from npdraw.model.latents import Latents
 from npdraw.pictures.files import check_picture, is_up_to_date, text_of, write_still
 from npdraw.runtime.lock import check_output
@@ -32,17 +33,19 @@ class Changes:
     """Steps that paint."""
     move: Sequence[tuple[int, int]] = ()
     """A step that paints, and the step that does not to which its part moves."""
-    replace: Sequence[tuple[int, int]] = ()
-    """A step that paints, and its new part."""
-    add: Sequence[tuple[int, int]] = ()
-    """A step that does not paint, and its part, put at the first placement of the cell."""
+    replace: Sequence[tuple[int, ...]] = ()
+    """A step that paints, and its new part; with ink, its new ink and contrast may follow."""
+    add: Sequence[tuple[int, ...]] = ()
+    """A step that does not paint, and its part, put at the first placement of the cell; with ink,
+    ink and contrast follow."""
 
 
-def changed(z: Latents, changes: Changes, parts: int) -> Latents:
+def changed(z: Latents, changes: Changes, brush: Brush) -> Latents:
     """Return one drawing, [1, T], with `changes` made in their order: removals first.
 
     Raises:
-        UsageError: a step or part does not exist, or a step paints that should not, or the reverse.
+        UsageError: a step, part, ink or contrast does not exist, a step paints that should not, or
+            the reverse, or a part would move to another layer.
     """
     edited = z.clone()
     steps = edited.whether.shape[1]
@@ -60,14 +63,6 @@ def changed(z: Latents, changes: Changes, parts: int) -> Latents:
                 hint="npdraw edit without changes shows the strokes (--json).",
             )
 
-    def put(flag: str, step: int, where: int, part: int) -> None:
-        if not 0 <= part < parts:
-            raise UsageError(
-                f"{flag} {step}:{part}: parts are 0..{parts - 1}",
-                hint="npdraw report shows the part bank of the model.",
-            )
-        edited.put_stroke(0, step, where, part)
-
     for step in changes.remove:
         check("--remove", step, True)
         edited.whether[0, step] = False
@@ -75,14 +70,50 @@ def changed(z: Latents, changes: Changes, parts: int) -> Latents:
         check("--move", step, True)
         edited.whether[0, step] = False
         check("--move", to, False)
-        put("--move", to, int(edited.where[0, step]), int(edited.what[0, step]))
-    for step, part in changes.replace:
+        _check_layers(step, to, brush)
+        edited.put_stroke(0, to, **edited.stroke(0, step))
+    for step, *values in changes.replace:
         check("--replace", step, True)
-        put("--replace", step, int(edited.where[0, step]), part)
-    for step, part in changes.add:
+        chosen = _chosen("--replace", step, values, brush, whole=False)
+        edited.put_stroke(0, step, **chosen)
+    for step, *values in changes.add:
         check("--add", step, False)
-        put("--add", step, 0, part)
+        chosen = _chosen("--add", step, values, brush, whole=True)
+        edited.put_stroke(0, step, where=0, **chosen)
     return edited.canonical()
+
+
+def _check_layers(step: int, to: int, brush: Brush) -> None:
+    """Raise `UsageError` if two steps are on different layers."""
+    one, other = (int(brush.layout.layer_of[s]) + 1 for s in (step, to))
+    if one != other:
+        raise UsageError(
+            f"--move {step}:{to}: step {step} is on layer {one}, step {to} on layer {other}",
+            hint="Parts of different layers have different sizes; --remove and --add instead.",
+        )
+
+
+def _chosen(
+    flag: str, step: int, values: Sequence[int], brush: Brush, *, whole: bool
+) -> dict[str, int]:
+    """Return part, ink and contrast of a stroke that is replaced or, if `whole`, added."""
+    names = ["part", "ink", "contrast"] if brush.inked else ["part"]
+    sizes = {**brush.sizes, "part": brush.sizes["what"]}
+    text = ":".join(map(str, (step, *values)))
+    if len(values) != len(names) and (whole or len(values) != 1):
+        form = ":".join(["STEP", *(name.upper() for name in names)])
+        raise UsageError(
+            f"{flag} {text}: strokes of this model are {form}",
+            hint="npdraw edit without changes shows the strokes (--json).",
+        )
+    for name, value in zip(names, values, strict=False):
+        if not 0 <= value < sizes[name]:
+            raise UsageError(
+                f"{flag} {text}: {name}s are 0..{sizes[name] - 1}",
+                hint="npdraw report shows the part bank of the model.",
+            )
+    chosen = dict(zip(names, values, strict=False))
+    return {"what": chosen.pop("part"), **chosen}
 
 
 def edit(
@@ -113,7 +144,7 @@ def edit(
         sources.append(named_drawing(other, model, root))
         shown.append(sources[1].drawing)
         after = before.with_cells(cells_in(region, model), sources[1].drawing)
-    after = changed(after, changes, len(model.bank))
+    after = changed(after, changes, model.brush)
     shown.append(after)
     result = {
         "changed_steps": before.differs(after)[0].nonzero().flatten().tolist(),
@@ -149,7 +180,7 @@ def write_drawings(
     """
     path, text, written = out.with_suffix(".json"), stamp(command, model, shown), True
     if kept is not None:
-        values = as_json(kept, model.bank, model.layout)
+        values = as_json(kept, model.brush)
         text = stamp(command, model, shown, written=_digest(values))
         written = _is_written(path, values, out, force=model.runtime.force)
     if is_up_to_date(out, text, force=model.runtime.force) and written:
@@ -159,7 +190,7 @@ def write_drawings(
     if kept is None:
         rows = [torch.cat(rows)]
     else:
-        write_drawing(path, kept, model.bank, model.layout)
+        write_drawing(path, kept, model.brush)
     write_still(out, still(rows), text)
     return {}
 

@@ -82,7 +82,7 @@ def _outline(
     """Mark the edge of the part that `step` painted or cleared, in a picture [height, width]."""
     top, left = model.layout.positions[step, int(z.where[row, step])].tolist()
     scale = factor * model.network.upscale
-    side, width = model.layout.part_size, max(1, factor // 4)
+    side, width = int(model.layout.sides[step]), max(1, factor // 4)
     canvas = mark[: model.layout.height * scale, : model.layout.width * scale]
     box = canvas[
         max(0, top * scale) : (top + side) * scale, max(0, left * scale) : (left + side) * scale

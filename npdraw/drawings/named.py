@@ -57,7 +57,7 @@ def named_drawing(name: str, model: DrawingModel, root: Path) -> NamedDrawing:
     if name.startswith(TEST):
         image = model.preprocess(_test_image(name, model, root))
     elif name.lower().endswith(".json"):
-        drawing = read_drawing(Path(name), model.network.bank, model.layout)
+        drawing = read_drawing(Path(name), model.brush)
         return NamedDrawing(name, None, drawing)
     else:
         try:

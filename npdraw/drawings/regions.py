@@ -33,7 +33,7 @@ def cells_in(region: Region, model: DrawingModel) -> Tensor:
     layout, scale = model.layout, model.network.upscale
     height, width = layout.height * scale, layout.width * scale
     first = layout.positions * scale  # [T, O, 2]
-    last = first + layout.part_size * scale
+    last = first + layout.sides[:, None, None] * scale
     size = torch.tensor([height, width])
     first, last = first.clamp_min(0), torch.minimum(last, size)
     low = torch.tensor([region.top, region.left])

@@ -3,10 +3,17 @@
     {"npdraw": "drawing", "schema": 1, "bank": "3f9a1c...", "canvas": [28, 28], "part_size": 4,
      "strokes": [{"step": 9, "row": 4, "column": 8, "part": 17}, ...]}
 
-`step` is the cell, counted from 0 along the rows of the grid; each cell has at most one stroke, and
-strokes are in the order of their cells. `row` and `column` are the top-left pixel of the part on
-the canvas; at the edges it may lie outside. `part` is a row of the part bank, and `bank` the
-SHA-256 of its numbers, because the same row of another bank is another part.
+Strokes with ink also have an ink and a contrast, and may be on several layers, one part size each:
+
+    {..., "part_size": [8, 4], "strokes": [{"step": 20, "row": 0, "column": 16, "part": 17,
+     "ink": 3, "contrast": 5}, ...]}
+
+`step` is the cell, counted from 0 along the rows of the grid, and from one layer to the next; each
+cell has at most one stroke, and strokes are in the order of their cells. `row` and `column` are the
+top-left pixel of the part on the canvas; at the edges it may lie outside. `part` is a row of the
+part bank, or of the patterns of the step's layer; `ink` and `contrast` are rows of the layer's
+palette and of its contrasts. `bank` is the SHA-256 of the numbers of all these tables, because the
+same row of another bank is another part.
 """
 
 import hashlib
@@ -16,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from npdraw.errors import ArtifactError
+from npdraw.model.brush import Brush
 from npdraw.model.latents import Latents, blank
 from npdraw.model.layout import Layout
 from npdraw.runtime.run_folder import write_json
@@ -29,23 +36,26 @@ _WRITTEN = "A drawing is a JSON file as npdraw edit writes it."
 _LONGEST = 16 << 20
 """Largest file in bytes: the strokes of the largest layout take less."""
 
-_STROKE = ("step", "row", "column", "part")
+
+def bank_digest(brush: Brush) -> str:
+    """Return the SHA-256 of the shapes and the fp32 numbers of the tables of a brush."""
+    digest = hashlib.sha256()
+    for table in brush.tables().values():
+        digest.update(json.dumps(list(table.shape)).encode())
+        digest.update(table.detach().float().cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
-def bank_digest(bank: Tensor) -> str:
-    """Return the SHA-256 of the shape and the fp32 numbers of a part bank [K, C, P, P]."""
-    shape = json.dumps(list(bank.shape)).encode()
-    return hashlib.sha256(shape + bank.detach().float().cpu().numpy().tobytes()).hexdigest()
-
-
-def as_json(z: Latents, bank: Tensor, layout: Layout) -> dict[str, Any]:
+def as_json(z: Latents, brush: Brush) -> dict[str, Any]:
     """Return one drawing, [1, T], as values that JSON can hold."""
+    layout = brush.layout
+    sides = [grid.part_size for grid in layout.grids]
     return {
         "npdraw": "drawing",
         "schema": SCHEMA,
-        "bank": bank_digest(bank),
+        "bank": bank_digest(brush),
         "canvas": [layout.height, layout.width],
-        "part_size": layout.part_size,
+        "part_size": sides if brush.inked else sides[0],
         "strokes": strokes_of(z, layout),
     }
 
@@ -54,17 +64,19 @@ def strokes_of(z: Latents, layout: Layout) -> list[dict[str, int]]:
     """Return the strokes of one drawing, [1, T], in the order in which they are painted."""
     strokes = []
     for step in z.whether[0].nonzero().flatten().tolist():
-        row, column = layout.positions[step, int(z.where[0, step])].tolist()
-        strokes.append({"step": step, "row": row, "column": column, "part": int(z.what[0, step])})
+        chosen = z.stroke(0, step)
+        row, column = layout.positions[step, chosen.pop("where")].tolist()
+        part = chosen.pop("what")
+        strokes.append({"step": step, "row": row, "column": column, "part": part, **chosen})
     return strokes
 
 
-def write_drawing(path: Path, z: Latents, bank: Tensor, layout: Layout) -> None:
+def write_drawing(path: Path, z: Latents, brush: Brush) -> None:
     """Write one drawing as a JSON file."""
-    write_json(path, as_json(z, bank, layout))
+    write_json(path, as_json(z, brush))
 
 
-def read_drawing(path: Path, bank: Tensor, layout: Layout) -> Latents:
+def read_drawing(path: Path, brush: Brush) -> Latents:
     """Read a drawing, [1, T].
 
     Raises:
@@ -80,10 +92,10 @@ def read_drawing(path: Path, bank: Tensor, layout: Layout) -> Latents:
         raise ArtifactError(f"cannot read {path}: {error.strerror}", hint=_WRITTEN) from error
     except (ValueError, RecursionError) as error:
         raise _drawing_error(path, f"it is not JSON: {error}") from error
-    return from_json(values, bank, layout, path)
+    return from_json(values, brush, path)
 
 
-def from_json(values: Any, bank: Tensor, layout: Layout, source: object = "drawing") -> Latents:
+def from_json(values: Any, brush: Brush, source: object = "drawing") -> Latents:
     """Return the drawing, [1, T], that `as_json` turned into `values`; `source` is for errors.
 
     Raises:
@@ -96,7 +108,8 @@ def from_json(values: Any, bank: Tensor, layout: Layout, source: object = "drawi
         raise _drawing_error(
             source, f"its schema is {values.get('schema')!r:.40}, expected {SCHEMA}"
         )
-    expected = as_json(blank(1, layout.steps), bank, layout)
+    empty = blank(1, brush.layout.steps, inked=brush.inked)
+    expected = as_json(empty, brush)
     if values.get("bank") != expected["bank"]:
         raise ArtifactError(
             f"{source} is a drawing with parts of bank {values.get('bank')!s:.6}, but the model "
@@ -116,40 +129,41 @@ def from_json(values: Any, bank: Tensor, layout: Layout, source: object = "drawi
     strokes = values.get("strokes")
     if not isinstance(strokes, list):
         raise _drawing_error(source, "its strokes are not a list")
-    z, before = blank(1, layout.steps), -1
+    z, before = empty, -1
     for number, stroke in enumerate(strokes):
-        step, where, part = _stroke(stroke, f"stroke {number}", bank, layout, source)
+        step, chosen = _stroke(stroke, f"stroke {number}", brush, source)
         if step <= before:
             raise _drawing_error(
                 source, f"stroke {number} is at step {step}, after that of step {before}"
             )
-        z.put_stroke(0, step, where, part)
+        z.put_stroke(0, step, **chosen)
         before = step
     return z
 
 
-def _stroke(
-    stroke: Any, name: str, bank: Tensor, layout: Layout, source: object
-) -> tuple[int, int, int]:
-    """Return step, placement and part of a stroke."""
-    if not isinstance(stroke, Mapping) or sorted(stroke) != sorted(_STROKE):
-        raise _drawing_error(source, f"{name} has other entries than {', '.join(_STROKE)}")
+def _stroke(stroke: Any, name: str, brush: Brush, source: object) -> tuple[int, dict[str, int]]:
+    """Return the step of a stroke, and what it paints, as `Latents.put_stroke` takes it."""
+    counts = {"step": brush.layout.steps, "row": 0, "column": 0, "part": brush.sizes["what"]}
+    if brush.inked:
+        counts |= {key: brush.sizes[key] for key in ("ink", "contrast")}
+    if not isinstance(stroke, Mapping) or sorted(stroke) != sorted(counts):
+        raise _drawing_error(source, f"{name} has other entries than {', '.join(counts)}")
     for key, value in stroke.items():
         if type(value) is not int:
             raise _drawing_error(source, f"{key} of {name} is {value!r:.40}, not a whole number")
-    step, part = stroke["step"], stroke["part"]
-    for key, count in (("step", layout.steps), ("part", len(bank))):
-        if not 0 <= stroke[key] < count:
+    for key, count in counts.items():
+        if count and not 0 <= stroke[key] < count:
             raise _drawing_error(source, f"{key} of {name} is {stroke[key]}, not in 0..{count - 1}")
-    corner = [stroke["row"], stroke["column"]]
-    places: list[list[int]] = layout.positions[step].tolist()
+    step, corner = stroke["step"], [stroke["row"], stroke["column"]]
+    places: list[list[int]] = brush.layout.positions[step].tolist()
     if corner not in places:
         raise _drawing_error(
             source,
             f"{name} is at row {corner[0]}, column {corner[1]}, where step {step} cannot place it",
             f"Its corner is at {' or '.join(str(place) for place in places[:4])}.",
         )
-    return step, places.index(corner), part
+    chosen: dict[str, int] = {"where": places.index(corner), "what": stroke["part"]}
+    return step, chosen | {key: stroke[key] for key in ("ink", "contrast") if key in counts}
 
 
 def _drawing_error(source: object, problem: str, hint: str = "") -> ArtifactError:
@@ -160,5 +174,5 @@ def _drawing_error(source: object, problem: str, hint: str = "") -> ArtifactErro
 def fingerprint(z: Latents) -> str:
     """Return the SHA-256 of drawings; what they store at steps that do not paint does not count."""
     z = z.canonical()
-    numbers = [x.to(torch.int64).cpu().numpy().tobytes() for x in (z.whether, z.where, z.what)]
+    numbers = [x.to(torch.int64).cpu().numpy().tobytes() for x in z.tensors().values()]
     return hashlib.sha256(json.dumps(list(z.what.shape)).encode() + b"".join(numbers)).hexdigest()

@@ -23,10 +23,13 @@ from npdraw.datasets import PATHS
 from npdraw.datasets.facts import SETS
 from npdraw.errors import ArtifactError, NpdrawError, UsageError
 from npdraw.header import is_digest
+from npdraw.inputs.brushes import brush_of, check_tables, choices_of, layout_of, table_shapes
 from npdraw.inputs.images import copies_per_image
+from npdraw.model.brush import Brush
+from npdraw.model.ink_prior import InkPrior
 from npdraw.model.latents import Latents
-from npdraw.model.layout import Layout
 from npdraw.model.npdraw import NPDraw
+from npdraw.model.part_prior import PartPrior
 from npdraw.model.prior import Prior
 from npdraw.overrides import override
 from npdraw.presets import from_dict
@@ -39,12 +42,6 @@ MOST_CLASSES = 2**15
 
 STORED = ("float32", "bfloat16")
 """Types in which weights may be stored; a bank is always float32."""
-
-
-def layout_of(config: ParseConfig) -> Layout:
-    """Return the layout that the settings describe."""
-    side = config.canvas_side
-    return Layout(side, side, config.part_size, config.stride, config.jitter)
 
 
 def stored_config(artifact: Artifact) -> Config:
@@ -134,12 +131,12 @@ def read_parse(path: Path) -> Artifact:
     config = stored_config(artifact).parse
     dataset, layout = artifact.header.dataset, layout_of(config)
     drawings = [dataset["train"] + dataset["validation"], layout.steps]
-    expected = {
-        "bank": Expected(_bank_shape(config)),
-        "usage": Expected([config.parts], ["int64"]),
+    choices = choices_of(config)
+    expected = {name: Expected(shape) for name, shape in table_shapes(config).items()}
+    expected |= {
+        "usage": Expected([len(layout.grids) * config.parts], ["int64"]),
         "whether": Expected(drawings, ["bool"]),
-        "where": Expected(drawings, ["int16"]),
-        "what": Expected(drawings, ["int16"]),
+        **{name: Expected(drawings, ["int16"]) for name in choices},
     }
     classes = dataset.get("classes")
     if classes is not None:
@@ -147,31 +144,32 @@ def read_parse(path: Path) -> Artifact:
     check_tensors(artifact, expected)
     if classes is not None:
         check_values(artifact, "labels", 0, len(classes) - 1)
-    check_values(artifact, "bank", 0, 1)
+    check_tables(artifact, config)
     check_values(artifact, "usage", 0, math.prod(drawings))
-    check_values(artifact, "where", 0, layout.placements - 1)
-    check_values(artifact, "what", 0, config.parts - 1)
+    for name, size in choices.items():
+        check_values(artifact, name, 0, size - 1)
     return artifact
 
 
 def drawings_of(artifact: Artifact) -> Latents:
     """Return the drawings stored in a parse or by `sample`."""
     tensors = artifact.tensors
-    return Latents(tensors["whether"], tensors["where"].long(), tensors["what"].long())
+    names = [name for name in ("where", "what", "ink", "contrast") if name in tensors]
+    return Latents(tensors["whether"], **{name: tensors[name].long() for name in names})
 
 
 def drawing_tensors(z: Latents) -> dict[str, Tensor]:
     """Return drawings in the types in which they are stored: bool and int16."""
-    z = z.canonical()
-    return {"whether": z.whether, "where": z.where.short(), "what": z.what.short()}
+    tensors = z.canonical().tensors()
+    return {name: x if name == "whether" else x.short() for name, x in tensors.items()}
 
 
-def new_prior(config: Config, bank: Tensor) -> Prior:
-    """Build an untrained prior for the part bank [K, C, P, P]."""
+def new_prior(config: Config, brush: Brush) -> Prior:
+    """Build an untrained prior for the strokes of a brush."""
     prior = config.prior
-    return Prior(
-        layout_of(config.parse),
-        bank,
+    kind = InkPrior if brush.inked else PartPrior
+    return kind(
+        brush,
         width=prior.width,
         depth=prior.depth,
         heads=prior.heads,
@@ -186,19 +184,20 @@ def freeze_unused(prior: Prior) -> None:
 
     DistributedDataParallel would wait for their gradients.
     """
-    if prior.layout.placements == 1:
+    if isinstance(prior, PartPrior) and prior.layout.placements == 1:
         prior.where_embedding.requires_grad_(False)
 
 
-def new_model(config: Config, bank: Tensor) -> NPDraw:
-    """Build an untrained model for the part bank [K, C, P, P]; a frozen prior has no dropout."""
+def new_model(config: Config, brush: Brush, canvas_error: float = 0.01) -> NPDraw:
+    """Build an untrained model for the strokes of a brush; a frozen prior has no dropout.
+
+    `canvas_error` is the mean squared error of the canvases of the parses (`NPDraw`).
+    """
     decoder = config.decoder
     dropout = config.prior.dropout if decoder.prior == "joint" else 0.0
     return NPDraw(
-        layout_of(config.parse),
-        bank,
-        new_prior(replace(config, prior=replace(config.prior, dropout=dropout)), bank),
-        compositing=config.parse.compositing,
+        brush,
+        new_prior(replace(config, prior=replace(config.prior, dropout=dropout)), brush),
         levels=config.parse.levels,
         upscale=config.parse.image_size // config.parse.canvas_side,
         encoder_channels=decoder.encoder_channels,
@@ -207,6 +206,7 @@ def new_model(config: Config, bank: Tensor) -> NPDraw:
         decoder_channels=decoder.decoder_channels,
         decoder_depth=decoder.decoder_depth,
         decoder_patch=decoder.decoder_patch,
+        canvas_error=canvas_error,
     )
 
 
@@ -226,18 +226,12 @@ def to_device(model: M, device: torch.device) -> M:
     return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-def weights_of(model: nn.Module, bank: Tensor) -> dict[str, Tensor]:
-    """Return the tensors that the artifact of a prior or model stores: bank and weights."""
-    return {"bank": bank, **model.state_dict()}
+def weights_of(model: nn.Module, brush: Brush) -> dict[str, Tensor]:
+    """Return the tensors that the artifact of a prior or model stores: tables and weights."""
+    return {**brush.tables(), **model.state_dict()}
 
 
-def _bank_shape(config: ParseConfig) -> list[int]:
-    return [config.parts, config.channels, config.part_size, config.part_size]
-
-
-def _read(
-    path: Path, kind: str, build: Callable[[Config, Tensor], M]
-) -> tuple[M, Config, Artifact]:
+def _read(path: Path, kind: str, build: Callable[[Config, Brush], M]) -> tuple[M, Config, Artifact]:
     """Read an artifact into the module that `build` returns.
 
     The artifact must hold every weight in its shape, and no other tensor. Weights become fp32, even
@@ -245,13 +239,14 @@ def _read(
     """
     artifact = read_artifact(path, kind=kind)
     config = stored_config(artifact)
+    shapes = table_shapes(config.parse)
     with _Weightless():  # takes no memory before the file is known to hold as much
-        bank = torch.empty(_bank_shape(config.parse))
-        weights = build(config, bank).state_dict()
+        tables = {name: torch.empty(shape) for name, shape in shapes.items()}
+        weights = build(config, brush_of(config.parse, tables)).state_dict()
     expected = {name: Expected(weight.shape, STORED) for name, weight in weights.items()}
-    check_tensors(artifact, {"bank": Expected(bank.shape), **expected})
-    check_values(artifact, "bank", 0, 1)
-    model = build(config, artifact.tensors["bank"])
+    check_tensors(artifact, {name: Expected(s) for name, s in shapes.items()} | expected)
+    check_tables(artifact, config.parse)
+    model = build(config, brush_of(config.parse, artifact.tensors))
     model.load_state_dict({name: artifact.tensors[name] for name in expected})
     return model, config, artifact
 

@@ -11,13 +11,8 @@ import torch
 from torch import Tensor
 
 from npdraw.errors import UsageError
+from npdraw.model.clusters import cluster, nearest
 from npdraw.model.layout import Layout
-
-CHUNK = 65_536
-"""Patches compared with the centres at once, at most."""
-
-DISTANCES = 1 << 24
-"""Distances in memory at once, at most: 64 MB."""
 
 MOST = 1 << 22
 """Most cells that are clustered; if the images have more, evenly spaced images are taken. Time and
@@ -90,20 +85,12 @@ def build_bank(
     _check_enough(patches, parts)
 
     # Cluster them.
-    centres = _seed(patches, parts, generator)
-    previous = float("inf")
-    for _ in range(iterations):
-        label, distance = _assign(patches, centres)
-        error = float(distance.mean(dtype=torch.float64))
-        if previous - error <= tolerance * error:
-            break
-        previous = error
-        centres = _update(patches, label, distance, parts)
-    if snap == "medoid":
-        centres = _medoids(patches, centres)
+    centres = cluster(
+        patches, parts, snap=snap, generator=generator, tolerance=tolerance, iterations=iterations
+    )
 
     # Number the parts by their use.
-    label, distance = _assign(patches, centres)
+    label, distance = nearest(patches, centres)
     usage = torch.bincount(label, minlength=parts)
     order = usage.argsort(descending=True, stable=True)
     shape = (parts, images.shape[1], layout.part_size, layout.part_size)
@@ -147,72 +134,3 @@ def _count_different(chunks: Iterable[Tensor], most: int) -> int:
         if len(known) >= most:
             return most
     return len(known)
-
-
-def _seed(patches: Tensor, parts: int, generator: torch.Generator) -> Tensor:
-    """Seed by k-means++: draw each next centre among the patches by squared distance."""
-    first = torch.randint(len(patches), (1,), generator=generator)
-    centres = [patches[first]]
-    norms = torch.cat([chunk.square().sum(1) for chunk in patches.split(CHUNK)])
-    distance = _to_one(patches, norms, centres[0])
-    for _ in range(parts - 1):
-        cumulative = distance.double().cumsum(0)
-        target = torch.rand(1, generator=generator, dtype=torch.float64) * cumulative[-1]
-        index = torch.searchsorted(cumulative, target, right=True).clamp_max(len(patches) - 1)
-        centres.append(patches[index])
-        distance = torch.minimum(distance, _to_one(patches, norms, centres[-1]))
-    return torch.cat(centres)
-
-
-def _to_one(patches: Tensor, norms: Tensor, centre: Tensor) -> Tensor:
-    """Return the squared distance of each patch to one centre [1, D]."""
-    return (norms - 2 * (patches @ centre[0]) + centre.square().sum()).clamp_min_(0)
-
-
-def _assign(patches: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the nearest centre of each patch, int64 [M], and the squared distance, [M]."""
-    labels, distances = torch.empty(len(patches), dtype=torch.int64), torch.empty(len(patches))
-    norms, room = centres.square().sum(1), _room(patches, centres)
-    for first in range(0, len(patches), len(room)):
-        chunk = patches[first : first + len(room)]
-        products = torch.addmm(norms, chunk, centres.T, alpha=-2, out=room[: len(chunk)])
-        partial, label = products.min(1)
-        labels[first : first + len(chunk)] = label
-        distances[first : first + len(chunk)] = (partial + chunk.square().sum(1)).clamp_min_(0)
-    return labels, distances
-
-
-def _room(patches: Tensor, centres: Tensor) -> Tensor:
-    """Return room for the distances of as many patches as are taken at once, [R, K].
-
-    One for all chunks: small tensors that stay would settle where a large one was before, so that
-    the next large one had to go elsewhere, and memory grew with every chunk.
-    """
-    rows = min(len(patches), CHUNK, max(1, DISTANCES // len(centres)))
-    return torch.empty(rows, len(centres))
-
-
-def _update(patches: Tensor, label: Tensor, distance: Tensor, parts: int) -> Tensor:
-    """Return the mean of each cluster; an empty one restarts at the patch that fits worst."""
-    count = torch.bincount(label, minlength=parts)
-    total = torch.zeros(parts, patches.shape[1]).index_add_(0, label, patches)
-    centres = total / count.clamp_min(1)[:, None]
-    empty = (count == 0).nonzero().flatten()
-    if len(empty):
-        centres[empty] = patches[distance.topk(len(empty)).indices]
-    return centres
-
-
-def _medoids(patches: Tensor, centres: Tensor) -> Tensor:
-    """Return the patch nearest to each centre."""
-    best = torch.full((len(centres),), float("inf"))
-    index = torch.zeros(len(centres), dtype=torch.int64)
-    norms, room = centres.square().sum(1), _room(patches, centres)
-    for first in range(0, len(patches), len(room)):
-        chunk = patches[first : first + len(room)]
-        distance = torch.mm(chunk, centres.T, out=room[: len(chunk)]).mul_(-2)
-        distance.add_(chunk.square().sum(1)[:, None]).add_(norms)
-        nearest, where = distance.min(0)
-        index = torch.where(nearest < best, where + first, index)
-        best = torch.minimum(best, nearest)
-    return patches[index]

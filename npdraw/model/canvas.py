@@ -67,7 +67,7 @@ def paint_relaxed(z: Relaxed, bank: Tensor, layout: Layout, compositing: str = "
     with torch.autocast(bank.device.type, enabled=False):
         layers = _layers(z, bank, layout)
         if not layout.overlapping:
-            return layout.crop(_fold(layers, layout.stride, layout))
+            return layout.crop(fold(layers, layout.stride, layout))
         classes = _parity_classes(layers, layout)
         over = compositing == "over"
         return layout.crop(_blend_over(classes, layout) if over else _blend_max(classes))
@@ -91,7 +91,7 @@ def _layers(z: Relaxed, bank: Tensor, layout: Layout) -> Tensor:
     return torch.stack(placed).sum(0)
 
 
-def _fold(windows: Tensor, distance: int, layout: Layout) -> Tensor:
+def fold(windows: Tensor, distance: int, layout: Layout) -> Tensor:
     """Lay windows side by side, `distance` (at least their side) apart, cut to the frame.
 
     [N, T, C + 1, w, w] -> [N, C + 1, frame]; the steps fill rows of `layout.columns` cells.

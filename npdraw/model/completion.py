@@ -12,7 +12,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from npdraw.model.latents import Factors, Latents, concatenate, sample_inverse_cdf
+from npdraw.model.factors import Factors, sample_inverse_cdf
+from npdraw.model.latents import Latents, concatenate
 from npdraw.model.prior import Prior
 
 PARTICLES = 64
@@ -26,9 +27,9 @@ def complete(
     """Return one drawing that keeps the given cells of `given` for each row of `uniform`.
 
     `given` is one drawing, [1, T]; `fixed` bool [T] marks the cells that are kept, painted or
-    blank. `uniform` [N, M + 1, T, 3] in [0, 1): row 0 decides the cells after the last given one,
-    as in `Prior.sample`, and all of them if only a prefix is given; the M others are for the
-    particles. Drawing i depends on its own row alone.
+    blank. `uniform` [N, M + 1, T, numbers of the brush] in [0, 1): row 0 decides the cells after
+    the last given one, as in `Prior.sample`, and all of them if only a prefix is given; the M
+    others are for the particles. Drawing i depends on its own row alone.
 
     With temperature 1 and M particles, drawings follow p(rest | given) up to an error of order
     1 / M. With one particle, or another temperature, they are plausible but follow it less closely.
@@ -67,7 +68,7 @@ def _chosen(
         z[stretch] = kept[stretch]
 
         # Weight by the probability of the given cells, equation (5.7).
-        factors: Factors = prior(z.one_hot(prior.layout.placements, len(prior.bank)))
+        factors: Factors = prior(prior.brush.one_hot(z))
         weights = weights + factors[stretch].joint(z[stretch])
 
         if _effective(weights) < particles / 2:

@@ -1,15 +1,22 @@
 """The encoder q(z | x), factorised over steps (docs/model.md, section 6; paper, section 3.3).
 
-Its output grid is that of the layout's steps. The parser's match gains are added to the logits
-with learned scales, so that the encoder starts as a soft parser and learns what to change.
+Its output grid is that of the layout's steps. The parser's gains are added to the logits with
+learned scales, so that the encoder starts as a soft parser and learns what to change.
+
+With ink there is one network for each layer, and each sees what the layers before it have painted:
+q(z | x) is a product over the layers, q(layer | x, earlier layers).
 """
+
+from abc import ABC, abstractmethod
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from npdraw.model.blocks import residual_blocks
-from npdraw.model.latents import Factors
+from npdraw.model.brush import Brush, PartBrush
+from npdraw.model.factors import Factors
+from npdraw.model.ink import InkBrush
 from npdraw.model.layout import Layout
 from npdraw.model.parsing import match_gains
 
@@ -17,43 +24,107 @@ MARGIN = 2
 """Pixels around a cell's window that the first layer sees."""
 
 
-class Encoder(nn.Module):
-    """Maps images to the distributions of whether, where and what at every step."""
+def new_encoder(brush: Brush, channels: int, depth: int, gain: float) -> "Encoder":
+    """Return the untrained encoder for a brush; see `PartEncoder` and `InkEncoder`."""
+    if isinstance(brush, InkBrush):
+        return InkEncoder(brush, channels, depth, gain)
+    assert isinstance(brush, PartBrush)
+    return PartEncoder(brush, channels, depth, gain)
 
-    def __init__(
-        self,
-        layout: Layout,
-        image_channels: int,
-        parts: int,
-        channels: int,
-        depth: int,
-        gain: float = 1.0,
-    ) -> None:
+
+class Encoder(nn.Module, ABC):
+    """Maps images to the distributions of the steps of a layer."""
+
+    @abstractmethod
+    def forward(self, images: Tensor, layer: int, canvas: Tensor | None) -> Factors:
+        """Return q(layer | x, earlier layers) of images [N, C, H, W] in [0, 1], equation (6.1).
+
+        `canvas` [N, C + 1, H, W] is what the earlier layers painted; None for the first. No factor
+        depends on another of the same layer.
+        """
+
+
+def _stem(layout: Layout, inputs: int, channels: int) -> nn.Conv2d:
+    """Return the convolution that sees the window of each cell and `MARGIN` pixels around it."""
+    return nn.Conv2d(inputs, channels, layout.window + 2 * MARGIN, layout.stride, padding=MARGIN)
+
+
+def _heads(channels: int, outputs: int) -> nn.Conv2d:
+    """Return a convolution from features to logits, 0 at the start."""
+    heads = nn.Conv2d(channels, outputs, 1)
+    nn.init.zeros_(heads.weight)
+    return heads
+
+
+def _in_order(seen: Tensor, layout: Layout) -> Tensor:
+    """Return the input of a stem: framed, channels last."""
+    return layout.to_frame(seen).contiguous(memory_format=torch.channels_last)
+
+
+class PartEncoder(Encoder):
+    """The encoder for the parts of a bank."""
+
+    def __init__(self, brush: PartBrush, channels: int, depth: int, gain: float = 1.0) -> None:
         """`gain` is the initial scale of the match gains, in nats per unit of squared error."""
         super().__init__()
-        self.layout, self.parts = layout, parts
-        side = layout.window + 2 * MARGIN
-        self.stem = nn.Conv2d(image_channels, channels, side, layout.stride, padding=MARGIN)
+        self.brush, self.parts = brush, len(brush.bank)
+        self.stem = _stem(brush.layout, brush.channels, channels)
         self.cells = residual_blocks(channels, depth)
-        self.heads = nn.Conv2d(channels, 1 + layout.placements + parts, 1)
-        nn.init.zeros_(self.heads.weight)
+        self.heads = _heads(channels, 1 + brush.layout.placements + self.parts)
         self.gain_scale = nn.Parameter(torch.full((3,), gain))
 
-    def forward(self, images: Tensor, bank: Tensor) -> Factors:
-        """Return q(z | x) of images [N, C, H, W] in [0, 1], equation (6.1).
-
-        `bank` is [K, C, P, P]. The distribution of what does not depend on where.
-        """
-        framed = self.layout.to_frame(images).contiguous(memory_format=torch.channels_last)
-        features = self.cells(self.stem(framed))
+    def forward(self, images: Tensor, _: int = 0, __: Tensor | None = None) -> Factors:
+        """Return q(z | x): there is one layer. What does not depend on where."""
+        layout = self.brush.layout
+        features = self.cells(self.stem(_in_order(images, layout)))
         logits = self.heads(F.silu(features)).float().flatten(2).transpose(1, 2)  # [N, T, .]
         with torch.autocast(images.device.type, enabled=False):
-            gains = match_gains(images, bank, self.layout)  # [N, T, O, K]
+            gains = match_gains(images, self.brush.bank, layout)  # [N, T, O, K]
             by_part, by_placement = gains.amax(2), gains.amax(3)
-            whether, where, what = logits.split([1, self.layout.placements, self.parts], dim=2)
+            whether, where, what = logits.split([1, layout.placements, self.parts], dim=2)
             scale = self.gain_scale
             return Factors(
                 whether.squeeze(2) + scale[0] * by_part.amax(2),
                 torch.log_softmax(where + scale[1] * by_placement, 2),
                 torch.log_softmax(what + scale[2] * by_part, 2)[:, :, None],
+            )
+
+
+class InkEncoder(Encoder):
+    """The encoder for strokes with ink: one network for each layer."""
+
+    def __init__(self, brush: InkBrush, channels: int, depth: int, gain: float = 1.0) -> None:
+        """`gain` is the initial scale of the parser's gains, in nats per unit of squared error."""
+        super().__init__()
+        self.brush = brush
+        self.outputs = [1, *(size for name, size in brush.sizes.items() if name != "where")]
+        self.stems, self.cells, self.heads = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
+        for layer, grid in enumerate(brush.layout.grids):
+            inputs = brush.channels * (1 if layer == 0 else 2)  # later: the image and what is left
+            self.stems.append(_stem(grid, inputs, channels))
+            self.cells.append(residual_blocks(channels, depth))
+            self.heads.append(_heads(channels, sum(self.outputs)))
+        self.gain_scale = nn.Parameter(torch.full((len(self.stems), len(self.outputs)), gain))
+
+    def forward(self, images: Tensor, layer: int, canvas: Tensor | None) -> Factors:
+        """Return q(layer | x, earlier layers), from the image and what the canvas lacks.
+
+        What is one of the patterns that fit best (`InkBrush.candidates`).
+        """
+        brush = self.brush
+        grid, residual = brush.layout.grids[layer], brush.residual(images, canvas)
+        seen = residual if layer == 0 else torch.cat([images, residual], 1)
+        features = self.cells[layer](self.stems[layer](_in_order(seen, grid)))
+        logits = self.heads[layer](F.silu(features)).flatten(2).transpose(1, 2)
+        with torch.autocast(images.device.type, enabled=False):
+            gains, scale = brush.gains(residual, layer, brush.candidates), self.gain_scale[layer]
+            whether, what, ink, contrast = (x.float() for x in logits.split(self.outputs, dim=2))
+            what = what.gather(2, gains.candidates)
+            return Factors(
+                whether.squeeze(2) + scale[0] * (gains.best - brush.threshold),
+                torch.zeros_like(whether),
+                torch.log_softmax(what + scale[1] * gains.by_pattern, 2)[:, :, None],
+                torch.log_softmax(ink + scale[2] * gains.by_ink, 2),
+                torch.log_softmax(contrast + scale[3] * gains.by_contrast, 2),
+                gains.candidates,
             )

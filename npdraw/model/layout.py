@@ -1,11 +1,13 @@
-"""Where the parts of a drawing can be placed: one step for each cell of a centred grid.
+"""Where the parts of a drawing can be placed: one step for each cell of one or more centred grids.
 
-docs/model.md, section 1. The *frame* is the smallest rectangle that holds every placement; it
-contains the image, and what lies outside the image is cropped.
+docs/model.md, section 1. The *frame* of a grid is the smallest rectangle that holds every
+placement; it contains the image, and what lies outside the image is cropped. A drawing in several
+layers has a grid for each, coarse parts before fine ones.
 """
 
 from dataclasses import dataclass
 from functools import cache, cached_property
+from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
@@ -14,13 +16,20 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Layout:
-    """A grid of cells in raster order, each with `jitter ** 2` placements one pixel apart."""
+    """A grid of cells in raster order, each with `jitter ** 2` placements one pixel apart.
+
+    With `finer`, there are further grids of smaller parts, side by side, whose steps follow. Then
+    everything but `steps`, `grids`, `spans`, `positions`, `sides`, `layer_of`, `shrink`, height and
+    width describes the first grid.
+    """
 
     height: int
     width: int
     part_size: int
     stride: int
     jitter: int = 1
+    finer: tuple[int, ...] = ()
+    """Sides of the parts of further layers, pixels."""
 
     @property
     def window(self) -> int:
@@ -39,8 +48,33 @@ class Layout:
 
     @property
     def steps(self) -> int:
-        """T, one step for each cell, equation (1.1)."""
-        return self.rows * self.columns
+        """T, one step for each cell of every grid, equation (1.1)."""
+        return sum(grid.rows * grid.columns for grid in self.grids)
+
+    @cached_property
+    def grids(self) -> "tuple[Layout, ...]":
+        """One layout for each layer; this one if there is only one."""
+        if not self.finer:
+            return (self,)
+        first = Layout(self.height, self.width, self.part_size, self.stride, self.jitter)
+        return (first, *(Layout(self.height, self.width, side, side) for side in self.finer))
+
+    @cached_property
+    def spans(self) -> list[slice]:
+        """The steps of each layer."""
+        ends = list(accumulate(grid.rows * grid.columns for grid in self.grids))
+        return [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+
+    @cached_property
+    def layer_of(self) -> Tensor:
+        """The layer of each step, int64 [T]."""
+        counts = torch.tensor([span.stop - span.start for span in self.spans])
+        return torch.arange(len(counts)).repeat_interleave(counts)
+
+    @cached_property
+    def sides(self) -> Tensor:
+        """Side of the part of each step in pixels, int64 [T]."""
+        return torch.tensor([grid.part_size for grid in self.grids])[self.layer_of]
 
     @property
     def placements(self) -> int:
@@ -68,6 +102,8 @@ class Layout:
     @cached_property
     def positions(self) -> Tensor:
         """Top-left pixel (row, column) of each placement, equation (1.2), int64 [T, O, 2]."""
+        if self.finer:
+            return torch.cat([grid.positions for grid in self.grids])
         row, column = torch.meshgrid(
             torch.arange(self.rows), torch.arange(self.columns), indexing="ij"
         )
@@ -136,9 +172,14 @@ def _moved(layout: Layout, name: str, device: torch.device) -> Tensor:
 def neighbours(layout: Layout) -> Tensor:
     """Return the steps left, above, above left and above right of each step: int64 [T, 4].
 
-    They are counted from 1; 0 stands for a neighbour that does not exist. Left of a step in the
-    first column is the last step of the row above, which is drawn just before it.
+    They are in the same grid, and are counted from 1; 0 stands for a neighbour that does not exist.
+    Left of a step in the first column is the last step of the row above, which is drawn just before
+    it.
     """
+    if layout.finer:
+        tables = [neighbours(grid) for grid in layout.grids]
+        firsts = [span.start for span in layout.spans]
+        return torch.cat([t + first * (t > 0) for t, first in zip(tables, firsts, strict=True)])
     step = torch.arange(layout.steps)
     column = step % layout.columns
     source = torch.stack(

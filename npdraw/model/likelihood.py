@@ -20,8 +20,18 @@ class Likelihood(Protocol):
     def outputs(self, channels: int) -> int:
         """Return how many numbers the decoder gives per pixel."""
 
-    def start(self, channels: int) -> Tensor | None:
-        """Return the initial output of a decoder, [outputs]; None: no particular one."""
+    def start(self, channels: int, error: float | None) -> Tensor | None:
+        """Return the initial output of a decoder, [outputs]; None: no particular one.
+
+        If the decoder starts as the canvas (`around`), `error` is the mean squared error of the
+        canvases, per pixel and channel; otherwise it is None.
+        """
+
+    def around(self, output: Tensor, canvas: Tensor, /) -> Tensor:
+        """Return the decoder's output with the canvas image [N, C, H, W] as its origin.
+
+        Where `output` is 0, the expected image is the canvas.
+        """
 
     def log_prob(self, parameters: Tensor, images: Tensor, /) -> Tensor:
         """Return log p(x) in nats, [N], of images [N, C, H, W] in [0, 1]."""
@@ -37,8 +47,12 @@ class Bernoulli:
         """Return how many numbers the decoder gives per pixel."""
         return channels
 
-    def start(self, _: int) -> None:
+    def start(self, _: int, __: float | None) -> None:
         """Return None: a decoder may start with any output."""
+
+    def around(self, _: Tensor, __: Tensor) -> Tensor:
+        """Raise an error: decoders of binary images do not start as the canvas."""
+        raise NotImplementedError
 
     def log_prob(self, logits: Tensor, images: Tensor) -> Tensor:
         """Return log p(x) in nats, [N], equation (6.3).
@@ -55,6 +69,10 @@ class Bernoulli:
 
 LEVELS = 256
 """Values of a pixel, 0 to 255 / 255."""
+
+LEAST_ERROR = 1e-5
+"""Mean squared error of a canvas for which a decoder starts, at least: below it, differences are
+those between neighbouring values."""
 
 LOG_SCALES = -7.0, 5.0
 """Range of the log scales, with images in [0, 1]: e^-7 is a quarter of the step between values."""
@@ -100,12 +118,40 @@ class MixtureOfLogistics:
         """Return how many numbers the decoder gives per pixel."""
         return self.components * (1 + 2 * channels + channels * (channels - 1) // 2)
 
-    def start(self, channels: int) -> Tensor:
-        """Return the initial output, [outputs]: components side by side over 0..1."""
+    def start(self, channels: int, error: float | None) -> Tensor:
+        """Return the initial output, [outputs].
+
+        With `error`, the scales of the components are spread around that of the canvas's error,
+        from a fifth to three times; a logistic variable of scale s has the variance (pi s)^2 / 3.
+        Without, the components lie side by side over 0..1.
+        """
         output = torch.zeros(self.components, self.outputs(channels) // self.components)
-        output[:, 1 : 1 + channels] = torch.linspace(-0.9, 0.9, self.components)[:, None]
-        output[:, 1 + channels : 1 + 2 * channels] = -math.log(2 * self.components)
+        means, log_scales = output[:, 1 : 1 + channels], output[:, 1 + channels : 1 + 2 * channels]
+        if error is None:
+            means[:] = torch.linspace(-0.9, 0.9, self.components)[:, None]
+            log_scales[:] = -math.log(2 * self.components)
+        else:
+            scale = math.sqrt(3 * max(error, LEAST_ERROR)) / math.pi
+            spread = torch.linspace(math.log(0.2), math.log(3), self.components)
+            log_scales[:] = (math.log(scale) + spread)[:, None]
         return output.flatten()
+
+    def around(self, output: Tensor, canvas: Tensor) -> Tensor:
+        """Return parameters whose means are those of `output` plus the canvas [N, C, H, W].
+
+        Green and blue then move with the residuals of the channels before them, values less the
+        canvas, so that the canvas is the mean whatever the slopes are.
+        """
+        channels = canvas.shape[1]
+        rows = output.float().unflatten(1, (self.components, -1))
+        share, mean, log_scale, slope = self._split(rows, channels)
+        slopes, means = torch.tanh(slope), []
+        for channel in range(channels):
+            origin, first = 2 * canvas[:, None, channel] - 1, channel * (channel - 1) // 2
+            for before in range(channel):
+                origin = origin - 2 * slopes[:, :, first + before] * canvas[:, None, before]
+            means.append(mean[:, :, channel] + origin)
+        return torch.cat([share, torch.stack(means, 2), log_scale, slope], 2).flatten(1, 2)
 
     def log_prob(self, parameters: Tensor, images: Tensor) -> Tensor:
         """Return log p(x) in nats, [N]; images [N, C, H, W] of multiples of 1 / 255 in [0, 1]."""
@@ -135,10 +181,16 @@ class MixtureOfLogistics:
         numbers = {self.outputs(channels): channels for channels in (1, 3)}
         return numbers[parameters.shape[1]]
 
+    @staticmethod
+    def _split(rows: Tensor, channels: int) -> tuple[Tensor, ...]:
+        """Split [N, M, numbers, H, W] into shares, means, log scales and slopes."""
+        pairs = rows.shape[2] - 1 - 2 * channels
+        split: tuple[Tensor, ...] = rows.split([1, channels, channels, pairs], 2)
+        return split
+
     def _components(self, parameters: Tensor, channels: int) -> _Components:
         rows = parameters.float().unflatten(1, (self.components, -1))
-        pairs = rows.shape[2] - 1 - 2 * channels
-        share, mean, log_scale, slope = rows.split([1, channels, channels, pairs], 2)
+        share, mean, log_scale, slope = self._split(rows, channels)
         return _Components(
             torch.log_softmax(share.squeeze(2), 1),
             (mean + 1) / 2,

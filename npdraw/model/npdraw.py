@@ -6,17 +6,26 @@ hard drawings.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from npdraw.model.canvas import paint, paint_relaxed
+from npdraw.model.brush import Brush
 from npdraw.model.decoder import Decoder
-from npdraw.model.encoder import Encoder
-from npdraw.model.latents import Factors, Latents, concatenate, sample_inverse_cdf, straight_through
-from npdraw.model.layout import Layout
+from npdraw.model.encoder import new_encoder
+from npdraw.model.factors import Factors, join_factors, sample_inverse_cdf
+from npdraw.model.latents import (
+    Latents,
+    Relaxed,
+    concatenate,
+    join_soft_steps,
+    join_steps,
+    straight_through,
+)
 from npdraw.model.likelihood import likelihood_of
 from npdraw.model.prior import Prior
 
@@ -29,6 +38,8 @@ class Relaxation:
     """Temperature of binary Concrete and Gumbel-softmax, above 0."""
     hard_rows: int = 0
     """The first images of a batch whose latents are rounded, with straight-through gradients."""
+    imitate: bool = False
+    """Compute the cross-entropy to the parse; otherwise it is 0."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +60,7 @@ class Terms:
     rate: Tensor
     """Analytic KL(q || p) given the sampled prefix, nats."""
     parse: Tensor
-    """Cross-entropy of the parse under q, nats."""
+    """Cross-entropy of the parse under q, nats; of each layer given the canvas before it."""
     canvas: Tensor
     """Squared error of the canvas image, summed over pixels and channels."""
 
@@ -87,16 +98,17 @@ class ImportanceSample:
         return -self.distortion - self.rate
 
 
+Drawing = TypeVar("Drawing", Latents, Relaxed)
+
+
 class NPDraw(nn.Module):
-    """The whole of NP-DRAW: bank, prior, encoder and decoder."""
+    """The whole of NP-DRAW: brush, prior, encoder and decoder."""
 
     def __init__(
         self,
-        layout: Layout,
-        bank: Tensor,
+        brush: Brush,
         prior: Prior,
         *,
-        compositing: str,
         levels: int,
         upscale: int,
         encoder_channels: int,
@@ -105,45 +117,33 @@ class NPDraw(nn.Module):
         decoder_channels: tuple[int, ...],
         decoder_depth: int,
         decoder_patch: int,
+        canvas_error: float = 0.01,
     ) -> None:
-        """`bank` [K, C, P, P] in [0, 1].
+        """Pixels have `levels` values, 2 or 256; the image has `upscale` times the canvas's side.
 
-        Pixels have `levels` values, 2 or 256. The image has `upscale` times the side of the canvas.
+        With ink the decoder starts as the canvas, with scales that fit its mean squared error,
+        `canvas_error`. Eleven parameters, because most are settings.
         """
         super().__init__()
-        channels = bank.shape[1]
-        self.layout, self.compositing = layout, compositing
+        self.brush, self.layout, self.prior = brush, brush.layout, prior
         self.levels, self.upscale = levels, upscale
         self.likelihood = likelihood_of(levels)
-        self.bank: Tensor
-        self.register_buffer("bank", bank.clone(), persistent=False)
-        self.prior = prior
-        self.encoder = Encoder(
-            layout, channels, len(bank), encoder_channels, encoder_depth, encoder_gain
-        )
+        self.encoder = new_encoder(brush, encoder_channels, encoder_depth, encoder_gain)
         self.decoder = Decoder(
-            channels + 1,
-            self.likelihood.outputs(channels),
+            brush.channels + 1,
+            self.likelihood.outputs(brush.channels),
             decoder_channels,
             decoder_depth,
             decoder_patch,
-            self.likelihood.start(channels),
+            self.likelihood.start(brush.channels, canvas_error if brush.inked else None),
         )
 
     def in_unit(self, values: Tensor) -> Tensor:
         """Return images in [0, 1] of integers 0..levels - 1."""
         return values.float() / (self.levels - 1)
 
-    def noise_size(self) -> int:
-        """Return the uniform numbers per step of a relaxed sample: whether, placements, parts."""
-        return 1 + self.layout.placements + len(self.bank)
-
     def forward(
-        self,
-        images: Tensor,
-        parse: Latents | None,
-        uniform: Tensor,
-        how: Relaxation | WakeConfig,
+        self, images: Tensor, uniform: Tensor, how: Relaxation | WakeConfig
     ) -> Terms | WakeTerms:
         """Return `wake` if `how` is a `WakeConfig`, else `relaxed`.
 
@@ -151,26 +151,52 @@ class NPDraw(nn.Module):
         """
         if isinstance(how, WakeConfig):
             return self.wake(images, uniform, how)
-        return self.relaxed(images, parse, uniform, how)
+        return self.relaxed(images, uniform, how)
 
-    def relaxed(
-        self, images: Tensor, parse: Latents | None, uniform: Tensor, relaxation: Relaxation
-    ) -> Terms:
+    def posterior(
+        self,
+        seen: Tensor,
+        draw: Callable[[Factors, int, Tensor | None], Drawing],
+        first: Factors | None = None,
+    ) -> tuple[Factors, list[Drawing], Tensor]:
+        """Return q(z | x), the drawings that `draw` makes layer by layer, and their canvases.
+
+        `draw` is given the distributions of the steps of a layer, its number, and the canvas of the
+        layers before it (None for the first), on which they depend. Images `seen` [N, C, h, w] have
+        the size of the canvas; `first` is q of the first layer, if it is known (`encode`).
+        """
+        factors, layers, canvas = [], [], None
+        for layer in range(len(self.layout.grids)):
+            known = first if layer == 0 else None
+            q = known if known is not None else self.encoder(seen, layer, canvas)
+            factors.append(q)
+            layers.append(draw(q, layer, canvas))
+            canvas = self.brush.paint_layer(layers[-1], layer, canvas)
+        assert canvas is not None  # there is at least one layer
+        return join_factors(factors), layers, canvas
+
+    def relaxed(self, images: Tensor, uniform: Tensor, relaxation: Relaxation) -> Terms:
         """Return the terms of the loss of one relaxed sample per image, equation (6.8).
 
-        Images [N, C, H, W] in [0, 1], their `parse` (None: the term is 0), `uniform`
-        [N, T, noise_size] in [0, 1).
+        Images [N, C, H, W] in [0, 1], `uniform` [N, T, noise_size of the brush] in [0, 1).
         """
-        seen = self.layout.shrink(images)
-        q = self.encoder(seen, self.bank)
-        z = straight_through(q.relax(uniform, relaxation.temperature), relaxation.hard_rows)
-        canvas = paint_relaxed(z, self.bank, self.layout, self.compositing)
-        output = self.output(canvas)
-        error = (canvas[:, : images.shape[1]] - seen).square()
-        imitation = images.new_zeros(len(images)) if parse is None else -q.joint(parse)
+        seen, spans = self.layout.shrink(images), self.layout.spans
+        imitation = images.new_zeros(len(images))
+
+        def draw(q: Factors, layer: int, canvas: Tensor | None) -> Relaxed:
+            nonlocal imitation
+            if relaxation.imitate:  # in fp32, as the stored parses: bf16 would choose other parts
+                with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+                    parse = self.brush.parse_layer(seen, layer, canvas)
+                imitation = imitation - q.joint(parse)
+            z = q.relax(uniform[:, spans[layer]], relaxation.temperature)
+            return straight_through(z, relaxation.hard_rows)
+
+        q, layers, canvas = self.posterior(seen, draw)
+        error = (canvas[:, :-1] - seen).square()
         return Terms(
-            distortion=-self.likelihood.log_prob(output, images),
-            rate=q.kl(self.prior(z)).sum(1),
+            distortion=-self.likelihood.log_prob(self.output(canvas), images),
+            rate=q.kl(self.prior(join_soft_steps(layers))).sum(1),
             parse=imitation,
             canvas=error.flatten(1).sum(1),
         )
@@ -188,7 +214,8 @@ class NPDraw(nn.Module):
         A `canvas_weight` above 0 prefers, among drawings that explain x, those whose canvas looks
         like x.
 
-        Images [N, C, H, W] in [0, 1]; `uniform` [N, S + 1, T, 3] in [0, 1), the last row chooses.
+        Images [N, C, H, W] in [0, 1]; `uniform` [N, S + 1, T, numbers of the brush] in [0, 1), the
+        last row chooses.
         """
         # Draw the samples; their weights are computed without dropout.
         q = self.encode(images)
@@ -206,7 +233,9 @@ class NPDraw(nn.Module):
         z = concatenate([w.z for w in drawn])[chosen * len(images) + rows]
 
         # Its densities, with gradients, equation (6.11).
-        log_likelihood = self.likelihood.log_prob(self.output(self.paint(z)), images)
+        known, spans = self.layout.shrink(images), self.layout.spans
+        q, _, canvas = self.posterior(known, lambda _, layer, __: z[:, spans[layer]], q)
+        log_likelihood = self.likelihood.log_prob(self.output(canvas), images)
         return WakeTerms(
             joint=log_likelihood + self.prior.log_prob(z),
             proposal=q.joint(z),
@@ -214,35 +243,48 @@ class NPDraw(nn.Module):
         )
 
     def encode(self, images: Tensor) -> Factors:
-        """Return q(z | x) for images [N, C, H, W] in [0, 1]."""
-        factors: Factors = self.encoder(self.layout.shrink(images), self.bank)
+        """Return q(first layer | x) for images [N, C, H, W] in [0, 1]; without ink it is q(z | x).
+
+        It does not depend on what is drawn, and so is the same for all samples of an image.
+        """
+        factors: Factors = self.encoder(self.layout.shrink(images), 0, None)
         return factors
 
     def paint(self, z: Latents) -> Tensor:
-        """Return the canvas of hard drawings, [N, C + 1, H, W] (`canvas.paint`)."""
-        return paint(z, self.bank, self.layout, self.compositing)
+        """Return the canvas of hard drawings, [N, C + 1, H, W] (`Brush.paint`)."""
+        return self.brush.paint(z)
 
     def output(self, canvas: Tensor) -> Tensor:
         """Return the parameters of the likelihood of every pixel, [N, outputs, H, W]."""
         if self.upscale > 1:
             canvas = F.interpolate(canvas, scale_factor=self.upscale)
         output: Tensor = self.decoder(canvas)
-        return output
+        return self.likelihood.around(output, canvas[:, :-1]) if self.brush.inked else output
 
     def decode(self, canvas: Tensor) -> Tensor:
         """Return the expected images of canvases, [N, C, H, W] in [0, 1]."""
         return self.likelihood.mean(self.output(canvas))
 
     @torch.no_grad()
-    def importance_sample(self, images: Tensor, q: Factors, uniform: Tensor) -> ImportanceSample:
+    def importance_sample(
+        self, images: Tensor, first: Factors, uniform: Tensor
+    ) -> ImportanceSample:
         """Draw one hard sample z ~ q for each image and return its log densities: equation (7.1).
 
-        `q` is `encode(images)`, or rows of it; `uniform` [N, T, 3] in [0, 1).
+        `first` is `encode(images)`, or rows of it; `uniform` [N, T, numbers of the brush] in
+        [0, 1).
         """
-        z = q.sample(uniform)
-        p: Factors = self.prior(z.one_hot(self.layout.placements, len(self.bank)))
-        canvas = self.paint(z)
-        error = (canvas[:, : images.shape[1]] - self.layout.shrink(images)).square()
+        seen, spans = self.layout.shrink(images), self.layout.spans
+        q, layers, canvas = self.posterior(
+            seen,
+            lambda q, layer, _: q.sample(uniform[:, spans[layer]], canonical=False),
+            first,
+        )
+        # The analytic rate averages over strokes that might have been painted: the prior is asked
+        # about those, too.
+        drawn = join_steps(layers)
+        z, p = drawn.canonical(), self.prior(self.brush.one_hot(drawn, q.candidates))
+        error = (canvas[:, :-1] - seen).square()
         return ImportanceSample(
             z=z,
             distortion=-self.likelihood.log_prob(self.output(canvas), images),

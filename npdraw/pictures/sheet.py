@@ -97,9 +97,18 @@ def draw(prior: Prior, seeds: list[int], temperature: float = 1.0) -> Latents:
     for start in range(0, len(seeds), SAMPLE_QUEUE):
         some = seeds[start : start + SAMPLE_QUEUE]
         padded = some + some[-1:] * (-len(some) % rows)
-        noise = uniform("sample", 0, padded, (steps, 3)).to(device)
+        noise = uniform("sample", 0, padded, (steps, prior.brush.numbers)).to(device)
         drawings.append(prior.sample(noise, temperature=temperature, at_once=rows)[: len(some)])
     return concatenate(drawings)
+
+
+def canvas_images(canvas: Tensor) -> Tensor:
+    """Return the images of canvases [N, C + 1, H, W] without the coverage, as uint8.
+
+    Strokes with ink may add up to more than white, or to less than black: such values are shown as
+    white and black.
+    """
+    return to_uint8(canvas[:, :-1].clamp(0, 1))
 
 
 @torch.no_grad()
@@ -111,7 +120,7 @@ def render(model: NPDraw, z: Latents, batch_size: int = SAMPLE_BATCH) -> tuple[T
     canvases, images = [], []
     for start in range(0, len(z), batch_size):
         canvas = model.paint(z[start : start + batch_size])
-        canvases.append(to_uint8(canvas[:, :-1]).cpu())
+        canvases.append(canvas_images(canvas).cpu())
         images.append(to_uint8(model.decode(canvas)).cpu())
     shown, scale = torch.cat(canvases), model.upscale
     return shown.repeat_interleave(scale, 2).repeat_interleave(scale, 3), torch.cat(images)

@@ -4,6 +4,7 @@ import base64
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from npdraw.pictures.files import png
@@ -96,7 +97,7 @@ def _reconstructions(output: Outputs, limits: Limits) -> Reconstructions:
 class Part(NamedTuple):
     """A part of a bank, and how often it is painted."""
 
-    number: int
+    name: str
     picture: Picture
     uses: int
     share: str
@@ -105,11 +106,22 @@ class Part(NamedTuple):
     """Its count as a percentage of that of the most used part."""
 
 
-class Bank(NamedTuple):
-    """The parts of one run, most used first, or the reason why there are none."""
+class Layer(NamedTuple):
+    """The parts of a layer, most used first, and its inks."""
 
-    parts: Sequence[Part] = ()
-    note: str = ""
+    title: str
+    """Empty if there is only one layer."""
+    note: str
+    parts: Sequence[Part]
+    inks: Picture | None
+    """A square for each ink, from dark to light; None for plain parts."""
+    inks_note: str
+
+
+class Bank(NamedTuple):
+    """The parts of one run, layer by layer, or the reason why there are none."""
+
+    layers: Sequence[Layer] = ()
     problem: str = ""
 
 
@@ -119,28 +131,57 @@ def banks(outputs: Sequence[Outputs], limits: Limits) -> list[Bank]:
 
 
 def _bank(output: Outputs, limits: Limits) -> Bank:
-    bank, usage = output.bank, output.usage
-    if bank is None or usage is None:
+    if not output.bank or output.usage is None:
         return Bank(problem=f"No part bank: {output.problems.get('bank', 'missing')}.")
-    counts: list[int] = usage.tolist()
-    total, most = max(1, sum(counts)), max(1, int(usage.max()))
-    order = sorted(range(len(bank)), key=lambda part: (-counts[part], part))[: limits.parts]
+    most = max(1, limits.parts // len(output.bank))
+    return Bank([_layer(output, number, most) for number in range(len(output.bank))])
+
+
+def _layer(output: Outputs, number: int, most: int) -> Layer:
+    """Return at most `most` parts of a layer, and its inks."""
+    assert output.usage is not None
+    pictures, several = output.bank[number], len(output.bank) > 1
+    counts: list[int] = output.usage.view(len(output.bank), -1)[number].tolist()
+    total, largest = max(1, int(output.usage.sum())), max(1, *counts)
+    order = sorted(range(len(counts)), key=lambda part: (-counts[part], part))[:most]
     parts = [
         Part(
-            number=part,
-            picture=embedded(bank[part]),
+            name=f"Part {part} of layer {number + 1}" if several else f"Part {part}",
+            picture=embedded(pictures[part]),
             uses=counts[part],
             share=f"{100 * counts[part] / total:.2f} %",
-            bar=f"{100 * counts[part] / most:.1f}",
+            bar=f"{100 * counts[part] / largest:.1f}",
         )
         for part in order
     ]
-    never, hidden = counts.count(0), len(bank) - len(parts)
-    note = f"{len(bank)} parts, most used first, counted over the {total:,} strokes of "
+    never, hidden = counts.count(0), len(counts) - len(parts)
+    strokes = f"{sum(counts):,} of {total:,}" if several else f"{total:,}"
+    note = f"{len(counts)} parts, most used first, counted over the {strokes} strokes of "
     note += f"{output.counted_over}."
     note += f" Never used: {never}." if never else ""
     note += f" The {hidden} least used are not shown." if hidden else ""
-    return Bank(parts, note)
+    side = pictures.shape[2]
+    title = f"Layer {number + 1}: {side} x {side} pixels" if several else ""
+    if not output.inks:
+        return Layer(title, note, parts, None, "")
+    inks = output.inks[number]
+    below = "on grey, since they shift the colours below" if number else "on the empty canvas"
+    return Layer(title, note, parts, embedded(_squares(inks)), f"{len(inks)} inks, {below}")
+
+
+_INKS_PER_ROW = 32
+
+
+def _squares(inks: Tensor) -> Tensor:
+    """Return a pixel for each of the colours [I, C], from dark to light: [C, rows, columns].
+
+    The last ones of the last row are repeated, to fill it.
+    """
+    ordered = inks[inks.int().sum(1).argsort(stable=True)]
+    columns = min(_INKS_PER_ROW, len(inks))
+    missing = -len(inks) % columns
+    filled = torch.cat([ordered, ordered[-1:].expand(missing, -1)])
+    return filled.T.reshape(inks.shape[1], -1, columns)
 
 
 class Sheet(NamedTuple):

@@ -11,11 +11,15 @@ from torch import Tensor
 from npdraw.datasets import load
 from npdraw.drawings.drawing_model import DrawingModel, open_model
 from npdraw.drawings.frames import prefixes, rendered
-from npdraw.drawings.strokes import as_json
+from npdraw.drawings.strokes import as_json, bank_digest
 from npdraw.errors import ArtifactError, DivergedError, NpdrawError
+from npdraw.inputs.brushes import brush_of
 from npdraw.inputs.images import find_source, reading_of
-from npdraw.inputs.models import read_parse
+from npdraw.inputs.models import read_parse, stored_config
+from npdraw.model.brush import Brush, part_usage
+from npdraw.model.ink import InkBrush
 from npdraw.model.latents import Latents, concatenate
+from npdraw.pictures.ink import ink_colours
 from npdraw.pictures.sheet import side_by_side, to_uint8
 from npdraw.report.runs import Run, problem_of
 from npdraw.runtime.settings import Runtime
@@ -63,10 +67,12 @@ class Outputs:
     """Canvas and image of the seeds from 0, uint8 [C, H, 2 W + 1] each."""
     reconstructions: Sequence[Reconstruction] = ()
     sketches: Sequence[Sketch] = ()
-    bank: Tensor | None = None
-    """Parts, uint8 [K, C, P, P]."""
+    bank: Sequence[Tensor] = ()
+    """Pictures of the parts of each layer, uint8 [K, C, P, P]; empty if there are none."""
+    inks: Sequence[Tensor] = ()
+    """Colours of the inks of each layer, uint8 [I, C]; empty for plain parts."""
     usage: Tensor | None = None
-    """How often each part is painted, int64 [K]."""
+    """How often each part is painted, int64 [L * K]."""
     counted_over: str = ""
     """The drawings in which `usage` was counted."""
     parameters: int = 0
@@ -84,21 +90,22 @@ def outputs_of(run: Run, root: Path, runtime: Runtime) -> Outputs:
     the data sets below `root`.
     """
     outputs = Outputs()
-    bank = _read_bank(run, outputs)
+    brush = _read_brush(run, outputs)
     piece = run.pieces["model"]
     if piece.header is None:
         outputs.problems["model"] = piece.problem
         return outputs
     try:
         model = open_model(piece.path, runtime)
-        if bank is None or not torch.equal(bank, model.bank):
-            outputs.bank, outputs.usage = to_uint8(model.bank), None
+        if brush is None or bank_digest(brush) != bank_digest(model.brush):
+            _show_brush(model.brush, outputs)
+            outputs.usage = None
             outputs.problems.pop("bank", None)  # the model contains the bank
         outputs.parameters = sum(weights.numel() for weights in model.network.parameters())
 
         z = model.sample(USAGE_SAMPLES)
         if outputs.usage is None:
-            outputs.usage = torch.bincount(z.what[z.whether], minlength=len(model.bank))
+            outputs.usage = part_usage(z, model.brush)
             outputs.counted_over = f"{USAGE_SAMPLES} samples"
         outputs.samples = list(side_by_side(*rendered(model, z[:SAMPLES])))
         sketches = [_sketch(model, z[n : n + 1], f"Sample {n}") for n in range(SAMPLE_SKETCHES)]
@@ -109,28 +116,37 @@ def outputs_of(run: Run, root: Path, runtime: Runtime) -> Outputs:
     return outputs
 
 
-def _read_bank(run: Run, outputs: Outputs) -> Tensor | None:
-    """Fill in bank and usage from the parse of a run; return the bank, None without a parse."""
+def _read_brush(run: Run, outputs: Outputs) -> Brush | None:
+    """Fill in bank and usage from the parse of a run; return its brush, None without a parse."""
     piece = run.pieces["parse"]
     if piece.header is None:
         outputs.problems["bank"] = piece.problem
         return None
     try:
-        tensors = read_parse(piece.path).tensors
+        parse = read_parse(piece.path)
+        brush = brush_of(stored_config(parse).parse, parse.tensors)
     except ArtifactError as error:
         outputs.problems["bank"] = problem_of(error, piece.path)
         return None
     dataset = piece.header.dataset
-    outputs.bank, outputs.usage = to_uint8(tensors["bank"]), tensors["usage"]
+    _show_brush(brush, outputs)
+    outputs.usage = parse.tensors["usage"]
     outputs.counted_over = f"the parses of {dataset['train'] + dataset['validation']:,} images"
-    return tensors["bank"]
+    return brush
+
+
+def _show_brush(brush: Brush, outputs: Outputs) -> None:
+    """Fill in the parts of each layer, and its inks if it has any."""
+    outputs.bank = [to_uint8(parts).cpu() for parts in brush.pictures()]
+    if isinstance(brush, InkBrush):
+        outputs.inks = [ink_colours(brush, layer) for layer in range(len(outputs.bank))]
 
 
 def _sketch(model: DrawingModel, z: Latents, label: str) -> Sketch:
     """Paint and decode a drawing [1, T] stroke by stroke."""
     canvases, images = rendered(model, prefixes(z)[0])
     scale = model.network.upscale  # `rendered` enlarges the canvas to the size of the image
-    drawing = as_json(z, model.bank, model.layout)
+    drawing = as_json(z, model.brush)
     return Sketch(label, drawing, canvases[:, :, ::scale, ::scale], images)
 
 

@@ -33,9 +33,17 @@
   // A part may extend beyond the edge of the canvas.
   const within = (value, most) => Math.min(Math.max(value, 0), most);
 
-  function outline(stroke, { canvas: [height, width], part_size: side }) {
+  // Side of the part of a stroke. The steps of a layer follow those of the layer before it.
+  function sideOf({ step }, { canvas: [height, width], part_size: sides }) {
+    if (!Array.isArray(sides)) return sides;
+    let end = 0;
+    return sides.find((side) => step < (end += Math.ceil(height / side) * Math.ceil(width / side)));
+  }
+
+  function outline(stroke, drawing) {
     mark.hidden = !stroke;
     if (!stroke) return;
+    const { canvas: [height, width] } = drawing, side = sideOf(stroke, drawing);
     const top = within(stroke.row, height), bottom = within(stroke.row + side, height);
     const left = within(stroke.column, width), right = within(stroke.column + side, width);
     Object.assign(mark.style, {
@@ -43,6 +51,9 @@
       left: `${100 * left / width}%`, width: `${100 * (right - left) / width}%`,
     });
   }
+
+  const named = ({ part, ink, contrast }) => ink === undefined
+    ? `part ${part}` : `part ${part} in ink ${ink}, contrast ${contrast},`;
 
   function show(count) {
     const { entry, pictures } = shown, { strokes } = entry.drawing;
@@ -53,7 +64,7 @@
     const stroke = strokes[count - 1];
     outline(stroke, entry.drawing);
     const where = stroke
-      ? `part ${stroke.part} at row ${stroke.row}, column ${stroke.column}` : "the empty canvas";
+      ? `${named(stroke)} at row ${stroke.row}, column ${stroke.column}` : "the empty canvas";
     const text = `Stroke ${count} of ${strokes.length}: ${where}`;
     position.textContent = text;
     time.setAttribute("aria-valuetext", text);

@@ -100,7 +100,7 @@ def eval_nll(
 
         def figures_of(part: slice) -> Tensor:
             x = model.in_unit(send(values[part], device))
-            shape = (samples, model.layout.steps, 3)
+            shape = (samples, model.layout.steps, model.brush.numbers)
             noise = send(uniform("eval", seed, numbers[part], shape), device)
             with torch.no_grad(), runtime.autocast(device):
                 figures = importance_figures(model, x, noise, estimator, side).cpu()

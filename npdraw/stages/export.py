@@ -21,10 +21,11 @@ DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 def export(model_path: Path, *, dtype: str, out: Path, force: bool) -> dict[str, Any]:
     """Write the model to `out` with its weights stored as `dtype`, "bf16" or "fp32".
 
-    Everything else stays: the bank is small and canvases are painted from it, so it remains fp32;
-    the metrics remain those of the weights before rounding. The inputs of the copy are those of the
-    model and the model itself, so its digests lead to the model, the parse and the prior even where
-    the model file is missing. Returns the result of `npdraw export --json`.
+    Everything else stays: the tables of the brush are small and canvases are painted from them,
+    so they remain fp32; the metrics remain those of the weights before rounding. The inputs of
+    the copy are those of the model and the model itself, so its digests lead to the model, the
+    parse and the prior even where the model file is missing. Returns the result of `npdraw export
+    --json`.
 
     Raises:
         UsageError: `out` exists with other settings or another dtype, without `force`.
@@ -33,9 +34,12 @@ def export(model_path: Path, *, dtype: str, out: Path, force: bool) -> dict[str,
     """
     check_output(out, (model_path,))
     sweep_temporaries(out)
-    _, _, artifact = read_model(model_path)
-    header = artifact.header
-    tensors = {name: _stored(name, tensor, dtype) for name, tensor in artifact.tensors.items()}
+    model, _, artifact = read_model(model_path)
+    header, kept = artifact.header, model.brush.tables()
+    tensors = {
+        name: tensor if name in kept else tensor.to(DTYPES[dtype])
+        for name, tensor in artifact.tensors.items()
+    }
     inputs = {**header.inputs, "model": header.digest}
     run_key = RunKey(header.config, header.dataset, inputs, header.seed)
     earlier = finished(out, "model", run_key, force=force)
@@ -44,10 +48,6 @@ def export(model_path: Path, *, dtype: str, out: Path, force: bool) -> dict[str,
         return _result(out, dtype, earlier.digest) | {"up_to_date": True}
     digest = write_artifact(out, "model", tensors, run_key=run_key, metrics=header.metrics)
     return _result(out, dtype, digest)
-
-
-def _stored(name: str, tensor: Tensor, dtype: str) -> Tensor:
-    return tensor if name == "bank" else tensor.to(DTYPES[dtype])
 
 
 def _check_dtype(out: Path, tensors: dict[str, Tensor], dtype: str) -> None:

@@ -12,14 +12,16 @@ from torch import Tensor
 from npdraw.artifacts import write_artifact
 from npdraw.config import Config, ParseConfig, as_dict
 from npdraw.datasets import Source, parse_source
+from npdraw.inputs.brushes import brush_of, layout_of
 from npdraw.inputs.empty_images import check_contents
-from npdraw.inputs.images import TrainingImages, to_levels, training_images
-from npdraw.inputs.models import drawing_tensors, layout_of
-from npdraw.model.bank import Bank, build_bank, different_patches
-from npdraw.model.canvas import paint
+from npdraw.inputs.images import TrainingImages, ground_of, to_levels, training_images
+from npdraw.inputs.models import drawing_tensors
+from npdraw.model.bank import build_bank, different_patches
+from npdraw.model.brush import Brush, part_usage
+from npdraw.model.ink import InkBrush
 from npdraw.model.latents import Latents, blank
 from npdraw.model.layout import Layout
-from npdraw.model.parsing import parse as parse_images
+from npdraw.model.palette import build_palette
 from npdraw.reading import Reading
 from npdraw.run_key import RunKey
 from npdraw.runtime.distributed import (
@@ -96,31 +98,31 @@ def parse(
             return earlier | {"images": len(data.images)}
         began = time.perf_counter()
 
-        # Build the bank in rank zero.
+        # Build the tables of the brush in rank zero.
         def start() -> dict[str, Any]:
             clear(folder)
             record = _record_of_source(data.source, [*notes, *data.notes, *more])
             write_json(folder / "config.json", run_key.config | record)
-            return _bank(config, data, seed)
+            return _tables(config, data, reading, seed)
 
         built = on_rank_zero(group, start)
-        bank = Bank(torch.tensor(built["parts"]), built["patches"], built["error"])
+        tables = {name: torch.tensor(values) for name, values in built["tables"].items()}
+        brush = brush_of(settings, tables)
 
         # Parse.
         values = to_levels(data.images, settings, seed)
-        z, error = _drawings(config, values, bank.parts.to(device), group, progress)
-        usage = torch.bincount(z.what[z.whether], minlength=settings.parts)
+        z, error = _drawings(values, brush.to(device), settings.levels, group, progress)
+        usage = part_usage(z, brush)
 
-        # Write bank and drawings.
+        # Write tables and drawings.
         def write() -> dict[str, Any]:
             metrics = {
                 "parts_painted_mean": float(z.whether.sum(1).float().mean()),
                 "canvas_mse": error / (len(values) * settings.channels * settings.canvas_side**2),
                 "dead_parts": int((usage == 0).sum()),
-                "patches": bank.patches,
-                "bank_mse": bank.error,
+                **built["metrics"],
             }
-            tensors = {"bank": bank.parts, "usage": usage, **drawing_tensors(z)}
+            tensors = {**tables, "usage": usage, **drawing_tensors(z)}
             if data.labels is not None:
                 tensors["labels"] = data.labels
             write_artifact(out, "parse", tensors, run_key=run_key, metrics=metrics)
@@ -136,6 +138,8 @@ def parse(
 def _fitted(config: Config, data: TrainingImages) -> tuple[Config, list[str]]:
     """Return the settings with no more parts than there are different patches, and a note."""
     layout, wanted = layout_of(config.parse), config.parse.parts
+    if config.parse.inks:  # patterns may be few and repeat themselves
+        return config, []
     images = _at_canvas_size(data.train, layout)
     parts = different_patches(images, layout, config.parse.threshold, wanted)
     if not 0 < parts < wanted:
@@ -172,18 +176,44 @@ def _plan(run_key: RunKey, settings: ParseConfig, images: int, out: Path) -> dic
     }
 
 
-def _bank(config: Config, data: TrainingImages, seed: int) -> dict[str, Any]:
-    """Build the bank; as JSON, which holds every float32 exactly, to send it to other processes."""
-    layout = layout_of(config.parse)
-    bank = build_bank(
-        _at_canvas_size(data.train, layout),
-        layout,
-        config.parse.parts,
-        snap=config.parse.snap,
-        threshold=config.parse.threshold,
-        generator=generator("bank", seed, 0, torch.device("cpu")),
-    )
-    return {"parts": bank.parts.tolist(), "patches": bank.patches, "error": bank.error}
+def _tables(
+    config: Config, data: TrainingImages, reading: Reading | None, seed: int
+) -> dict[str, Any]:
+    """Build the tables of the brush from the training images, and metrics of them.
+
+    As JSON, which holds every float32 exactly, to send them to other processes.
+    """
+    settings, layout = config.parse, layout_of(config.parse)
+    images, noise = _at_canvas_size(data.train, layout), generator("bank", seed, 0, _CPU)
+    metrics: dict[str, Any] = {}
+    if settings.inks:
+        palette = build_palette(
+            images,
+            layout,
+            patterns=settings.parts,
+            inks=settings.inks,
+            contrasts=settings.contrasts,
+            snap=settings.snap,
+            threshold=settings.threshold,
+            ground=ground_of(reading, settings.channels) / 255,
+            generator=noise,
+        )
+        tables = InkBrush(layout, palette).tables()
+    else:
+        bank = build_bank(
+            images,
+            layout,
+            settings.parts,
+            snap=settings.snap,
+            threshold=settings.threshold,
+            generator=noise,
+        )
+        tables = {"bank": bank.parts}
+        metrics = {"patches": bank.patches, "bank_mse": bank.error}
+    return {"tables": {k: t.tolist() for k, t in tables.items()}, "metrics": metrics}
+
+
+_CPU = torch.device("cpu")
 
 
 def _at_canvas_size(images: Tensor, layout: Layout) -> Tensor:
@@ -195,30 +225,22 @@ def _at_canvas_size(images: Tensor, layout: Layout) -> Tensor:
 
 
 def _drawings(
-    config: Config, values: Tensor, bank: Tensor, group: Group, progress: Progress
+    values: Tensor, brush: Brush, levels: int, group: Group, progress: Progress
 ) -> tuple[Latents, float]:
-    """Parse uint8 images [N, C, H, W]; return the drawings and the canvases' total squared error.
+    """Parse integer images [N, C, H, W]; return the drawings and the canvases' total squared error.
 
     Each process of the group parses its share of the images; all return the whole result.
     """
-    settings, layout, device = config.parse, layout_of(config.parse), bank.device
-    z, done = blank(len(values), layout.steps), 0
-    gains = layout.steps * layout.placements * len(bank)  # of one image
+    layout, device = brush.layout, next(brush.buffers()).device
+    z, done = blank(len(values), layout.steps, inked=brush.inked), 0
+    gains = layout.steps * brush.sizes["where"] * brush.sizes["what"]  # of one image
     size = min(IMAGES_AT_ONCE, max(1, GAINS_AT_ONCE // gains))
     errors = torch.zeros(-(-len(values) // size), dtype=torch.float64)
     progress.start("parse", len(values))
     for number, part in chunks(group, len(values), size):
-        images = layout.shrink(send(values[part], device).float() / (settings.levels - 1))
-        drawn = parse_images(
-            images,
-            bank,
-            layout,
-            threshold=settings.threshold,
-            compositing=settings.compositing,
-            sweeps=settings.sweeps,
-        )
-        canvas = paint(drawn, bank, layout, settings.compositing)
-        errors[number] = float((canvas[:, : images.shape[1]] - images).square().sum())
+        images = layout.shrink(send(values[part], device).float() / (levels - 1))
+        drawn = brush.parse(images)
+        errors[number] = float((brush.paint(drawn)[:, :-1] - images).square().sum())
         z[part] = drawn
         done += group.size * len(images)  # the other processes are about as far
         progress.update(min(done, len(values)))

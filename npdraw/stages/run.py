@@ -10,6 +10,7 @@ import torch
 from npdraw.config import BATCH_SIZE, SECTIONS, Config, as_dict
 from npdraw.datasets import parse_source
 from npdraw.header import read_header
+from npdraw.inputs.brushes import brush_of, table_shapes
 from npdraw.inputs.images import check_test_images
 from npdraw.inputs.models import new_model
 from npdraw.reading import Reading
@@ -155,7 +156,8 @@ def _with_parts(config: Config, path: Path, result: dict[str, Any]) -> Config:
 
 def _plan(config: Config, out: Path) -> dict[str, Any]:
     """Return what `--dry-run` prints: all settings, and the estimates of train-decoder."""
-    side = config.parse.part_size
-    bank = torch.zeros(config.parse.parts, config.parse.channels, side, side)
+    tables = {name: torch.zeros(shape) for name, shape in table_shapes(config.parse).items()}
     steps, batch_size = config.decoder.steps, config.decoder.batch_size
-    return plan(new_model(config, bank), as_dict(config), steps, batch_size, out)
+    return plan(
+        new_model(config, brush_of(config.parse, tables)), as_dict(config), steps, batch_size, out
+    )

@@ -90,7 +90,7 @@ def sample(
         write_still(out, tile(shown), shown_by)
     else:
         result["files"] = 1 + _write_folder(out, shown, seeds, shown_by)
-        tensors = {"bank": model.bank, "seeds": torch.tensor(seeds)}
+        tensors = {**model.brush.tables(), "seeds": torch.tensor(seeds)}
         tensors |= drawing_tensors(concatenate(drawings))
         write_artifact(out / DRAWINGS, "drawings", tensors, run_key=run_key, metrics={})
     return result | {"seconds": time.perf_counter() - began}

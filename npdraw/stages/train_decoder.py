@@ -13,6 +13,7 @@ from torch import Tensor
 from npdraw.artifacts import Artifact, check_input
 from npdraw.config import BATCH_SIZE, Config, as_dict
 from npdraw.datasets.splits import evenly_spaced
+from npdraw.inputs.brushes import brush_of
 from npdraw.inputs.images import ground_of, same_images, to_levels
 from npdraw.inputs.models import (
     freeze_unused,
@@ -135,7 +136,7 @@ def train_decoder(
             relaxed = relaxed_elbo(model, held_out, session.seed, temperature, group)
         result = {"steps": settings.steps, "best_step": state.best_step, **metrics}
         result["relaxed_elbo"] = relaxed
-        tensors = weights_of(model, parse.tensors["bank"])
+        tensors = weights_of(model, model.brush)
         return write_finished(session, log, tensors, result, resumed_from)
 
 
@@ -144,7 +145,8 @@ def _untrained(
 ) -> NPDraw:
     """Build the model with the trained prior, which trains on unless the settings freeze it."""
     seed_weights("model", seed)
-    model = new_model(config, parse.tensors["bank"])
+    brush = brush_of(config.parse, parse.tensors)
+    model = new_model(config, brush, float(parse.header.metrics["canvas_mse"]))
     model.prior.load_state_dict(prior.state_dict())
     model.prior.requires_grad_(config.decoder.prior == "joint")
     freeze_unused(model.prior)
@@ -224,7 +226,7 @@ def validate(
     the canvas error is that of the first one; the others are means over the samples.
     """
     sums = torch.zeros(-(-len(images) // BATCH_SIZE), 4, dtype=torch.float64)
-    shape = (VALIDATION_SAMPLES, model.layout.steps, 3)
+    shape = (VALIDATION_SAMPLES, model.layout.steps, model.brush.numbers)
     for number, part in chunks(group, len(images), BATCH_SIZE):
         x = model.in_unit(images[part])
         uniforms = send(uniform("validate", seed, range(part.start, part.stop), shape), x.device)
@@ -250,10 +252,10 @@ def relaxed_elbo(
     Its difference from the `elbo` of `validate` is the gap that the relaxation leaves.
     """
     sums = torch.zeros(-(-len(images) // BATCH_SIZE), dtype=torch.float64)
-    shape = (model.layout.steps, model.noise_size())
+    shape = (model.layout.steps, model.brush.noise_size)
     for number, part in chunks(group, len(images), BATCH_SIZE):
         x = model.in_unit(images[part])
         uniforms = send(uniform("relaxed", seed, range(part.start, part.stop), shape), x.device)
-        terms = model.relaxed(x, None, uniforms, Relaxation(temperature))
+        terms = model.relaxed(x, uniforms, Relaxation(temperature))
         sums[number] = off_mps(terms.distortion + terms.rate).sum(dtype=torch.float64).cpu()
     return float(all_reduce_sum(group, sums)) / len(images)

@@ -8,6 +8,7 @@ import torch
 
 from npdraw.config import Config, as_dict
 from npdraw.datasets.splits import evenly_spaced
+from npdraw.inputs.brushes import brush_of
 from npdraw.inputs.models import (
     drawings_of,
     freeze_unused,
@@ -16,11 +17,11 @@ from npdraw.inputs.models import (
     read_parse,
     weights_of,
 )
-from npdraw.model.canvas import paint
+from npdraw.model.brush import Brush
 from npdraw.model.importance import off_mps
 from npdraw.model.latents import Latents
 from npdraw.model.prior import Prior
-from npdraw.pictures.sheet import SHEET_SAMPLES, draw, to_uint8, write_sheet
+from npdraw.pictures.sheet import SHEET_SAMPLES, canvas_images, draw, write_sheet
 from npdraw.run_key import RunKey
 from npdraw.runtime.distributed import (
     all_reduce_sum,
@@ -52,7 +53,10 @@ VALIDATION_DRAWINGS = 1000
 """Held-out drawings, at most, that validations during training use."""
 
 VALIDATION_BATCH = 500
-"""Drawings validated at once."""
+"""Drawings validated at once, at most."""
+
+VALUES_AT_ONCE = 1 << 24
+"""Probabilities computed at once: tensors of 64 MB."""
 
 
 def train_prior(
@@ -73,7 +77,7 @@ def train_prior(
     device = runtime.start()
     parse = read_parse(parse_path)
     config = later_config(parse, changes, "prior")
-    settings, bank, dataset = config.prior, parse.tensors["bank"], parse.header.dataset
+    settings, dataset = config.prior, parse.header.dataset
     run_key = RunKey(
         as_dict(config, ("parse", "prior")),
         dataset,
@@ -81,7 +85,8 @@ def train_prior(
         parse.header.seed if seed is None else seed,
     )
     seed_weights("prior", run_key.seed)
-    prior = new_prior(config, bank).to(device)
+    brush = brush_of(config.parse, parse.tensors)
+    prior = new_prior(config, brush).to(device)
     freeze_unused(prior)
     check_batch(environment(), settings.batch_size)
     if runtime.dry_run:
@@ -123,7 +128,7 @@ def train_prior(
         with session.autocast():
             metrics = validate(prior, held_out, session.group)
         result = {"steps": settings.steps, "best_step": state.best_step, **metrics}
-        return write_finished(session, log, weights_of(prior, bank), result, resumed_from)
+        return write_finished(session, log, weights_of(prior, brush), result, resumed_from)
 
 
 def fit(
@@ -156,8 +161,7 @@ def fit(
         if drawing and session.group.is_rank_zero:
             with ema_weights(state), session.autocast():
                 z = draw(prior, list(range(SHEET_SAMPLES)))
-            canvas = paint(z, prior.bank, prior.layout, config.parse.compositing)
-            write_sheet(session.folder, state.step, to_uint8(canvas[:, :-1]).cpu())
+            write_sheet(session.folder, state.step, canvas_images(prior.brush.paint(z)).cpu())
 
         # Save, and stop if a signal came.
         session.stop.sync()
@@ -186,7 +190,7 @@ def train_step(
     z = train[send(index[rank_slice(group, len(index))], device)]
     seed_dropout(seed, state.step, group.rank)
     with runtime.autocast(device):
-        factors = state.replica(z.one_hot(prior.layout.placements, len(prior.bank)))
+        factors = state.replica(prior.brush.one_hot(z))
         nats = -factors.joint(z)
     loss = local_batch_mean(group, nats, len(index))
     rate = learning_rate(state.step, settings.steps, settings.warmup)
@@ -195,17 +199,25 @@ def train_step(
 
 @torch.no_grad()
 def validate(prior: Prior, drawings: Latents, group: Group = SINGLE_PROCESS) -> dict[str, float]:
-    """Return the mean nats per drawing: in total, and for whether, where and what."""
-    sums = torch.zeros(-(-len(drawings) // VALIDATION_BATCH), 3, dtype=torch.float64)
-    for number, part in chunks(group, len(drawings), VALIDATION_BATCH):
+    """Return the mean nats per drawing: in total, and for whether, where, what, ink, contrast."""
+    names = ("whether", *prior.brush.sizes)
+    size = drawings_at_once(prior.brush, VALIDATION_BATCH)
+    sums = torch.zeros(-(-len(drawings) // size), len(names), dtype=torch.float64)
+    for number, part in chunks(group, len(drawings), size):
         z = drawings[part]
-        factors = prior(z.one_hot(prior.layout.placements, len(prior.bank)))
-        nats = off_mps(torch.stack(factors.log_prob(z))).sum((1, 2), dtype=torch.float64)
+        factors = prior(prior.brush.one_hot(z))
+        nats = torch.stack([factors.log_prob(z)[name] for name in names])
+        nats = off_mps(nats).sum((1, 2), dtype=torch.float64)
         sums[number] = -nats.cpu()
-    whether, where, what = (all_reduce_sum(group, sums) / len(drawings)).tolist()
-    return {
-        "validation_nats": whether + where + what,
-        "whether_nats": whether,
-        "where_nats": where,
-        "what_nats": what,
-    }
+    means = (all_reduce_sum(group, sums) / len(drawings)).tolist()
+    nats_of = {f"{name}_nats": value for name, value in zip(names, means, strict=True)}
+    return {"validation_nats": sum(means), **nats_of}
+
+
+def drawings_at_once(brush: Brush, most: int) -> int:
+    """Return how many drawings, at most `most`, a prior without gradients reads at once.
+
+    Their factors take memory: T numbers for each value of each choice.
+    """
+    values = brush.layout.steps * brush.noise_size
+    return min(most, max(1, VALUES_AT_ONCE // values))

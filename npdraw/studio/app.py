@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -26,7 +26,7 @@ _TYPES = {
     ".svg": "image/svg+xml",
 }
 
-_JSON = "application/json"
+_JSON, _PNG = "application/json", "image/png"
 
 _OURS = ("resources", "diverged")
 """Codes of errors that are not the fault of the request."""
@@ -53,8 +53,10 @@ def application(easel: Easel, worker: Executor, token: str) -> Guard:
     async def facts(_: Request) -> Response:
         return JSONResponse(easel.facts)
 
-    async def bank(_: Request) -> Response:
-        return Response(easel.bank, media_type="image/png")
+    async def bank(request: Request) -> Response:
+        work = partial(easel.bank, request.query_params)
+        # Not the worker: parts should be visible while the model draws.
+        return await _answer(None, work, lambda content: Response(content, media_type=_PNG))
 
     async def upload(request: Request) -> Response:
         return await _answer(worker, partial(easel.upload, await request.body()))
@@ -94,10 +96,17 @@ async def _unroutable(request: Request, error: Exception) -> Response:
     return refused(error.status_code, message, allow=[allowed] if allowed else [])
 
 
-async def _answer(worker: Executor, work: Callable[[], dict[str, Any]]) -> Response:
-    """Let the worker answer; any error becomes a response, and the studio keeps running."""
+async def _answer(
+    worker: Executor | None,
+    work: Callable[[], A],
+    response: Callable[[A], Response] = JSONResponse,
+) -> Response:
+    """Let the worker answer; any error becomes a response, and the studio keeps running.
+
+    Without a worker, another thread answers.
+    """
     try:
-        return JSONResponse(await asyncio.get_running_loop().run_in_executor(worker, work))
+        return response(await asyncio.get_running_loop().run_in_executor(worker, work))
     except Exception as raised:
         error = raised
     if is_out_of_memory(error):

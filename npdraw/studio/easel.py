@@ -6,6 +6,8 @@ page keeps its drawings and sends those that a request is about.
 
 import base64
 import json
+import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,9 +22,11 @@ from npdraw.drawings.named import SAMPLE, TEST, drawing_of_picture, named_drawin
 from npdraw.drawings.strokes import as_json, from_json
 from npdraw.errors import UsageError
 from npdraw.inputs.shipped import name_of
+from npdraw.model.ink import InkBrush
 from npdraw.model.latents import Latents, blank
 from npdraw.pictures.files import png
-from npdraw.pictures.sheet import to_uint8
+from npdraw.pictures.ink import hexadecimal, ink_colours, stroke_pictures
+from npdraw.pictures.sheet import canvas_images, to_uint8
 
 LARGEST_SEED = 2**53 - 1
 """The largest integer up to which all integers are exact in JavaScript."""
@@ -46,24 +50,52 @@ class Easel:
             "name": name_of(model.path) or str(model.path),
             "digest": model.header.digest,
             "data": model.header.dataset["name"],
-            "channels": model.bank.shape[1],
-            "parts": len(model.bank),
-            "part_size": layout.part_size,
-            "stride": layout.stride,
-            "window": layout.window,
-            "rows": layout.rows,
-            "columns": layout.columns,
+            "channels": model.brush.channels,
+            "parts": model.brush.sizes["what"],
+            "bank_columns": _columns(model.brush.sizes["what"]),
+            "layers": [self._layer(number) for number in range(len(layout.grids))],
             "canvas": [layout.height, layout.width],
             "image": [layout.height * scale, layout.width * scale],
             "positions": layout.positions.tolist(),
-            "blank": as_json(blank(1, layout.steps), model.bank, layout),
+            "blank": as_json(blank(1, layout.steps, inked=model.brush.inked), model.brush),
         }
 
-    @cached_property
-    def bank(self) -> bytes:
-        """All parts, stacked vertically in the order of the bank, as a PNG of K * P rows."""
-        parts = to_uint8(self.model.bank)  # [K, C, P, P]
-        return png(parts.transpose(0, 1).flatten(1, 2))
+    def _layer(self, number: int) -> dict[str, Any]:
+        """Return the grid of a layer, and its inks and contrasts, empty for plain parts."""
+        grid, brush = self.model.layout.grids[number], self.model.brush
+        inks, contrasts = [], []
+        if isinstance(brush, InkBrush):
+            inks = hexadecimal(ink_colours(brush, number))
+            contrasts = brush.contrasts[number].tolist()
+        return {
+            "part_size": grid.part_size,
+            "stride": grid.stride,
+            "window": grid.window,
+            "rows": grid.rows,
+            "columns": grid.columns,
+            "first": self.model.layout.spans[number].start,
+            "inks": inks,
+            "contrasts": contrasts,
+        }
+
+    def bank(self, asked: Mapping[str, str]) -> bytes:
+        """Return all parts, row by row in `bank_columns` columns, as a PNG.
+
+        With ink, `asked` names `layer`, `ink` and `contrast` of the strokes to show.
+        """
+        brush = self.model.brush
+        if isinstance(brush, InkBrush):
+            sizes = {"layer": len(brush.layout.grids)} | brush.sizes
+            chosen = [_choice(asked, name, sizes[name]) for name in ("layer", "ink", "contrast")]
+            parts = to_uint8(stroke_pictures(brush, *chosen))
+        else:
+            parts = to_uint8(self.model.parts[0])  # [K, C, P, P]
+        count, channels, side, _ = parts.shape
+        columns = _columns(count)
+        filled = parts.new_zeros(-(-count // columns) * columns, channels, side, side)
+        filled[:count] = parts
+        rows = filled.unflatten(0, (-1, columns)).permute(2, 0, 3, 1, 4)
+        return png(rows.flatten(3, 4).flatten(1, 2))
 
     def render(self, request: Any) -> dict[str, Any]:
         """Return `drawing` with its pictures."""
@@ -103,7 +135,7 @@ class Easel:
         return self._shown(self.model.complete(self._drawing(drawing), kept, 1, seed))
 
     def _drawing(self, values: Any, source: str = _SENT) -> Latents:
-        return from_json(values, self.model.bank, self.model.layout, source)
+        return from_json(values, self.model.brush, source)
 
     def _cells(self, name: str, values: Any) -> Tensor:
         """Return a mask of the listed steps, bool [T]."""
@@ -121,10 +153,10 @@ class Easel:
         """Return a drawing with its canvas, its decoded image, and the `image` it was made from."""
         canvas = self.model.paint(z)
         return {
-            "drawing": as_json(z, self.model.bank, self.model.layout),
-            "canvas": _url(canvas[:, :-1]),
-            "image": _url(self.model.decode(canvas)),
-            "source": None if image is None else _url(image),
+            "drawing": as_json(z, self.model.brush),
+            "canvas": _url(canvas_images(canvas)),
+            "image": _url(to_uint8(self.model.decode(canvas))),
+            "source": None if image is None else _url(to_uint8(image)),
         }
 
 
@@ -162,6 +194,19 @@ def _entries(request: Any, *names: str) -> list[Any]:
     return [request[name] for name in names]
 
 
+def _columns(parts: int) -> int:
+    """Return the columns of the picture of all parts: a tall one could be too tall for a GPU."""
+    return math.ceil(math.sqrt(parts))
+
+
+def _choice(asked: Mapping[str, str], name: str, count: int) -> int:
+    """Return a number below `count` out of a query."""
+    text = asked.get(name, "")
+    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) >= count:
+        raise UsageError(f"{name} {text!r:.40} is not in 0..{count - 1}")
+    return int(text)
+
+
 def _url(images: Tensor) -> str:
-    """Return the first of images [N, C, H, W] in [0, 1] as a data: URL of a PNG."""
-    return "data:image/png;base64," + base64.b64encode(png(to_uint8(images)[0])).decode()
+    """Return the first of images, uint8 [N, C, H, W], as a data: URL of a PNG."""
+    return "data:image/png;base64," + base64.b64encode(png(images[0])).decode()

@@ -12,7 +12,6 @@ from torch import Tensor
 from npdraw.config import Config, DecoderConfig
 from npdraw.inputs.images import deformed
 from npdraw.model.npdraw import NPDraw, Relaxation, WakeConfig
-from npdraw.model.parsing import parse as parse_images
 from npdraw.runtime.distributed import local_batch_mean, rank_slice
 from npdraw.runtime.noise import batch_indices, generator, seed_dropout
 from npdraw.runtime.settings import Runtime, send
@@ -124,22 +123,12 @@ def _relaxed_loss(
     """Return the loss of relaxed samples, equation (6.8), and their ELBO, each [N]."""
     settings = config.decoder
     temperature, parse_weight = schedule(state.step, settings)
-    parse = None
-    if parse_weight > 0:  # in fp32, as the stored parses: bf16 would choose other parts
-        parse = parse_images(
-            model.layout.shrink(drawn.images),
-            model.bank,
-            model.layout,
-            threshold=config.parse.threshold,
-            compositing=model.compositing,
-            sweeps=config.parse.sweeps,
-        )
-    uniforms = drawn.uniform(model.layout.steps, model.noise_size())
+    uniforms = drawn.uniform(model.layout.steps, model.brush.noise_size)
     # The first rows of the whole batch are rounded; earlier ranks hold some of them.
     hard_rows = round(settings.hard_fraction * settings.batch_size) - drawn.rows.start
     with runtime.autocast(drawn.images.device):
-        relaxation = Relaxation(temperature, max(hard_rows, 0))
-        terms = state.replica(drawn.images, parse, uniforms, relaxation)
+        relaxation = Relaxation(temperature, max(hard_rows, 0), imitate=parse_weight > 0)
+        terms = state.replica(drawn.images, uniforms, relaxation)
         loss = (
             terms.distortion
             + settings.kl_weight * terms.rate
@@ -153,7 +142,7 @@ def _wake_loss(
     state: State, model: NPDraw, drawn: Batch, settings: DecoderConfig, runtime: Runtime
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the loss of resampled hard drawings, equation (6.11), and the bound."""
-    uniforms = drawn.uniform(settings.wake_samples + 1, model.layout.steps, 3)
+    uniforms = drawn.uniform(settings.wake_samples + 1, model.layout.steps, model.brush.numbers)
     with runtime.autocast(drawn.images.device):
-        wake = state.replica(drawn.images, None, uniforms, WakeConfig(settings.wake_canvas_weight))
+        wake = state.replica(drawn.images, uniforms, WakeConfig(settings.wake_canvas_weight))
     return -wake.joint - wake.proposal, {"wake_nll": wake.nll}

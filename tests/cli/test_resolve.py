@@ -169,7 +169,15 @@ def test_wrong_regions(text: str) -> None:
 
 
 def test_pairs_are_two_numbers_each() -> None:
-    assert resolve.pairs("--move", ["3:4", "17:0"]) == [(3, 4), (17, 0)]
-    for text in ("3", "3:", "3:-1", "a:b"):
-        with pytest.raises(UsageError, match="--move"):
-            resolve.pairs("--move", [text])
+    assert resolve.numbers("--move", ["3:4", "17:0"]) == [(3, 4), (17, 0)]
+    for text in ("3", "3:", "3:-1", "a:b", "3:4:5:6"):
+        with pytest.raises(UsageError, match=r"--move .* is not two numbers"):
+            resolve.numbers("--move", [text])
+
+
+def test_strokes_are_two_numbers_or_with_ink_four() -> None:
+    result = resolve.numbers("--add", ["3:4", "17:0:5:2"], (2, 4))
+    assert result == [(3, 4), (17, 0, 5, 2)]
+    for text in ("3", "3:4:5", "3:4:5:-1", "3:4:5:6:7"):
+        with pytest.raises(UsageError, match=r"--add .* is not two or four numbers"):
+            resolve.numbers("--add", [text], (2, 4))

@@ -10,7 +10,8 @@ import torch
 from npdraw.cli import execute
 from npdraw.cli.sources import Chosen, choose
 from npdraw.errors import UsageError
-from npdraw.inputs.models import layout_of, new_model
+from npdraw.inputs.brushes import brush_of, layout_of, table_shapes
+from npdraw.inputs.models import new_model
 from npdraw.presets import MOST_CELLS
 from npdraw.reading import Reading, Wanted
 from tests.datasets.own_pictures import drawings, shaded
@@ -60,7 +61,9 @@ def test_flags_win_and_are_not_offered_again(paper: str) -> None:
 def test_a_preset_or_a_file_fixes_what_it_says(paper: str, tmp_path: Path) -> None:
     assert settings(chosen(paper, "mnist")) == ("mnist", 1, True, True)
     assert settings(chosen(paper, "cifar10")) == ("cifar10", 3, False, False)
-    assert settings(chosen(paper, "cifar10", pixels="binary"))[1:] == (1, True, True)
+    assert settings(chosen(paper, "cifar10-paper", pixels="binary"))[1:] == (1, True, True)
+    with pytest.raises(UsageError, match="inks with binarize"):
+        chosen(paper, "cifar10", pixels="binary")
     assert settings(chosen(paper, "mnist", channels="3"))[1:] == (3, False, False)
     file = tmp_path / "x.toml"
     file.write_text("[parse]\nbinarize = false\nparts = 7\n")
@@ -73,26 +76,41 @@ def test_a_preset_or_a_file_fixes_what_it_says(paper: str, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("side", "strokes", "levels"),  # part sides of the presets for strokes, and for all levels
     [
-        *((16, 4, 2), (28, 4, 2), (32, 4, 2), (48, 4, 3), (64, 4, 4)),
-        *((90, 6, 6), (96, 6, 6), (128, 8, 8), (256, 16, 16)),
+        *((16, [4], [2]), (28, [4], [2]), (32, [4], [2]), (48, [4], [3]), (64, [4], [4])),
+        *((90, [6], [6]), (96, [6], [6]), (128, [8], [8]), (256, [16], [16])),
     ],
 )
 def test_parts_suit_the_size_of_the_images(
-    paper: str, side: int, strokes: int, levels: int, channels: str
+    paper: str, side: int, strokes: list[int], levels: list[int], channels: str
 ) -> None:
     for pixels in ("levels", "binary")[: 2 if channels == "1" else 1]:
         result = chosen(paper, channels=channels, pixels=pixels, parse={"image_size": side})
         parse = result.config.parse
         expected = strokes if pixels == "binary" else levels
-        assert (parse.part_size, parse.stride) == (expected, expected)
+        assert [parse.part_size, *parse.finer] == expected
+        assert parse.stride == parse.part_size
         layout = layout_of(parse)
         assert layout.steps <= MOST_CELLS
+        sizes = ", ".join(f"{part} x {part}" for part in expected)
         assert result.notes[-1] == (
-            f"parts of {expected} x {expected} pixels, {layout.steps} cells (--config for others)"
+            f"parts of {sizes} pixels, {layout.steps} cells (--config for others)"
         )
-        bank = torch.rand(parse.parts, parse.channels, expected, expected)
+        shapes = table_shapes(parse).items()
+        brush = brush_of(parse, {name: torch.empty(shape, device="meta") for name, shape in shapes})
+        assert len(brush.layout.layer_of) == layout.steps  # on the CPU, before the weights
         with torch.device("meta"):
-            assert new_model(result.config, bank.to("meta")).layout == layout
+            assert new_model(result.config, brush).layout == layout
+
+
+@pytest.mark.parametrize(
+    ("side", "sides"), [(16, (8, 4, 4)), (32, (8, 4, 4)), (48, (16, 8, 8)), (128, (32, 16, 16))]
+)
+def test_parts_with_ink_grow_with_the_canvas(paper: str, side: int, sides: tuple[int, ...]) -> None:
+    result = chosen(paper, "cifar10", parse={"image_size": side})
+    parse = result.config.parse
+    assert (parse.part_size, parse.stride, *parse.finer) == (sides[0], *sides)
+    shown = ", ".join(f"{part} x {part}" for part in sides)
+    assert result.notes[-1].startswith(f"parts of {shown} pixels, {layout_of(parse).steps} cells")
 
 
 def test_small_pictures_keep_their_size_and_larger_ones_are_shrunk(tmp_path: Path) -> None:
@@ -124,7 +142,8 @@ def test_the_parts_of_flags_files_and_named_sets_stay(paper: str, tmp_path: Path
         assert (result.config.parse.part_size, result.config.parse.stride) == sides
         assert "parts of" not in result.notes[-1]
     assert chosen("mnist", parse=dict(big)).config.parse.part_size == 4
-    assert chosen(paper, "celeba", parse=dict(big)).config.parse.part_size == 2  # canvas of 32
+    parse = chosen(paper, "celeba-paper", parse=dict(big)).config.parse
+    assert (parse.canvas_size, parse.part_size) == (32, 4)
     flags = {"part_size": None, "stride": None}
     assert chosen(paper, parse=dict(flags)).notes[-1] == (
         "parts of 4 x 4 pixels, 49 cells (--part-size and --stride for others)"

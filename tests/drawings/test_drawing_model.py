@@ -133,8 +133,8 @@ def test_drawings_and_canvases_of_another_model_are_refused(model: DrawingModel)
         (lambda: model.paint(short), f"drawings of shape [2, {steps - 1}]"),
         (lambda: model.paint(z[:0]), "N at least 1"),
         (
-            lambda: model.paint(Latents(everywhere, z.where, z.what + len(model.bank))),
-            f"this model has 0..{len(model.bank) - 1}",
+            lambda: model.paint(Latents(everywhere, z.where, z.what + len(model.parts[0]))),
+            f"this model has 0..{len(model.parts[0]) - 1}",
         ),
         (lambda: model.paint(Latents(everywhere, z.where - 1, z.what)), "where of the drawings"),
         (lambda: model.decode(torch.zeros(1, 2, 9, 8)), "this model has [N, 2, 8, 8]"),

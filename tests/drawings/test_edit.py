@@ -16,8 +16,12 @@ from npdraw.drawings.named import named_drawing
 from npdraw.drawings.regions import Region, cells_in
 from npdraw.drawings.strokes import fingerprint, read_drawing
 from npdraw.errors import UsageError
+from npdraw.model.brush import PartBrush
 from npdraw.model.latents import Latents
+from npdraw.model.layout import Layout
 from npdraw.runtime.settings import Runtime
+
+BRUSH = PartBrush(Layout(8, 8, part_size=4, stride=4), torch.rand(8, 1, 4, 4))
 
 MARGIN = 1
 """Pixels around a pixel that a decoder of one 3 x 3 convolution sees."""
@@ -71,7 +75,7 @@ def test_parts_are_removed_moved_replaced_and_added() -> None:
         (Changes(add=[(3, 1)]), drawing(3, -1, 5, 1)),
         (Changes(remove=[2], move=[(0, 2)], replace=[(2, 6)], add=[(0, 1)]), drawing(1, -1, 6, -1)),
     ):
-        assert fingerprint(changed(z, changes, 8)) == fingerprint(expected), changes
+        assert fingerprint(changed(z, changes, BRUSH)) == fingerprint(expected), changes
     assert fingerprint(z) == fingerprint(drawing(3, -1, 5, -1))  # it is left as it was
 
 
@@ -89,7 +93,7 @@ def test_parts_are_removed_moved_replaced_and_added() -> None:
 )
 def test_changes_that_cannot_be_made(changes: Changes, words: str) -> None:
     with pytest.raises(UsageError) as caught:
-        changed(drawing(3, -1, 5, -1), changes, 8)
+        changed(drawing(3, -1, 5, -1), changes, BRUSH)
     assert words in caught.value.message
     assert caught.value.hint
 
@@ -103,7 +107,7 @@ def test_edit_writes_picture_and_drawing_and_decode_reads_it(
     a = named_drawing("seed:1", model, command["root"]).drawing
     b = named_drawing("test:2", model, command["root"]).drawing
     expected = a.with_cells(cells_in(region, model), b)
-    found = read_drawing(tmp_path / "x.json", model.bank, model.layout)
+    found = read_drawing(tmp_path / "x.json", model.brush)
     assert fingerprint(found) == fingerprint(expected) != fingerprint(a)
     assert len(result["strokes"]) == int(expected.whether.sum())
     changes = {step for step in range(4) if step < 2 and fingerprint(a) != fingerprint(b)}

@@ -12,11 +12,13 @@ import torch
 
 from npdraw.drawings.strokes import as_json, fingerprint, read_drawing, strokes_of, write_drawing
 from npdraw.errors import ArtifactError
+from npdraw.model.brush import PartBrush
 from npdraw.model.latents import Latents
 from npdraw.model.layout import Layout
 
 LAYOUT, PARTS = Layout(8, 8, part_size=4, stride=3, jitter=2), 5
 BANK = torch.linspace(0, 1, PARTS * 16).view(PARTS, 1, 4, 4)
+BRUSH, OTHER = PartBrush(LAYOUT, BANK), PartBrush(LAYOUT, 1 - BANK)
 
 
 @pytest.fixture
@@ -36,8 +38,8 @@ def test_a_drawing_comes_back_exactly(
     torch.manual_seed(0)
     for number in range(20):
         z, path = random_drawing(), tmp_path / f"{number}.json"
-        write_drawing(path, z, BANK, LAYOUT)
-        found = read_drawing(path, BANK, LAYOUT)
+        write_drawing(path, z, BRUSH)
+        found = read_drawing(path, BRUSH)
         for name in ("whether", "where", "what"):
             assert torch.equal(getattr(found, name), getattr(z, name))
         assert fingerprint(found) == fingerprint(z)
@@ -94,11 +96,11 @@ def test_anything_else_is_refused(
     name: str, tmp_path: Path, random_drawing: Callable[[], Latents]
 ) -> None:
     change, words = WRONG[name]
-    values = copy.deepcopy(as_json(random_drawing(), BANK, LAYOUT)) | change
+    values = copy.deepcopy(as_json(random_drawing(), BRUSH)) | change
     path = tmp_path / "x.json"
     path.write_text(json.dumps(values))
     with pytest.raises(ArtifactError) as caught:
-        read_drawing(path, BANK, LAYOUT)
+        read_drawing(path, BRUSH)
     assert words in caught.value.message
     assert str(path) in caught.value.message
     assert caught.value.hint
@@ -109,7 +111,7 @@ def test_files_of_any_kind_are_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     path.write_bytes(content)
     with pytest.raises(ArtifactError, match=r"x\.json is not a drawing for this model"):
-        read_drawing(path, BANK, LAYOUT)
+        read_drawing(path, BRUSH)
 
 
 def test_reading_a_pipe_or_folder_does_not_block(tmp_path: Path) -> None:
@@ -117,7 +119,7 @@ def test_reading_a_pipe_or_folder_does_not_block(tmp_path: Path) -> None:
     (tmp_path / "y.json").mkdir()
     for name in ("x.json", "y.json"):
         with pytest.raises(ArtifactError, match="it is not a regular file"):
-            read_drawing(tmp_path / name, BANK, LAYOUT)
+            read_drawing(tmp_path / name, BRUSH)
 
 
 def test_a_missing_file_and_a_drawing_of_another_bank_are_refused(
@@ -125,9 +127,9 @@ def test_a_missing_file_and_a_drawing_of_another_bank_are_refused(
 ) -> None:
     path = tmp_path / "x.json"
     with pytest.raises(ArtifactError, match="cannot read"):
-        read_drawing(path, BANK, LAYOUT)
-    write_drawing(path, random_drawing(), 1 - BANK, LAYOUT)
+        read_drawing(path, BRUSH)
+    write_drawing(path, random_drawing(), OTHER)
     with pytest.raises(ArtifactError) as caught:
-        read_drawing(path, BANK, LAYOUT)
-    for bank in (BANK, 1 - BANK):
-        assert as_json(random_drawing(), bank, LAYOUT)["bank"][:6] in caught.value.message
+        read_drawing(path, BRUSH)
+    for brush in (BRUSH, OTHER):
+        assert as_json(random_drawing(), brush)["bank"][:6] in caught.value.message

@@ -12,6 +12,7 @@ from npdraw.artifacts import read_artifact
 from npdraw.config import as_dict
 from npdraw.errors import ArtifactError, UsageError
 from npdraw.inputs import models as loading
+from npdraw.inputs.brushes import brush_of, table_shapes
 from npdraw.inputs.models import (
     drawing_tensors,
     drawings_of,
@@ -25,6 +26,7 @@ from npdraw.inputs.models import (
     stored_config,
 )
 from npdraw.model.latents import Latents
+from tests.tiny_stages import INK
 
 READERS = {"parse": read_parse, "prior": read_prior, "model": read_model}
 
@@ -38,7 +40,7 @@ def test_weights_come_back_as_they_were_stored(kind: str, made: Any) -> None:
     assert stored.keys() - model.state_dict().keys() == {"bank"}
     for name, value in model.state_dict().items():
         assert torch.equal(value, stored[name])
-    assert torch.equal(model.bank, stored["bank"])
+    assert torch.equal(model.brush.bank, stored["bank"])
     parse = read_parse(made.parse)
     assert torch.equal(stored["bank"], parse.tensors["bank"])
 
@@ -51,12 +53,18 @@ def test_a_file_of_another_kind_is_refused(kind: str, made: Any) -> None:
         assert f"is a {other}, expected a {kind}" in caught.value.message
 
 
+@pytest.mark.parametrize("plain", [True, False], ids=["parts", "ink"])
 @pytest.mark.parametrize("build", [new_prior, new_model])
-def test_weightless_models_have_the_shapes_of_real_ones(build: Any, stages: Any) -> None:
-    bank = torch.rand(8, 1, 4, 4)
-    real = build(stages.config, bank).state_dict()
+def test_weightless_models_have_the_shapes_of_real_ones(
+    build: Any, plain: bool, stages: Any
+) -> None:
+    config = stages.config if plain else stages.configured(parse=INK).config
+    shapes = table_shapes(config.parse)
+    tables = {name: torch.rand(shape) for name, shape in shapes.items()}
+    real = build(config, brush_of(config.parse, tables)).state_dict()
     with loading._Weightless():
-        empty = build(stages.config, torch.empty(8, 1, 4, 4)).state_dict()
+        tables = {name: torch.empty(shape) for name, shape in shapes.items()}
+        empty = build(config, brush_of(config.parse, tables)).state_dict()
     assert {name: weight.shape for name, weight in empty.items()} == {
         name: weight.shape for name, weight in real.items()
     }

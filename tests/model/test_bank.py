@@ -1,7 +1,5 @@
-"""The part bank: clusters, medoids, and the memory that they take."""
+"""The part bank: which patches are clustered, and into which parts."""
 
-import subprocess
-import sys
 from itertools import pairwise
 
 import pytest
@@ -181,51 +179,6 @@ def test_images_without_any_ink_are_refused():
             threshold=0,
             generator=generator(),
         )
-
-
-def test_distances_equal_brute_force_for_every_chunk_size(monkeypatch):
-    patches, centres = torch.rand(50, 12), torch.rand(7, 12)
-    expected = brute_force(patches, centres)
-    for chunk, most in ((8, 1 << 24), (50, 1 << 24), (65_536, 1 << 24), (65_536, 60), (8, 3)):
-        monkeypatch.setattr(bank_module, "CHUNK", chunk)
-        monkeypatch.setattr(bank_module, "DISTANCES", most)
-        label, distance = bank_module._assign(patches, centres)
-        assert torch.equal(label, expected.argmin(1))
-        assert torch.allclose(distance.double(), expected.amin(1), atol=1e-5)
-        assert torch.equal(bank_module._medoids(patches, centres), patches[expected.argmin(0)])
-
-
-MANY = """
-import resource, sys, torch
-from npdraw.model import bank
-from npdraw.runtime.settings import keep_memory
-
-keep_memory()
-patches, centres = torch.rand(400_000, 4), torch.rand(512, 4)
-bank._assign(patches[:1000], centres)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-for _ in range(3):
-    bank._assign(patches, centres)
-    bank._medoids(patches, centres)
-unit = 1 if sys.platform == "darwin" else 1024
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit / 2**20)
-"""
-
-
-def test_many_parts_of_many_patches_take_no_more_memory_than_one_chunk():
-    # 64 MB of distances at once and some of the patches; every chunk's would be 780.
-    done = subprocess.run([sys.executable, "-c", MANY], capture_output=True, check=True)
-    assert float(done.stdout) < 200
-
-
-def test_an_empty_cluster_restarts_at_the_patch_that_fits_worst():
-    patches = torch.tensor([[0.0, 0.1], [0.1, 0.0], [1.0, 1.0], [0.0, 0.0]])
-    centres = torch.tensor([[0.0, 0.0], [9.0, 9.0]])  # nothing is near the second
-    label, distance = bank_module._assign(patches, centres)
-    assert label.tolist() == [0, 0, 0, 0]
-    updated = bank_module._update(patches, label, distance, 2)
-    assert torch.allclose(updated[0], patches.mean(0))
-    assert torch.equal(updated[1], patches[2])
 
 
 def test_seeding_takes_patches_that_are_far_from_each_other():

@@ -59,7 +59,9 @@ def slow_paint(z, bank, layout, compositing):
 
 
 def relaxed_canvas(z, bank, layout, compositing):
-    return paint_relaxed(z.one_hot(layout.placements, len(bank)), bank, layout, compositing)
+    return paint_relaxed(
+        z.one_hot(where=layout.placements, what=len(bank)), bank, layout, compositing
+    )
 
 
 @all_layouts
@@ -200,7 +202,7 @@ def test_an_unpainted_cell_gets_the_whole_gradient_of_painting_it(
     # Where nothing is painted, all layers are equal; each cell must still feel its whole effect.
     bank = make_bank(layout, dtype=torch.float64)
     z = drawings(layout, PARTS, 1, painted)
-    soft = z.one_hot(layout.placements, PARTS)
+    soft = z.one_hot(where=layout.placements, what=PARTS)
     soft = Relaxed(soft.whether.double(), soft.where.double(), soft.what.double())
     direction = torch.randn(2, layout.height, layout.width, dtype=torch.float64)
 

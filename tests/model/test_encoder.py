@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from npdraw.model.encoder import MARGIN, Encoder
+from npdraw.model.brush import PartBrush
+from npdraw.model.encoder import MARGIN, PartEncoder
 from npdraw.model.layout import Layout
 from npdraw.model.parsing import match_gains, parse
 
@@ -17,6 +18,10 @@ def make_bank(layout):
     return torch.rand(PARTS, 1, layout.part_size, layout.part_size).round()
 
 
+def new_encoder(bank, layout, channels=6, depth=2, gain=1.0):
+    return PartEncoder(PartBrush(layout, bank), channels, depth, gain)
+
+
 def binary_images(layout, images):
     return torch.rand(images, 1, layout.height, layout.width).round()
 
@@ -24,13 +29,14 @@ def binary_images(layout, images):
 @pytest.mark.parametrize("gain", [1.0, 7.5])
 @layouts
 def test_at_the_start_q_is_the_soft_parse(layout, gain):
-    encoder, bank = Encoder(layout, 1, PARTS, 6, 2, gain), make_bank(layout)
+    bank = make_bank(layout)
+    encoder = new_encoder(bank, layout, gain=gain)
     images = binary_images(layout, 4)
     gains = gain * match_gains(images, bank, layout)  # [N, T, O, K]
     bias = encoder.heads.bias  # the same for every image and step
     where, what = bias[1 : 1 + layout.placements], bias[1 + layout.placements :]
     with torch.no_grad():
-        q = encoder(images, bank)
+        q = encoder(images)
     assert torch.allclose(q.whether, bias[0] + gains.amax((2, 3)), atol=1e-4)
     expected = (where + gains.amax(3)).log_softmax(2)
     assert torch.allclose(q.where, expected, atol=1e-4)
@@ -40,12 +46,13 @@ def test_at_the_start_q_is_the_soft_parse(layout, gain):
 
 @pytest.mark.parametrize("layout", LAYOUTS[:3], ids=repr)
 def test_at_the_start_the_most_probable_drawing_is_that_of_the_parser(layout):
-    encoder, bank = Encoder(layout, 1, PARTS, 32, 2), make_bank(layout)
+    bank = make_bank(layout)
+    encoder = new_encoder(bank, layout, 32)
     images = binary_images(layout, 100)
     z = parse(images, bank, layout, threshold=0.0)
     gains = match_gains(images, bank, layout)
     with torch.no_grad():
-        q = encoder(images, bank)
+        q = encoder(images)
     assert torch.equal(q.whether > 0.5, z.whether & (gains.amax((2, 3)) > 0.6))
     for log_prob, scores, chosen in (
         (q.where, gains.amax(3), z.where),
@@ -61,7 +68,7 @@ def test_at_the_start_the_most_probable_drawing_is_that_of_the_parser(layout):
 
 @layouts
 def test_the_three_answers_are_distributions(layout, shaken):
-    encoder = shaken(Encoder(layout, 1, PARTS, 6, 2))
+    encoder = shaken(new_encoder(make_bank(layout), layout))
     with torch.no_grad():
         q = encoder(binary_images(layout, 4), make_bank(layout))
     assert q.what.shape[2] == 1  # what does not depend on where
@@ -71,9 +78,9 @@ def test_the_three_answers_are_distributions(layout, shaken):
 
 @layouts
 def test_a_step_sees_its_own_window_and_a_margin(layout, shaken):
-    encoder = shaken(Encoder(layout, 1, PARTS, 6, 0))
+    encoder = shaken(new_encoder(make_bank(layout), layout, depth=0))
     images = torch.rand(1, 1, layout.height, layout.width).requires_grad_()
-    q = encoder(images, make_bank(layout))
+    q = encoder(images)
     for t in range(layout.steps):
         total = q.whether[0, t] + q.what[0, t, 0, 0]
         (gradient,) = torch.autograd.grad(total, images, retain_graph=True)
@@ -88,8 +95,8 @@ def test_a_step_sees_its_own_window_and_a_margin(layout, shaken):
 
 @pytest.mark.parametrize("layout", [LAYOUTS[2]], ids=repr)
 def test_all_parameters_have_a_gradient(layout, shaken):
-    encoder = shaken(Encoder(layout, 1, PARTS, 6, 2))
-    q = encoder(binary_images(layout, 8), make_bank(layout))
+    encoder = shaken(new_encoder(make_bank(layout), layout))
+    q = encoder(binary_images(layout, 8))
     uniform = torch.rand(8, layout.steps, 1 + layout.placements + PARTS)
     z = q.relax(uniform, 0.6)
     loss = z.whether.sum() + z.where.square().sum() + z.what.square().sum()
@@ -101,12 +108,12 @@ def test_all_parameters_have_a_gradient(layout, shaken):
 
 @layouts
 def test_an_image_does_not_depend_on_the_others(layout, shaken):
-    encoder, bank = shaken(Encoder(layout, 1, PARTS, 6, 2)), make_bank(layout)
+    encoder = shaken(new_encoder(make_bank(layout), layout))
     images = binary_images(layout, 5)
     with torch.no_grad():
-        together = encoder(images, bank)
+        together = encoder(images)
         for i in range(5):
-            alone = encoder(images[i : i + 1], bank)
+            alone = encoder(images[i : i + 1])
             for name in ("whether", "where", "what"):
                 a, b = getattr(alone, name)[0], getattr(together, name)[i]
                 assert torch.allclose(a, b, atol=1e-5)

@@ -65,7 +65,7 @@ def test_drawings_differ_where_they_paint_something_else(drawings, meddle):
         assert torch.equal(z.differs(other), z.whether)
     for n, t in (~z.whether).nonzero().tolist():
         other = z.clone()
-        other.put_stroke(n, t, 0, 0)
+        other.put_stroke(n, t, where=0, what=0)
         assert z.differs(other).nonzero().tolist() == [[n, t]]
 
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from npdraw.model.latents import Factors, Latents, one_hot, straight_through
+from npdraw.model.factors import Factors
+from npdraw.model.latents import Latents, one_hot, straight_through
 from npdraw.model.layout import Layout
 from tests.model.tiny_models import factors
 
@@ -36,7 +37,7 @@ def events(placements, parts):
 
 def probabilities(p, z):
     """p(z) of one-step drawings, [E] in double, for distributions of one image and step."""
-    return torch.stack(repeated(p, len(z)).log_prob(z)).sum((0, 2)).double().exp()
+    return repeated(p, len(z)).joint(z).double().exp()
 
 
 def assert_frequencies(observed, expected, draws):
@@ -67,7 +68,7 @@ def test_log_prob_is_the_chain_of_whether_where_and_what():
         (False, 0, 0, (0.25, 1, 1)),
     ]:
         z = Latents(torch.tensor([[paints]]), torch.tensor([[where]]), torch.tensor([[what]]))
-        found = [x.exp().item() for x in p.log_prob(z)]
+        found = [x.exp().item() for x in p.log_prob(z).values()]
         assert found == pytest.approx(expected, abs=1e-6)
 
 
@@ -80,14 +81,16 @@ def test_nothing_depends_on_where_and_what_of_steps_that_do_not_paint(
     z = drawings(layout, 3, 5)
     other = meddle(z, placements, 3)
     assert not torch.equal(z.what, other.what)
-    for a, b in zip(p.log_prob(z), p.log_prob(other), strict=True):
-        assert torch.equal(a, b)
+    one, two = p.log_prob(z), p.log_prob(other)
+    assert one.keys() == two.keys() == {"whether", "where", "what"}
+    for name in one:
+        assert torch.equal(one[name], two[name])
 
 
 def test_very_certain_steps_have_exact_log_probabilities():
     p = Factors(torch.tensor([[80.0, -80.0]]), torch.zeros(1, 2, 1), torch.zeros(1, 2, 1, 1))
     zeros = torch.zeros(1, 2, dtype=torch.int64)
-    whether, _, _ = p.log_prob(Latents(torch.tensor([[False, True]]), zeros, zeros))
+    whether = p.log_prob(Latents(torch.tensor([[False, True]]), zeros, zeros))["whether"]
     assert whether.tolist() == [[-80.0, -80.0]]
 
 
@@ -222,7 +225,7 @@ def test_relaxed_samples_and_their_gradients_are_finite_at_the_ends(uniform):
 def test_the_first_rows_are_rounded_and_the_others_stay(rows):
     z, _ = relaxed(factors(1, 1, 4, 5, chained=False), 8, 1.0)
     rounded = straight_through(z, rows)
-    nearest = Latents(z.whether > 0.5, z.where.argmax(2), z.what.argmax(2)).one_hot(4, 5)
+    nearest = Latents(z.whether > 0.5, z.where.argmax(2), z.what.argmax(2)).one_hot(where=4, what=5)
     for name in ("whether", "where", "what"):
         soft, hard, corner = (getattr(x, name) for x in (z, rounded, nearest))
         assert torch.allclose(hard[:rows], corner[:rows], atol=1e-6)
@@ -249,7 +252,7 @@ def test_rounding_lets_gradients_straight_through():
 
 def test_one_hot_drawings_are_corners_of_the_relaxed_ones(drawings):
     z = drawings(Layout(4, 4, 2, 2, 2), 3, 6)
-    soft = z.one_hot(4, 3)
+    soft = z.one_hot(where=4, what=3)
     assert torch.equal(soft.whether, z.whether.float())
     for corner, index in ((soft.where, z.where), (soft.what, z.what)):
         assert torch.equal(corner.argmax(2), index)

@@ -138,3 +138,25 @@ def test_neighbours_are_the_four_cells_drawn_before_around_a_cell(layout):
         for side in range(4):
             seen = [u for u in range(layout.steps) if source[u, side] == t + 1]
             assert [int(reverse[t, side])] == (seen or [-1])
+
+
+@pytest.mark.parametrize(
+    "layout", [Layout(8, 8, 4, 4, finer=(2,)), Layout(5, 6, 4, 4, finer=(3, 2))], ids=repr
+)
+def test_the_steps_of_further_grids_follow(layout):
+    grids = [Layout(layout.height, layout.width, side, side) for side in (4, *layout.finer)]
+    assert list(layout.grids) == grids
+    assert layout.steps == sum(grid.steps for grid in grids)
+    assert torch.equal(layout.positions, torch.cat([slow_positions(grid) for grid in grids]))
+    source, first = neighbours(layout), 0
+    for number, (grid, span) in enumerate(zip(grids, layout.spans, strict=True)):
+        assert (span.start, span.stop) == (first, first + grid.steps)
+        assert (layout.layer_of[span] == number).all()
+        assert (layout.sides[span] == grid.part_size).all()
+        inner = neighbours(grid)  # of the same grid, 0 for none
+        assert torch.equal(source[span], torch.where(inner > 0, inner + first, 0))
+        first = span.stop
+    reverse = reverse_neighbours(source)
+    for t, side in (source > 0).nonzero().tolist():
+        assert reverse[source[t, side] - 1, side] == t
+    assert replace(layout, finer=()).grids == (grids[0],)

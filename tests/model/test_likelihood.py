@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from npdraw.model.latents import sample_inverse_cdf
+from npdraw.model.factors import sample_inverse_cdf
 from npdraw.model.likelihood import Bernoulli, MixtureOfLogistics
 
 
@@ -189,9 +189,44 @@ def test_the_decoder_gives_ten_components_a_hundred_numbers_for_a_colour_pixel()
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_decoder_starts_without_preferring_any_value(channels):
-    start = MixtureOfLogistics().start(channels)
+    start = MixtureOfLogistics().start(channels, None)
     assert start.shape == (MixtureOfLogistics().outputs(channels),)
     images = (torch.rand(50, 1, 1, 1).mul(255).round() / 255).expand(-1, channels, -1, -1)
     nats = -MixtureOfLogistics().log_prob(start.view(1, -1, 1, 1).expand(50, -1, -1, -1), images)
     assert float(nats.mean()) / channels < math.log(256) + 0.1
-    assert Bernoulli().start(channels) is None
+    assert Bernoulli().start(channels, None) is None
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("error", [1e-3, 0.02])
+def test_a_decoder_that_starts_as_the_canvas_expects_the_canvas(channels, error):
+    mixture = MixtureOfLogistics()
+    start = mixture.start(channels, error).view(1, -1, 1, 1).expand(2, -1, 5, 6)
+    canvas = torch.full((2, channels, 5, 6), 0.5)
+    canvas[1] = torch.rand(channels, 1, 1) * 0.4 + 0.3  # flat
+    mean = mixture.mean(mixture.around(start, canvas))
+    assert torch.allclose(mean, canvas, atol=0.1 * error**0.5)
+    assert torch.allclose(mean, mean[:, :, :1, :1].expand_as(mean), atol=1e-6)
+    # Values that miss the canvas by the error cost less than with much smaller or larger scales.
+    images = canvas + error**0.5 * torch.randn_like(canvas)
+    images = images.mul(255).round().clamp(0, 255) / 255
+    nats = [
+        -float(mixture.log_prob(mixture.around(output, canvas), images).mean())
+        for output in (
+            mixture.start(channels, scaled * error).view(1, -1, 1, 1).expand(2, -1, 5, 6)
+            for scaled in (0.02, 1, 50)
+        )
+    ]
+    assert nats[1] < min(nats[0], nats[2])
+
+
+def test_green_and_blue_move_with_what_the_channels_before_them_miss():
+    parameters, canvas = torch.randn(1, MIXTURE.outputs(3), 1, 1), torch.rand(1, 3, 1, 1)
+    around = MIXTURE._components(MIXTURE.around(parameters, canvas), 3)
+    plain_ones = MIXTURE._components(parameters, 3)
+    drawn = torch.rand(1, 1, 3, 1, 1)
+    for channel in range(3):
+        # The output 0 is the canvas; in the mean of the mixture that is the value 1/2.
+        shift = plain_ones.centre(channel, drawn - canvas[:, None]) - 0.5
+        expected = canvas[:, None, channel] + shift
+        assert torch.allclose(around.centre(channel, drawn), expected, atol=1e-5)

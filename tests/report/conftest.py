@@ -5,11 +5,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from npdraw.report import report
 from npdraw.runtime.settings import Runtime
 from tests.report.pages import Page
+
+INK = {
+    "image_size": 8, "channels": 3, "binarize": False, "part_size": 4, "stride": 4, "jitter": 1,
+    "finer": (2,), "parts": 6, "inks": 4, "contrasts": 3, "threshold": 0.01,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -38,3 +44,16 @@ def written(stages: Any, tmp_path: Path) -> Callable[..., Page]:
 def copy(run: Path, tmp_path: Path) -> Callable[[str], Path]:
     """Return a function that copies the run to a new folder."""
     return lambda name: Path(shutil.copytree(run, tmp_path / "runs" / name))
+
+
+@pytest.fixture(scope="session")
+def inked(stages: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a whole run whose strokes have ink, on two layers."""
+    folder = tmp_path_factory.mktemp("inked")
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (84, 4, 4, 3), np.uint8).repeat(2, 1).repeat(2, 2)
+    noise = rng.integers(0, 30, (84, 8, 8, 3), np.uint8)
+    images = np.maximum(images, noise)
+    made = stages.configured(parse=INK).from_images(folder / "x.npz", images[:60], images[60:])
+    made.run(folder / "run", samples=2, images=4)
+    return folder / "run"

@@ -28,7 +28,7 @@ def test_the_stepper_has_the_drawings_and_their_frames(
     labels = [entry["label"] for entry in page.drawings]
     assert labels == [*(f"Sample {n}" for n in range(4)), "Test image 0", "Test image 1"]
     for number, entry in enumerate(page.drawings[:4]):
-        drawing = from_json(entry["drawing"], model.bank, model.layout)
+        drawing = from_json(entry["drawing"], model.brush)
         assert fingerprint(drawing) == fingerprint(z[number : number + 1])
         canvases, images = rendered(model, prefixes(drawing)[0])
         for name, frames in (("canvas", canvases), ("image", images)):
@@ -57,8 +57,8 @@ def test_pictures_are_those_of_the_model(stages: Any, run: Path) -> None:
     assert first.error == float((model.paint(own)[:, :1] - x).square().mean())
     parse = read_artifact(run / "parse.safetensors", kind="parse")
     assert outputs.usage is not None and torch.equal(outputs.usage, parse.tensors["usage"])
-    assert outputs.bank is not None
-    assert torch.equal(outputs.bank, (parse.tensors["bank"] * 255 + 0.5).to(torch.uint8))
+    assert len(outputs.bank) == 1
+    assert torch.equal(outputs.bank[0], (parse.tensors["bank"] * 255 + 0.5).to(torch.uint8))
 
 
 def test_the_bank_shows_the_most_used_parts_first(run: Path, written: Callable[..., Page]) -> None:
@@ -101,7 +101,7 @@ def test_a_report_in_colour(stages: Any, tmp_path: Path, written: Callable[..., 
     entry = page.drawings[0]
     assert entry["drawing"]["canvas"] == [8, 8]
     assert (entry["canvas"]["height"], entry["image"]["height"]) == (8, 16)
-    drawing = from_json(entry["drawing"], model.bank, model.layout)
+    drawing = from_json(entry["drawing"], model.brush)
     painted = model.paint(drawing)[0, :3].permute(1, 2, 0)
     shown = tile_of(entry["canvas"], entry["canvas"]["at"][-1])
     assert np.abs(shown / 255 - painted.numpy()).max() <= 0.5 / 255 + 1e-6

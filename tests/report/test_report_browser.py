@@ -23,11 +23,15 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def written(stages: Any, trained: Any, made: Any, tmp_path_factory: Any) -> dict[str, Path]:
-    """Write a report of a run with an odd name, and one of this run and another."""
+def written(
+    stages: Any, trained: Any, made: Any, inked: Path, tmp_path_factory: Any
+) -> dict[str, Path]:
+    """Write reports: of a run with an odd name, of this run and another, of two with ink."""
     folder = tmp_path_factory.mktemp("browser")
     run = Path(shutil.copytree(trained.folder, folder / ODD))
     outs = {"one": folder / "one.html", "two": folder / "two & more #1.html"}
+    outs["ink"] = folder / "ink.html"
+    report([inked, made.folder], root=stages.npz.parent, out=outs["ink"], runtime=RUNTIME)
     report([run], root=stages.npz.parent, out=outs["one"], runtime=RUNTIME)
     report([run, made.folder], root=stages.npz.parent, out=outs["two"], runtime=RUNTIME)
     return outs
@@ -122,6 +126,27 @@ def test_the_stepper_follows_keys_buttons_and_slider(opened: Any) -> None:
     page.wait_for_selector('[data-go="play"]:has-text("Play")')
 
 
+def test_strokes_with_ink_are_marked_in_the_size_of_their_layer(opened: Any) -> None:
+    page = opened("ink")
+    entry = page.evaluate("JSON.parse(document.getElementById('drawings').textContent)[0]")
+    strokes, sides = entry["drawing"]["strokes"], entry["drawing"]["part_size"]
+    page.focus("#stepper")
+    page.keyboard.press("Home")
+    seen = set()
+    for number, stroke in enumerate(strokes, 1):
+        page.keyboard.press("ArrowRight")
+        where = f"row {stroke['row']}, column {stroke['column']}"
+        look = f"part {stroke['part']} in ink {stroke['ink']}, contrast {stroke['contrast']}"
+        expected = f"Stroke {number} of {len(strokes)}: {look}, at {where}"
+        assert page.inner_text("#position") == expected
+        frame, mark = (page.locator(at).bounding_box() for at in (".frame:has(#mark)", "#mark"))
+        side = sides[0] if stroke["step"] < 4 else sides[1]
+        assert mark["width"] == pytest.approx(side / 8 * frame["width"], abs=1)
+        assert mark["x"] - frame["x"] == pytest.approx(stroke["column"] / 8 * frame["width"], abs=1)
+        seen.add(side)
+    assert seen == {4, 2}
+
+
 def test_another_drawing_can_be_chosen(opened: Any) -> None:
     page = opened("two")
     faces = page.locator(".faces button")
@@ -140,7 +165,7 @@ def test_another_drawing_can_be_chosen(opened: Any) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_page_fits_and_is_legible(opened: Any, width: int, scheme: str) -> None:
-    for name in ("one", "two"):
+    for name in ("one", "two", "ink"):
         page = opened(name, width, scheme)
         assert page.evaluate("document.documentElement.scrollWidth") == width
         contrast = page.evaluate(CONTRAST)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from npdraw.errors import DivergedError
+from npdraw.inputs.brushes import brush_of
 from npdraw.inputs.models import drawings_of, new_model, new_prior, read_parse
 from npdraw.runtime.settings import Runtime
 from npdraw.stages import train_decoder as decoder_stage
@@ -53,8 +54,8 @@ def test_resuming_on_a_gpu(stages: Any, made: Any, interrupt: Any, tmp_path: Pat
 
 def decoder_step(stages: Any, made: Any, wake: float) -> Callable[[], Any]:
     config = stages.configured(decoder={"wake": wake, "steps": 10}).config
-    bank = read_parse(made.parse).tensors["bank"]
-    model = new_model(config, bank).to(CUDA, memory_format=torch.channels_last)
+    brush = brush_of(config.parse, read_parse(made.parse).tensors)
+    model = new_model(config, brush).to(CUDA, memory_format=torch.channels_last)
     state = new_state(model, [(model, 1e-3)], 0.0)
     train = torch.randint(0, 256, (40, 1, 8, 8), dtype=torch.uint8, device=CUDA)
     runtime = Runtime(device="cuda", precision="bf16")
@@ -63,7 +64,7 @@ def decoder_step(stages: Any, made: Any, wake: float) -> Callable[[], Any]:
 
 def prior_step(stages: Any, made: Any) -> Callable[[], Any]:
     parse = read_parse(made.parse)
-    prior = new_prior(stages.config, parse.tensors["bank"]).to(CUDA)
+    prior = new_prior(stages.config, brush_of(stages.config.parse, parse.tensors)).to(CUDA)
     state = new_state(prior, [(prior, 1e-3)], 0.0)
     train = drawings_of(parse).to(CUDA)
     runtime = Runtime(device="cuda", precision="bf16")

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from npdraw.model.factors import Factors
 from npdraw.model.importance import log_mean_exp
-from npdraw.model.latents import Factors
 from npdraw.model.npdraw import ImportanceSample
 from npdraw.runtime.settings import Runtime
 from npdraw.stages import eval_nll as stage
@@ -22,6 +22,7 @@ class Coin(torch.nn.Module):
     """One step, one placement, one part: z is whether it paints, and x shows that it did."""
 
     layout = SimpleNamespace(steps=1)
+    brush = SimpleNamespace(numbers=3)
 
     def __init__(self, e):
         super().__init__()
@@ -41,7 +42,7 @@ class Coin(torch.nn.Module):
 
     def importance_sample(self, images, q, uniform):
         p, z = self.factors(len(images), self.e), q.sample(uniform)
-        rate = torch.stack(q.log_prob(z)).sum((0, 2)) - torch.stack(p.log_prob(z)).sum((0, 2))
+        rate = q.joint(z) - p.joint(z)
         never = torch.full((len(images),), math.inf)
         distortion = torch.where(z.whether[:, 0], torch.zeros(()), never)
         return ImportanceSample(z, distortion, rate, q.kl(p).sum(1), torch.zeros(len(images)))

@@ -50,7 +50,7 @@ def slow(
     q = model.encode(x)
     for u in noise:
         z = q.sample(u[None])
-        p = model.prior(z.one_hot(model.layout.placements, len(model.bank)))
+        p = model.prior(model.brush.one_hot(z))
         rate = kl = 0.0
         for t in range(model.layout.steps):
             nats = {}
@@ -61,10 +61,10 @@ def slow(
                 nats[name] = torch.cat([torch.log1p(-paint)[None], joint.flatten()])
             answer = 0  # no stroke; else 1 + placement * parts + part
             if z.whether[0, t]:
-                answer = 1 + int(z.where[0, t]) * len(model.bank) + int(z.what[0, t])
+                answer = 1 + int(z.where[0, t]) * len(model.brush.bank) + int(z.what[0, t])
             rate += float(nats["q"][answer] - nats["p"][answer])
             kl += float((nats["q"].exp() * (nats["q"] - nats["p"])).sum())
-        canvas = slow_paint(z.whether, z.where, z.what, model.bank, config)
+        canvas = slow_paint(z.whether, z.where, z.what, model.brush.bank, config)
         mean = model.decode(model.paint(z))[0].double().numpy()
         terms["rate"].append(rate)
         terms["kl"].append(kl)

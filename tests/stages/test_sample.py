@@ -174,7 +174,7 @@ def test_temperature_goes_from_the_mode_to_chance(
         :1
     ]
     with torch.no_grad():
-        p = model.prior(z.one_hot(4, 8))
+        p = model.prior(model.brush.one_hot(z))
     assert torch.equal(z.whether, p.whether > 0)
     where = p.where.argmax(2)
     assert torch.equal(z.where, where * z.whether)

@@ -13,6 +13,7 @@ from npdraw.config import as_dict
 from npdraw.datasets.splits import binarize
 from npdraw.errors import DivergedError
 from npdraw.header import read_header
+from npdraw.inputs.brushes import brush_of
 from npdraw.inputs.models import new_model, read_model
 from npdraw.model.npdraw import NPDraw
 from npdraw.runtime.noise import uniform
@@ -66,7 +67,8 @@ def test_a_frozen_prior_keeps_its_weights_and_a_joint_one_does_not(
 def test_a_joint_prior_learns_with_dropout_and_a_frozen_one_without(stages: Any) -> None:
     for mode, expected in (("joint", 0.5), ("frozen", 0.0)):
         mixed = stages.configured(prior={"dropout": 0.5}, decoder={"prior": mode})
-        model = new_model(mixed.config, torch.rand(mixed.config.parse.parts, 1, 4, 4))
+        tables = {"bank": torch.rand(mixed.config.parse.parts, 1, 4, 4)}
+        model = new_model(mixed.config, brush_of(mixed.config.parse, tables))
         rates = {m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)}
         assert rates == {expected}
 

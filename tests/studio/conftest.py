@@ -1,4 +1,4 @@
-"""Studios that answer requests, of a grey and of a colour model."""
+"""Studios that answer requests: of a grey model, of a colour model, and of one with ink."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,6 +7,7 @@ import pytest
 
 import npdraw
 from tests.browsing import chromium
+from tests.drawings.inked import write_ink_model
 from tests.studio.serving import Served, served, write_colour_model
 from tests.studio.visitor import WIDE, Visitor
 
@@ -28,6 +29,15 @@ def coloured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 @pytest.fixture(scope="module")
+def inked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Serve a model whose strokes have ink, on two layers."""
+    path = tmp_path_factory.mktemp("inked") / "model.safetensors"
+    write_ink_model(path)
+    with served(npdraw.load(path), path.parent) as serving:
+        yield serving
+
+
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """Run a headless Chromium."""
     with chromium() as chrome:
@@ -38,5 +48,13 @@ def browser() -> Iterator[Any]:
 def visitor(studio: Served, browser: Any) -> Iterator[Visitor]:
     """Open the page of the grey model in a wide window."""
     user = Visitor(studio, browser, WIDE)
+    yield user
+    user.leave()
+
+
+@pytest.fixture
+def painter(inked: Served, browser: Any) -> Iterator[Visitor]:
+    """Open the page of the model with ink in a wide window."""
+    user = Visitor(inked, browser, WIDE)
     yield user
     user.leave()

@@ -22,9 +22,10 @@ from npdraw.artifacts import write_artifact
 from npdraw.config import Config, DecoderConfig, ParseConfig, PriorConfig, as_dict
 from npdraw.drawings.drawing_model import DrawingModel
 from npdraw.drawings.strokes import as_json
+from npdraw.inputs.brushes import brush_of
 from npdraw.inputs.models import new_model, weights_of
 from npdraw.model.latents import Latents
-from npdraw.pictures.sheet import to_uint8
+from npdraw.pictures.sheet import canvas_images, to_uint8
 from npdraw.run_key import RunKey
 from npdraw.studio.app import application
 from npdraw.studio.easel import Easel
@@ -87,7 +88,7 @@ class Served:
         return self.send("POST", f"api/{name}", body, {"Content-Type": "application/json"})
 
     def json_of(self, z: Latents) -> dict[str, Any]:
-        return as_json(z, self.model.bank, self.model.layout)
+        return as_json(z, self.model.brush)
 
 
 @contextmanager
@@ -122,7 +123,7 @@ def expected_pictures(model: DrawingModel, z: Latents) -> dict[str, NDArray[np.u
     """Return canvas and decoded image of one drawing, uint8 [C, H, W], from the Python API."""
     canvas = model.paint(z)
     image = model.decode(canvas)
-    return {"canvas": to_uint8(canvas[:, :-1])[0].numpy(), "image": to_uint8(image)[0].numpy()}
+    return {"canvas": canvas_images(canvas)[0].numpy(), "image": to_uint8(image)[0].numpy()}
 
 
 def write_colour_model(path: Path) -> None:
@@ -144,8 +145,8 @@ def write_colour_model(path: Path) -> None:
         ),
     )
     torch.manual_seed(0)
-    bank = torch.rand(4, 3, 4, 4)
-    model = new_model(config, bank)
+    brush = brush_of(config.parse, {"bank": torch.rand(4, 3, 4, 4)})
+    model = new_model(config, brush)
     with torch.no_grad():  # a new decoder draws the same grey for any canvas
         for weight in model.parameters():
             weight.add_(0.1 * torch.randn_like(weight))
@@ -160,7 +161,7 @@ def write_colour_model(path: Path) -> None:
     write_artifact(
         path,
         "model",
-        weights_of(model, bank),
+        weights_of(model, brush),
         run_key=RunKey(as_dict(config), record, {}, 0),
         metrics={"elbo": 1.0},
     )

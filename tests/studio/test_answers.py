@@ -8,18 +8,27 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from npdraw.drawings.named import named_drawing
 from npdraw.drawings.strokes import fingerprint, from_json
-from npdraw.model.latents import Latents
+from npdraw.model.ink import InkBrush
+from npdraw.model.latents import Latents, blank
 from npdraw.studio.app import PAGE
 from tests.studio.serving import TOKEN, Reply, Served, expected_pictures, pixels, unpacked
+from tests.studio.visitor import put
 
 
 def drawing_of(studio: Served, reply: Reply) -> Latents:
     assert reply.status == 200, reply.body
-    return from_json(reply.json["drawing"], studio.model.bank, studio.model.layout)
+    return from_json(reply.json["drawing"], studio.model.brush)
+
+
+def square(sheet: NDArray[np.uint8], columns: int, number: int, side: int) -> NDArray[np.uint8]:
+    """Return a part, [C, P, P], of the picture of all."""
+    row, column = divmod(number, columns)
+    return sheet[:, side * row : side * (row + 1), side * column : side * (column + 1)]
 
 
 def check_pictures(studio: Served, reply: Reply) -> None:
@@ -39,19 +48,72 @@ def test_the_page_gets_the_facts_of_the_model(kind: str, request: pytest.Fixture
     studio: Served = request.getfixturevalue(kind)
     model, facts = studio.model, studio.send("GET", "api/model").json
     assert facts["positions"] == model.layout.positions.tolist()
-    assert facts["rows"] * facts["columns"] == model.layout.steps
+    (layer,) = facts["layers"]
+    assert layer["rows"] * layer["columns"] == model.layout.steps
+    assert (layer["first"], layer["inks"], layer["contrasts"]) == (0, [], [])
     assert facts["digest"] == model.header.digest
     assert facts["image"] == list(model.decode(model.paint(model.sample())).shape[2:])
-    blank = from_json(facts["blank"], model.bank, model.layout)
+    blank = from_json(facts["blank"], model.brush)
     assert not blank.whether.any()
     sheet = unpacked(studio.send("GET", "api/bank.png").body)
-    parts = (model.bank * 255).round().to(torch.uint8)
-    side = facts["part_size"]
+    parts = (model.parts[0] * 255).round().to(torch.uint8)
+    side = layer["part_size"]
     for number, part in enumerate(parts.numpy()):
-        assert np.array_equal(sheet[:, side * number : side * (number + 1)], part)
+        assert np.array_equal(square(sheet, facts["bank_columns"], number, side), part)
 
 
-@pytest.mark.parametrize("kind", ["studio", "coloured"])
+def test_the_page_gets_the_layers_of_a_model_with_ink(inked: Served) -> None:
+    layout, brush = inked.model.layout, inked.model.brush
+    facts = inked.send("GET", "api/model").json
+    assert isinstance(brush, InkBrush)
+    for number, layer in enumerate(facts["layers"]):
+        grid = layout.grids[number]
+        assert (layer["part_size"], layer["rows"], layer["columns"]) == (
+            grid.part_size,
+            grid.rows,
+            grid.columns,
+        )
+        assert layer["first"] == layout.spans[number].start
+        assert layer["contrasts"] == brush.contrasts[number].tolist()
+        below = brush.ground if number == 0 else torch.tensor(0.5)
+        for name, ink in zip(layer["inks"], brush.inks[number], strict=True):
+            shown = np.array([int(name[at : at + 2], 16) for at in (1, 3, 5)]) / 255
+            assert np.abs(shown - (below + ink).clamp(0, 1).numpy()).max() <= 0.501 / 255
+    assert len(facts["layers"]) == 2 and facts["positions"] == layout.positions.tolist()
+    assert not from_json(facts["blank"], brush).whether.any()
+
+
+def test_parts_are_shown_as_they_paint(inked: Served) -> None:
+    model, brush = inked.model, inked.model.brush
+    assert isinstance(brush, InkBrush)
+    for layer, step in ((0, 2), (1, 9)):
+        for ink, contrast in ((0, 0), (3, 2)):
+            query = f"layer={layer}&ink={ink}&contrast={contrast}"
+            sheet = unpacked(inked.send("GET", f"api/bank.png?{query}").body)
+            side = model.layout.grids[layer].part_size
+            top, left = model.layout.positions[step, 0].tolist()
+            for part in range(brush.sizes["what"]):
+                z = put(blank(1, model.layout.steps, inked=True), step, 0, part, ink=ink,
+                        contrast=contrast)  # fmt: skip
+                painted = model.paint(z)[0, :3, top : top + side, left : left + side]
+                below = brush.ground[:, None, None]
+                shown = painted + (0.5 - below if layer else 0)
+                expected = (shown.clamp(0, 1) * 255).numpy()
+                assert np.abs(square(sheet, 3, part, side) - expected).max() <= 0.51
+
+
+@pytest.mark.parametrize(
+    "query", ["", "layer=0&ink=0", "layer=2&ink=0&contrast=0", "layer=0&ink=4&contrast=0",
+              "layer=0&ink=0&contrast=3", "layer=-1&ink=0&contrast=0", "layer=a&ink=0&contrast=0",
+              "layer=%C2%B2&ink=0&contrast=0"]
+)  # fmt: skip
+def test_parts_of_other_inks_are_refused(inked: Served, query: str) -> None:
+    reply = inked.send("GET", f"api/bank.png?{query}")
+    assert reply.status == 400
+    assert "is not in 0.." in reply.message
+
+
+@pytest.mark.parametrize("kind", ["studio", "coloured", "inked"])
 def test_pictures_are_those_of_the_model(kind: str, request: pytest.FixtureRequest) -> None:
     studio: Served = request.getfixturevalue(kind)
     seen = set()
@@ -84,7 +146,7 @@ def test_no_name_reads_a_file(studio: Served, trained: Any) -> None:
         assert reply.message
 
 
-@pytest.mark.parametrize("kind", ["studio", "coloured"])
+@pytest.mark.parametrize("kind", ["studio", "coloured", "inked"])
 def test_pictures_and_drawings_are_uploaded(kind: str, request: pytest.FixtureRequest) -> None:
     studio: Served = request.getfixturevalue(kind)
     side, channels = studio.model.config.parse.image_size, studio.model.config.parse.channels

@@ -26,7 +26,7 @@ def test_pictures_and_drawings_are_saved_and_opened(visitor: Visitor, tmp_path: 
         assert np.array_equal(unpacked(visitor.saved(name)), picture)
     other = visitor.model.sample(1, 11)
     path = tmp_path / "x.json"
-    path.write_text(json.dumps(as_json(other, visitor.model.bank, visitor.model.layout)))
+    path.write_text(json.dumps(as_json(other, visitor.model.brush)))
     visitor.page.set_input_files("#a-load input[type=file]", path)
     visitor.says("x.json loaded as drawing A")
     visitor.check(other)
@@ -81,21 +81,29 @@ def test_errors_are_shown_on_the_page(studio: Served, browser: Any, tmp_path: Pa
 
 
 @pytest.mark.parametrize("size", [WIDE, (900, 700), NARROW])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("kind", "scheme"), [("studio", "light"), ("studio", "dark"), ("inked", "light")]
+)
 def test_the_page_fits_wide_and_narrow_windows(
-    studio: Served, browser: Any, size: tuple[int, int], scheme: str
+    kind: str,
+    browser: Any,
+    size: tuple[int, int],
+    scheme: str,
+    request: pytest.FixtureRequest,
 ) -> None:
+    studio: Served = request.getfixturevalue(kind)
     visitor = Visitor(studio, browser, size, color_scheme=scheme, has_touch=size == NARROW)
     page = visitor.page
     assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
-    for control in page.locator("button, input:not([type=file]), .stage, #bank").all():
+    for control in page.locator("button, input:not([type=file]), .stage, #bank, #inks").all():
         if page.is_visible("#help") or not control.is_visible():
             continue
         box = control.bounding_box()
         assert box["x"] >= 0 and box["x"] + box["width"] <= size[0]
     for name in ("#a", "#image", "#bank"):  # all three are visible at once
         box = page.locator(name).bounding_box()
-        assert box["y"] + min(box["height"], 100) <= size[1]
+        least = 40 if (kind, size) == ("inked", NARROW) else 100  # the inks take a line
+        assert box["y"] + min(box["height"], least) <= size[1]
     unnamed = "element => !(element.ariaLabel || element.textContent.trim() || element.title)"
     buttons = page.locator("button, input:not([type=file]), [role=gridcell], [role=option]")
     assert not any(element.evaluate(unnamed) for element in buttons.all())
@@ -103,6 +111,8 @@ def test_the_page_fits_wide_and_narrow_windows(
         page.tap("#bank [data-part='3']")
         visitor.says("Part 3 picked up")
         page.touchscreen.tap(*visitor.middle(2, 0))
-        visitor.says("Part 3 placed at row 2, column 1. Decoded in")
-        visitor.check(put(visitor.model.sample(1, 0), 2, 0, 3))
+        cell = "row 2, column 1" if kind == "studio" else "row 2, column 1 (large)"
+        visitor.says(f"Part 3 placed at {cell}. Decoded in")
+        ink = {} if kind == "studio" else {"ink": int(visitor.chosen("ink")), "contrast": 1}
+        visitor.check(put(visitor.model.sample(1, 0), 2, 0, 3, **ink))
     visitor.leave()

@@ -65,6 +65,11 @@ class Visitor:
     def shown(self, name: str) -> NDArray[np.uint8]:
         return pixels(self.page.get_attribute(f"#{name}", "src"))
 
+    def chosen(self, name: str) -> str | None:
+        """Return the selected part or ink; None if there is none."""
+        option = self.page.locator(f".{name}[aria-selected=true]")
+        return option.get_attribute(f"data-{name}") if option.count() else None
+
     def saved(self, name: str) -> bytes:
         with self.page.expect_download() as waiting:
             self.page.click(f"#save-{name}")
@@ -73,7 +78,7 @@ class Visitor:
     @property
     def drawing(self) -> Latents:
         """The drawing that the page saves."""
-        return from_json(json.loads(self.saved("drawing")), self.model.bank, self.model.layout)
+        return from_json(json.loads(self.saved("drawing")), self.model.brush)
 
     def check(self, z: Latents) -> None:
         """Check that the drawing is this one, and that both pictures show it."""
@@ -93,7 +98,7 @@ class Visitor:
     def middle(self, step: int, where: int) -> tuple[float, float]:
         """Return where on the page the centre of a part at a placement is."""
         row, column = self.model.layout.positions[step, where].tolist()
-        half = self.model.layout.part_size / 2
+        half = int(self.model.layout.sides[step]) / 2
         return self.point("#a", row + half, column + half)
 
     def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
@@ -109,10 +114,10 @@ class Visitor:
         self.drag(start, self.middle(step, where))
 
 
-def put(z: Latents, step: int, where: int, part: int) -> Latents:
-    """Return a drawing with another part at a step."""
+def put(z: Latents, step: int, where: int, part: int, **ink: int) -> Latents:
+    """Return a drawing with another part at a step; `ink` may have ink and contrast."""
     changed = z.clone()
-    changed.put_stroke(0, step, where, part)
+    changed.put_stroke(0, step, where=where, what=part, **ink)
     return changed
 
 

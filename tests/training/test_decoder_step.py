@@ -11,6 +11,7 @@ import torch
 
 from npdraw.config import DecoderConfig
 from npdraw.inputs.models import layout_of, read_parse
+from npdraw.model import brush as brush_module
 from npdraw.model.npdraw import NPDraw, WakeConfig
 from npdraw.model.parsing import parse as parse_images
 from npdraw.training import decoder_step
@@ -18,7 +19,7 @@ from npdraw.training.state import learning_rate, optimizer_step
 
 
 def seen_in_training(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    """Record the arguments of `NPDraw.forward`: images, parse, noise, and settings of the phase."""
+    """Record the arguments of `NPDraw.forward`: images, noise, and settings of the phase."""
     seen: list[tuple[Any, ...]] = []
     forward = NPDraw.forward
 
@@ -35,21 +36,25 @@ def seen_in_training(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 def test_each_batch_is_binarised_again_and_parsed_in_fp32(
     precision: str, stages: Any, made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def in_fp32(*arguments: Any, **named: Any) -> Any:
+    parses = []
+
+    def in_fp32(images: Any, *arguments: Any, **named: Any) -> Any:
         assert not torch.is_autocast_enabled("cpu")  # bf16 would choose other parts
-        return parse_images(*arguments, **named)
+        parses.append((images, parse_images(images, *arguments, **named)))
+        return parses[-1][1]
 
     seen = seen_in_training(monkeypatch)
-    monkeypatch.setattr(decoder_step, "parse_images", in_fp32)
+    monkeypatch.setattr(brush_module, "parse", in_fp32)
     settings = {"batch_size": stages.train, "steps": 3, "parse_until": 1.0, "wake": 0.0}
     whole = stages.configured(decoder=settings)
     whole.train_decoder(made.parse, made.prior, tmp_path / "m", precision=precision)
     grey = np.load(stages.npz)["train"][: stages.train] / 255
     settings = stages.config.parse
     bank = read_parse(made.parse).tensors["bank"]
-    assert len(seen) == 3
+    assert len(seen) == len(parses) == 3
     total = np.zeros_like(grey[0])
-    for images, parse, uniforms, *_ in seen:
+    for (images, uniforms, *_), (parsed, parse) in zip(seen, parses, strict=True):
+        assert torch.equal(parsed, images)
         assert set(images.unique().tolist()) == {0.0, 1.0}
         # Every training image occurs once; a pixel is 0 where its value is 0, 1 where it is 255.
         total += images.sum((0, 1)).numpy() / len(seen)
@@ -71,7 +76,7 @@ def test_each_batch_is_binarised_again_and_parsed_in_fp32(
         first = sorted(seen[a][0].flatten(1).tolist())
         second = sorted(seen[b][0].flatten(1).tolist())
         assert first != second
-        assert not torch.equal(seen[a][2], seen[b][2])
+        assert not torch.equal(seen[a][1], seen[b][1])
 
 
 def test_images_are_parsed_only_while_the_parse_has_weight(
@@ -80,10 +85,10 @@ def test_images_are_parsed_only_while_the_parse_has_weight(
     seen = seen_in_training(monkeypatch)
     part = stages.configured(decoder={"batch_size": 4, "steps": 4, "parse_until": 0.5, "wake": 0.0})
     part.train_decoder(made.parse, made.prior, tmp_path / "m")
-    assert [parse is not None for _, parse, *_ in seen] == [True, True, False, False]
+    assert [how.imitate for *_, how in seen] == [True, True, False, False]
     floor = {"steps": 2, "parse_until": 0.0, "final_parse_weight": 1.0, "wake": 0.0}
     stages.configured(decoder=floor).train_decoder(made.parse, made.prior, tmp_path / "f")
-    assert all(parse is not None for _, parse, *_ in seen[4:])
+    assert all(how.imitate for *_, how in seen[4:])
 
 
 def test_held_out_images_are_not_trained_on(
@@ -179,11 +184,11 @@ def test_the_schedules_are_followed(
     stages.train_decoder(made.parse, made.prior, tmp_path / "m")
     settings = stages.config.decoder
     expected = [decoder_step.schedule(step, settings)[0] for step in range(3)]
-    *relaxed, (_, parse, uniforms, waking) = seen
-    assert [arguments[3].temperature for arguments in relaxed] == pytest.approx(expected)
-    assert [arguments[3].hard_rows for arguments in relaxed] == [2, 2, 2]  # a quarter of 8
+    *relaxed, (_, uniforms, waking) = seen
+    assert [arguments[2].temperature for arguments in relaxed] == pytest.approx(expected)
+    assert [arguments[2].hard_rows for arguments in relaxed] == [2, 2, 2]  # a quarter of 8
     # The last of the four steps is in the wake phase.
-    assert (parse, waking) == (None, WakeConfig(settings.wake_canvas_weight))
+    assert waking == WakeConfig(settings.wake_canvas_weight)
     assert uniforms.shape == (8, settings.wake_samples + 1, 4, 3)
 
 

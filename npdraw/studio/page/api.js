@@ -3,6 +3,8 @@
 const LARGEST_BODY = 900_000; // bytes; the server accepts 1 MiB
 const LARGEST_SIDE = 1024; // pixels per side, to which a large picture is shrunk before it is sent
 
+const SILENT = "The studio does not respond. Restart it with: npdraw studio";
+
 /** An error whose message is shown to the user. */
 export class StudioError extends Error {}
 
@@ -11,7 +13,7 @@ async function answer(path, options) {
   try {
     response = await fetch(path, options);
   } catch {
-    throw new StudioError("The studio does not respond. Restart it with: npdraw studio");
+    throw new StudioError(SILENT);
   }
   const reply = await response.json().catch(() => null);
   if (!response.ok || reply === null) {
@@ -39,6 +41,19 @@ export const render = (drawing) => ask("render", { drawing });
 export const load = (word) => ask("load", { word });
 export const compose = (drawing, other, cells) => ask("compose", { drawing, other, cells });
 export const resample = (drawing, fixed, seed) => ask("resample", { drawing, fixed, seed });
+
+/** The URL of a picture of all parts, as strokes of a look; without ink there is only one. */
+export async function bank(look) {
+  if (!("layer" in look)) return "api/bank.png";
+  let response;
+  try {
+    response = await fetch(`api/bank.png?${new URLSearchParams(look)}`);
+  } catch {
+    throw new StudioError(SILENT);
+  }
+  if (!response.ok) throw new StudioError(`The studio responded with status ${response.status}.`);
+  return URL.createObjectURL(await response.blob()); // of the page, so it can be shown many times
+}
 
 /** Send a picture or a drawing; a picture that is too large is shrunk first. */
 export async function upload(file) {

@@ -56,8 +56,8 @@ export class Ghost {
     document.body.append(this.element);
   }
 
-  show(dress, part, side) {
-    dress(this.element, part);
+  show(dress, part, look, side) {
+    dress(this.element, part, look);
     this.element.style.width = `${side}px`;
     this.element.style.height = `${side}px`;
     this.element.hidden = false;

@@ -37,8 +37,7 @@ export class Drawing {
 
   /** Return the drawing with the stroke of a step, and its lock, moved to another place. */
   move(step, place) {
-    const { part } = this.strokes.get(step);
-    const moved = this.remove(step).put({ ...place, part });
+    const moved = this.remove(step).put({ ...this.strokes.get(step), ...place });
     return this.locked.has(step) ? moved.lock([place.step], true) : moved;
   }
 
@@ -52,41 +51,78 @@ export class Drawing {
   }
 }
 
-/** Where parts can be placed; lengths are in pixels of the canvas. */
+/** What a stroke paints, in words. */
+export function described({ part, ink, contrast }) {
+  return ink === undefined ? `part ${part}` : `part ${part}, ink ${ink}, contrast ${contrast}`;
+}
+
+/** Where parts can be placed, layer by layer; lengths are in pixels of the canvas. */
 export class Layout {
   constructor(facts) {
-    this.facts = facts;
-    this.rows = facts.rows;
-    this.columns = facts.columns;
-    this.steps = facts.rows * facts.columns;
+    this.layers = facts.layers;
+    this.positions = facts.positions;
     [this.height, this.width] = facts.canvas;
-    this.part = facts.part_size;
+  }
+
+  /** The layer of a step. */
+  layer(step) {
+    return this.layers.findLastIndex(({ first }) => step >= first);
+  }
+
+  /** The steps of a layer. */
+  steps(layer) {
+    const { first, rows, columns } = this.layers[layer];
+    return Array.from({ length: rows * columns }, (_, number) => first + number);
+  }
+
+  /** The side of the parts of a layer. */
+  part(layer) {
+    return this.layers[layer].part_size;
+  }
+
+  /** The name of the size of the parts of a layer; several layers may have one size. */
+  size(layer) {
+    const sides = this.layers.map(({ part_size: side }) => side);
+    const sizes = [...new Set(sides)];
+    const names = { 1: ["equal"], 2: ["large", "small"], 3: ["large", "medium", "small"] };
+    const place = sizes.indexOf(sides[layer]);
+    const name = names[sizes.length]?.[place] ?? `size ${place + 1}`;
+    const number = sides.slice(0, layer + 1).filter((side) => side === sides[layer]).length;
+    const alone = sides.filter((side) => side === sides[layer]).length === 1;
+    return alone ? name : `${name} ${number}`;
   }
 
   /** The square of a step's cell: the centre of the area that its placements cover. */
   cell(step) {
-    const { stride, window, positions } = this.facts;
-    const [top, left] = positions[step][0];
+    const { stride, window } = this.layers[this.layer(step)];
+    const [top, left] = this.positions[step][0];
     const margin = (window - stride) / 2;
     return { top: top + margin, left: left + margin, side: stride };
   }
 
-  /** The step whose cell contains a point, or the nearest one. */
-  at(row, column) {
-    const { top, left, side } = this.cell(0);
+  /** The step of a layer whose cell contains a point, or the nearest one. */
+  at(row, column, layer) {
+    const { first, rows, columns } = this.layers[layer];
+    const { top, left, side } = this.cell(first);
     const nearest = (value, count) => Math.max(0, Math.min(count - 1, Math.floor(value)));
-    const y = nearest((row - top) / side, this.rows);
-    return y * this.columns + nearest((column - left) / side, this.columns);
+    const y = nearest((row - top) / side, rows);
+    return first + y * columns + nearest((column - left) / side, columns);
   }
 
-  /** The place, of one step or of any, where a part is centred nearest to a point. */
-  place(row, column, step = null) {
+  /** The step of a layer whose cell contains the centre of a cell of any layer. */
+  counterpart(step, layer) {
+    const { top, left, side } = this.cell(step);
+    return this.at(top + side / 2, left + side / 2, layer);
+  }
+
+  /** The place, of one of the steps, where a part is centred nearest to a point. */
+  place(row, column, steps) {
+    const half = this.part(this.layer(steps[0])) / 2;
     let best = null;
-    const steps = step === null ? this.facts.positions.keys() : [step];
     for (const candidate of steps) {
-      for (const [top, left] of this.facts.positions[candidate]) {
-        const y = top + this.part / 2 - row;
-        const x = left + this.part / 2 - column;
+      for (const [top, left] of this.positions[candidate]) {
+        const y = top + half - row;
+        const x = left + half - column;
         const distance = y * y + x * x;
         if (best === null || distance < best.distance) {
           best = { distance, step: candidate, row: top, column: left };
@@ -96,32 +132,54 @@ export class Layout {
     return { step: best.step, row: best.row, column: best.column };
   }
 
-  /** The last painted stroke that covers a point; undefined if none does. */
-  stroke(strokes, row, column) {
-    return strokes.findLast(
-      (s) => row >= s.row && row < s.row + this.part && column >= s.column && column < s.column + this.part,
-    );
+  /** The last painted stroke of a layer that covers a point; undefined if none does. */
+  stroke(strokes, row, column, layer) {
+    const side = this.part(layer);
+    const covers = (s) => row >= s.row && row < s.row + side && column >= s.column && column < s.column + side;
+    return strokes.findLast((s) => covers(s) && this.layer(s.step) === layer);
   }
 
-  /** The steps of the cells in the rectangle between two of them. */
+  /** The steps of the cells in the rectangle between two of one layer; of other layers, too. */
   between(one, other) {
-    const [top, bottom] = this.#sorted(one, other, (step) => Math.floor(step / this.columns));
-    const [left, right] = this.#sorted(one, other, (step) => step % this.columns);
+    const layer = this.layer(one);
+    const { first, columns } = this.layers[layer];
+    const [top, bottom] = this.#sorted(one, other, (step) => Math.floor((step - first) / columns));
+    const [left, right] = this.#sorted(one, other, (step) => (step - first) % columns);
     const steps = [];
     for (let row = top; row <= bottom; row += 1) {
-      for (let column = left; column <= right; column += 1) steps.push(row * this.columns + column);
+      for (let column = left; column <= right; column += 1) steps.push(first + row * columns + column);
     }
-    return steps;
+    const start = this.#visible(steps[0]);
+    const end = this.#visible(steps.at(-1));
+    const inside = (step) => {
+      const cell = this.#visible(step);
+      const below = cell.top >= start.top && cell.bottom <= end.bottom;
+      return below && cell.left >= start.left && cell.right <= end.right;
+    };
+    const others = [...this.layers.keys()].filter((number) => number !== layer);
+    return [...steps, ...others.flatMap((number) => this.steps(number).filter(inside))];
   }
 
   #sorted(one, other, coordinate) {
     return [coordinate(one), coordinate(other)].sort((a, b) => a - b);
   }
 
+  /** The edges of a cell, as far as it is on the canvas. */
+  #visible(step) {
+    const { top, left, side } = this.cell(step);
+    return {
+      top: Math.max(0, top),
+      bottom: Math.min(this.height, top + side),
+      left: Math.max(0, left),
+      right: Math.min(this.width, left + side),
+    };
+  }
+
   /** The neighbouring step in the direction of a key; the step itself at an edge. */
   neighbour(step, key) {
-    const row = Math.floor(step / this.columns);
-    const column = step % this.columns;
+    const { first, rows, columns } = this.layers[this.layer(step)];
+    const row = Math.floor((step - first) / columns);
+    const column = (step - first) % columns;
     const clamp = (value, count) => Math.max(0, Math.min(count - 1, value));
     const [y, x] = {
       ArrowUp: [row - 1, column],
@@ -129,14 +187,18 @@ export class Layout {
       ArrowLeft: [row, column - 1],
       ArrowRight: [row, column + 1],
       Home: [row, 0],
-      End: [row, this.columns - 1],
+      End: [row, columns - 1],
     }[key];
-    return clamp(y, this.rows) * this.columns + clamp(x, this.columns);
+    return first + clamp(y, rows) * columns + clamp(x, columns);
   }
 
   /** The name of a cell on the page, counted from 1. */
   name(step) {
-    return `row ${Math.floor(step / this.columns) + 1}, column ${(step % this.columns) + 1}`;
+    const layer = this.layer(step);
+    const { first, columns } = this.layers[layer];
+    const row = Math.floor((step - first) / columns);
+    const size = this.layers.length > 1 ? ` (${this.size(layer)})` : "";
+    return `row ${row + 1}, column ${((step - first) % columns) + 1}${size}`;
   }
 }
 

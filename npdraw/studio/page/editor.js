@@ -2,18 +2,20 @@
 
 import * as api from "./api.js";
 import { draggable } from "./drag.js";
-import { Drawing, History } from "./drawing.js";
+import { Drawing, History, described } from "./drawing.js";
+import { lookOf } from "./palette.js";
 
 const PLAYED_MS = 220; // from one stroke to the next
 
 /** The drawing being edited. `onChange` is called when anything that controls show changes. */
 export class Editor {
-  constructor({ layout, grid, bank, ghost, pictures, status, blank }) {
-    Object.assign(this, { layout, grid, bank, ghost, pictures, status, blank });
+  constructor({ layout, grid, bank, palette, ghost, pictures, status, blank }) {
+    Object.assign(this, { layout, grid, bank, palette, ghost, pictures, status, blank });
     this.drawing = new Drawing();
     this.history = new History();
     this.time = null; // strokes shown; null for all
     this.held = null; // the step whose stroke the keyboard moves
+    this.selected = null; // the step whose stroke the palette shows
     this.busy = false;
     this.onChange = () => {};
     this.seed = 0;
@@ -22,6 +24,11 @@ export class Editor {
     draggable(grid.element, (event) => this.#pressed(event));
     grid.element.addEventListener("keydown", (event) => this.#key(event));
     grid.element.addEventListener("focusin", () => this.onChange());
+    grid.onMove = (step) => this.select(step);
+  }
+
+  get layer() {
+    return this.grid.layer;
   }
 
   get strokes() {
@@ -42,6 +49,7 @@ export class Editor {
   edit(drawing, what) {
     if (this.busy) {
       this.status.say("Please wait: the model is still drawing.");
+      this.select(this.selected);
       return;
     }
     const began = performance.now();
@@ -50,14 +58,54 @@ export class Editor {
   }
 
   put(part, place) {
-    const old = this.drawing.strokes.get(place.step);
-    const same = old?.part === part && old.row === place.row && old.column === place.column;
+    const stroke = { ...place, part, ...this.palette.ink };
     this.grid.setCursor(place.step);
-    if (same) {
+    if (this.#has(stroke)) {
       this.status.say(`Part ${part} is already at ${this.#name(place.step)}.`);
       return;
     }
-    this.edit(this.drawing.put({ ...place, part }), `Part ${part} placed at ${this.#name(place.step)}`);
+    this.edit(this.drawing.put(stroke), `Part ${part} placed at ${this.#name(place.step)}`);
+  }
+
+  #has(stroke) {
+    const old = this.drawing.strokes.get(stroke.step);
+    return old !== undefined && Object.keys(stroke).every((key) => old[key] === stroke[key]);
+  }
+
+  /** Give a part to the selected stroke; without one pick it up, or with null put it down. */
+  pick(part) {
+    if (this.selected === null) this.bank.take(part);
+    else this.restyle({ part });
+  }
+
+  /** Change part, ink or contrast of the selected stroke, if there is one. */
+  restyle(change) {
+    this.bank.wear(this.palette.look);
+    if (this.selected === null) return;
+    const stroke = { ...this.drawing.strokes.get(this.selected), ...change };
+    if (this.#has(stroke)) return;
+    const what = `Stroke at ${this.#name(stroke.step)} changed to ${described(stroke)}`;
+    this.edit(this.drawing.put(stroke), what);
+  }
+
+  /** Select the stroke of a step, if it has one with ink: the palette shows and changes it. */
+  select(step) {
+    if (!this.palette.inked) return;
+    const stroke = this.bank.inHand === null ? this.drawing.strokes.get(step) : undefined;
+    this.selected = stroke && this.layout.layer(step) === this.layer ? step : null;
+    this.grid.mark("selected", this.selected === null ? [] : [step]);
+    if (this.bank.inHand === null) this.bank.options.select(this.selected === null ? null : stroke.part);
+    if (this.selected === null) return;
+    this.palette.show(stroke);
+    this.bank.wear(this.palette.look);
+  }
+
+  /** Edit the strokes of the layer that the palette shows. */
+  changeLayer() {
+    this.putDown();
+    this.grid.setLayer(this.palette.layer);
+    this.bank.wear(this.palette.look);
+    this.onChange();
   }
 
   move(step, place) {
@@ -66,6 +114,7 @@ export class Editor {
     if (old.step === place.step && old.row === place.row && old.column === place.column) return;
     const what = `Part ${old.part} moved to ${this.#name(place.step)}`;
     this.edit(this.drawing.move(step, place), what);
+    this.select(place.step);
   }
 
   remove(step) {
@@ -138,6 +187,7 @@ export class Editor {
     const version = this.#begin(doing);
     try {
       const reply = await asked;
+      this.selected = null;
       this.#replace(Drawing.of(reply.drawing, locked), what);
       await this.#show(reply, version);
       this.status.say(`${what}.`);
@@ -271,13 +321,15 @@ export class Editor {
     this.grid.show(new Drawing(seen, this.drawing.locked), latest);
     this.held = null;
     this.grid.mark("held", []);
+    this.select(this.selected);
     this.onChange();
   }
 
   // --- Pointer and keyboard ------------------------------------------------------------------
 
-  /** Return handlers for a drag of `part` over the drawing, from the bank or from stroke `step`. */
+  /** Return handlers for a drag over the drawing: of `part` from the bank, or of stroke `step`. */
   dragOf(part, step = null) {
+    const ink = step === null ? this.palette.ink : this.drawing.strokes.get(step);
     const end = () => {
       this.ghost.hide();
       this.grid.mark("target", []);
@@ -286,20 +338,21 @@ export class Editor {
     };
     return {
       start: () => {
-        this.ghost.show(this.bank.dress, part, this.layout.part * this.grid.scale);
+        const side = this.layout.part(this.layer) * this.grid.scale;
+        this.ghost.show(this.bank.dress, part, lookOf(this.layer, ink), side);
         document.body.classList.add("dragging");
         if (step !== null) this.grid.mark("held", [step]);
       },
       move: (event) => {
         const { row, column, over } = this.grid.point(event);
         this.ghost.at(event, !over && step !== null);
-        this.grid.mark("target", over ? [this.layout.place(row, column).step] : []);
+        this.grid.mark("target", over ? [this.#place(row, column).step] : []);
       },
       drop: (event) => {
         end();
         const { row, column, over } = this.grid.point(event);
-        const place = this.layout.place(row, column);
-        if (over && step === null) this.put(part, place);
+        const place = this.#place(row, column);
+        if (over && step === null) this.#drop(part, place);
         else if (over) this.move(step, place);
         else if (step !== null) this.remove(step);
       },
@@ -307,15 +360,26 @@ export class Editor {
     };
   }
 
+  #place(row, column) {
+    return this.layout.place(row, column, this.layout.steps(this.layer));
+  }
+
+  #drop(part, place) {
+    this.put(part, place);
+    this.select(place.step);
+  }
+
   #pressed(event) {
     event.preventDefault(); // select no text; the cell takes the focus instead
     const { row, column } = this.grid.point(event);
-    const stroke = this.layout.stroke(this.strokes.slice(0, this.shown), row, column);
-    const step = stroke?.step ?? this.layout.at(row, column);
+    const shown = this.strokes.slice(0, this.shown);
+    const stroke = this.layout.stroke(shown, row, column, this.layer);
+    const step = stroke?.step ?? this.layout.at(row, column, this.layer);
     this.grid.setCursor(step, true);
+    this.select(step);
     const { inHand } = this.bank;
     if (inHand !== null) {
-      return { click: () => this.put(inHand, this.layout.place(row, column)) };
+      return { click: () => this.put(inHand, this.#place(row, column)) };
     }
     if (!stroke || this.busy) return { click: () => this.#describe(step) };
     return { ...this.dragOf(stroke.part, step), click: () => this.#describe(step) };
@@ -350,10 +414,10 @@ export class Editor {
     const { inHand } = this.bank;
     if (inHand !== null) {
       const { top, left, side } = this.layout.cell(step);
-      this.put(inHand, this.layout.place(top + side / 2, left + side / 2, step));
+      this.put(inHand, this.layout.place(top + side / 2, left + side / 2, [step]));
     } else if (this.held !== null) {
       const stroke = this.drawing.strokes.get(this.held);
-      const { positions } = this.layout.facts;
+      const { positions } = this.layout;
       const number = positions[this.held].findIndex(
         ([row, column]) => row === stroke.row && column === stroke.column,
       );
@@ -373,5 +437,6 @@ export class Editor {
     this.held = null;
     this.grid.mark("held", []);
     if (this.bank.inHand !== null) this.bank.take(null);
+    this.select(null);
   }
 }

@@ -1,4 +1,6 @@
-// The cells over a canvas: their marks, the cell under the pointer, and keyboard navigation.
+// The cells over a canvas, of one layer at a time: their marks, pointer and keyboard navigation.
+
+import { described } from "./drawing.js";
 
 const DIRECTIONS = ["ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight", "Home", "End"];
 
@@ -7,8 +9,10 @@ export class Grid {
   constructor(stage, layout, { label, help }) {
     this.stage = stage;
     this.layout = layout;
+    this.layer = 0;
     this.cursor = 0;
     this.cells = [];
+    this.rows = []; // by layer
     /** Called with the cell that a key moved to, and whether Shift was down. */
     this.onMove = () => {};
     this.element = document.createElement("div");
@@ -17,14 +21,20 @@ export class Grid {
     this.element.ariaLabel = label;
     this.element.setAttribute("aria-describedby", help);
     stage.style.aspectRatio = `${layout.width} / ${layout.height}`;
-    for (let row = 0; row < layout.rows; row += 1) {
-      const line = document.createElement("div");
-      line.role = "row";
-      for (let column = 0; column < layout.columns; column += 1) {
-        line.append(this.#cell(row * layout.columns + column));
+    for (const { first, rows, columns } of layout.layers) {
+      const lines = [];
+      for (let row = 0; row < rows; row += 1) {
+        const line = document.createElement("div");
+        line.role = "row";
+        for (let column = 0; column < columns; column += 1) {
+          line.append(this.#cell(first + row * columns + column));
+        }
+        lines.push(line);
       }
-      this.element.append(line);
+      this.element.append(...lines);
+      this.rows.push(lines);
     }
+    this.setLayer(0);
     stage.append(this.element);
     this.element.addEventListener("keydown", (event) => this.#move(event));
     this.element.addEventListener("focusin", (event) => {
@@ -54,6 +64,17 @@ export class Grid {
     };
   }
 
+  /** Show the cells of one layer, and of the others only the one painted last. */
+  setLayer(layer) {
+    this.layer = layer;
+    for (const [number, lines] of this.rows.entries()) {
+      for (const line of lines) line.classList.toggle("off", number !== layer);
+    }
+    if (this.layout.layer(this.cursor) !== layer) {
+      this.setCursor(this.layout.counterpart(this.cursor, layer));
+    }
+  }
+
   setCursor(step, focus = false) {
     this.cells[this.cursor].tabIndex = -1;
     this.cells[this.cursor].removeAttribute("aria-current");
@@ -78,7 +99,7 @@ export class Grid {
       cell.classList.toggle("painted", stroke !== undefined);
       cell.classList.toggle("locked", locked);
       cell.classList.toggle("latest", step === latest);
-      const content = stroke === undefined ? "blank" : `part ${stroke.part}`;
+      const content = stroke === undefined ? "blank" : described(stroke);
       cell.ariaLabel = `${this.layout.name(step)}: ${content}${locked ? ", locked" : ""}`;
     }
   }
@@ -102,7 +123,7 @@ export class Grid {
     const box = this.element.getBoundingClientRect();
     const row = (event.clientY - box.top) / this.scale;
     const column = (event.clientX - box.left) / this.scale;
-    const slack = this.layout.part / 2; // a part half beyond the edge still counts as on the canvas
+    const slack = this.layout.part(this.layer) / 2; // a part half beyond the edge still counts as on the canvas
     const within = (value, size) => value >= -slack && value < size + slack;
     const over = within(row, this.layout.height) && within(column, this.layout.width);
     return { row, column, over };

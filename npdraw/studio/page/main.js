@@ -6,6 +6,7 @@ import { Ghost } from "./drag.js";
 import { Layout } from "./drawing.js";
 import { Editor } from "./editor.js";
 import { Grid } from "./grid.js";
+import { Palette } from "./palette.js";
 import { Region } from "./region.js";
 import { loader } from "./source.js";
 
@@ -47,7 +48,9 @@ async function start() {
   const layout = new Layout(facts);
   find("model").textContent = facts.name;
   document.title = `${facts.name} · npdraw studio`;
-  find("bank-note").textContent = `${facts.parts}, most used first`;
+  const { inks } = facts.layers[0];
+  find("bank-note").textContent = inks.length ? facts.parts : `${facts.parts}, most used first`;
+  if (inks.length) find("bank-help").append(" Click a stroke to change its part, ink or contrast.");
   find("bank").style.setProperty("--strip", Math.ceil(facts.parts / 3));
   const [height, width] = facts.image;
   find("image").parentElement.style.aspectRatio = `${width} / ${height}`;
@@ -57,10 +60,21 @@ async function start() {
   let editor;
   const bank = new Bank(find("bank"), facts, {
     drag: (part) => editor.dragOf(part),
+    onPick: (part) => editor.pick(part),
     onTake: (part) => taken(part, grid),
+    status,
+  });
+  const palette = new Palette(layout, {
+    onLayer: () => {
+      editor.changeLayer();
+      other.setLayer(palette.layer);
+    },
+    onPick: () => editor.restyle(palette.ink),
   });
   const ghost = new Ghost();
-  editor = new Editor({ layout, grid, bank, ghost, pictures, status, blank: facts.blank });
+  const { blank } = facts;
+  editor = new Editor({ layout, grid, bank, palette, ghost, pictures, status, blank });
+  bank.wear(palette.look);
   const region = new Region({
     layout,
     grid: other,

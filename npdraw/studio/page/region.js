@@ -47,7 +47,7 @@ export class Region {
 
   #cell(event) {
     const { row, column } = this.grid.point(event);
-    return this.layout.at(row, column);
+    return this.layout.at(row, column, this.grid.layer);
   }
 
   #pressed(event) {
@@ -55,7 +55,7 @@ export class Region {
     if (!this.drawing) return null;
     const first = this.#cell(event);
     this.grid.setCursor(first, true);
-    this.#choose([first]);
+    this.#choose(this.layout.between(first, first));
     const drop = () => this.#paint();
     return {
       move: (moved) => this.#choose(this.layout.between(first, this.#cell(moved))),
@@ -75,7 +75,8 @@ export class Region {
   #key(event) {
     if (event.key === "Enter" || event.key === " ") {
       event.preventDefault();
-      if (!this.chosen?.length) this.#choose([this.grid.cursor]);
+      const { cursor } = this.grid;
+      if (!this.chosen?.length) this.#choose(this.layout.between(cursor, cursor));
       this.#paint();
     } else if (event.key === "Escape") {
       this.#choose([]);
