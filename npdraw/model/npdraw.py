@@ -7,6 +7,7 @@ hard drawings.
 
 import math
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -125,10 +126,12 @@ class NPDraw(nn.Module):
         `canvas_error`. Eleven parameters, because most are settings.
         """
         super().__init__()
-        self.brush, self.layout, self.prior = brush, brush.layout, prior
+        # The tables are small, and each network has its own: DistributedDataParallel cannot send
+        # buffers that modules share.
+        self.brush, self.layout, self.prior = deepcopy(brush), brush.layout, prior
         self.levels, self.upscale = levels, upscale
         self.likelihood = likelihood_of(levels)
-        self.encoder = new_encoder(brush, encoder_channels, encoder_depth, encoder_gain)
+        self.encoder = new_encoder(deepcopy(brush), encoder_channels, encoder_depth, encoder_gain)
         self.decoder = Decoder(
             brush.channels + 1,
             self.likelihood.outputs(brush.channels),
