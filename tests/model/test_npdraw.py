@@ -250,6 +250,9 @@ def test_results_do_not_depend_on_the_other_images(layout, kind, patch, make_mod
 @pytest.mark.parametrize("setup", [SETUPS[0], SETUPS[3]], ids=repr)
 def test_the_brush_and_the_prior_are_part_of_the_model(setup, make_model):
     model = make_model(*setup)
-    assert model.brush is model.prior.brush is model.encoder.brush
+    for brush in (model.prior.brush, model.encoder.brush):
+        for name, table in model.brush.tables().items():
+            assert torch.equal(brush.tables()[name], table)
+            assert brush.tables()[name].data_ptr() != table.data_ptr()  # none is shared
     names = dict(model.named_parameters())
     assert {name.split(".")[0] for name in names} == {"prior", "encoder", "decoder"}
