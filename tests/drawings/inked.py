@@ -4,13 +4,10 @@ from pathlib import Path
 
 import torch
 
-from npdraw.artifacts import write_artifact
-from npdraw.config import Config, DecoderConfig, ParseConfig, PriorConfig, as_dict
-from npdraw.inputs.brushes import brush_of
-from npdraw.inputs.models import new_model, weights_of
+from npdraw.config import Config, DecoderConfig, ParseConfig, PriorConfig
 from npdraw.model.ink import pattern_name
 from npdraw.model.latents import Latents, blank
-from npdraw.run_key import RunKey
+from tests.random_models import write_random_model
 
 COARSE, FINE = 4, 16
 """Cells of the two layers: 2 x 2 of 4 pixels, then 4 x 4 of 2 pixels."""
@@ -56,27 +53,7 @@ def write_ink_model(path: Path, *, seed: int = 0, finer: tuple[int, ...] = (2,))
         "contrasts": torch.tensor([[0.2, 0.5, 1.0], *[[0.1, 0.3, 0.6]] * len(finer)]),
         "ground": torch.rand(3, generator=generator),
     }
-    brush = brush_of(config.parse, tables)
-    torch.manual_seed(seed)
-    model = new_model(config, brush)
-    with torch.no_grad():  # a new decoder draws nearly the same for any canvas
-        for weight in model.parameters():
-            weight.add_(0.1 * torch.randn_like(weight))
-    record = {
-        "name": "cifar10",
-        "train": 40,
-        "validation": 20,
-        "image_shape": [3, 8, 8],
-        "binarized": False,
-        "digest": "0" * 64,
-    }
-    write_artifact(
-        path,
-        "model",
-        weights_of(model, brush),
-        run_key=RunKey(as_dict(config), record, {}, 0),
-        metrics={"elbo": 1.0},
-    )
+    write_random_model(path, config, tables, seed)
 
 
 def drawing(**strokes: tuple[int, int, int]) -> Latents:

@@ -18,19 +18,16 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from npdraw.artifacts import write_artifact
-from npdraw.config import Config, DecoderConfig, ParseConfig, PriorConfig, as_dict
+from npdraw.config import Config, DecoderConfig, ParseConfig, PriorConfig
 from npdraw.drawings.drawing_model import DrawingModel
 from npdraw.drawings.strokes import as_json
-from npdraw.inputs.brushes import brush_of
-from npdraw.inputs.models import new_model, weights_of
 from npdraw.model.latents import Latents
 from npdraw.pictures.sheet import canvas_images, to_uint8
-from npdraw.run_key import RunKey
 from npdraw.studio.app import application
 from npdraw.studio.easel import Easel
 from npdraw.studio.guard import HOST
 from npdraw.studio.server import server_of
+from tests.random_models import write_random_model
 
 TOKEN = "a-token-of-tests"
 
@@ -145,23 +142,4 @@ def write_colour_model(path: Path) -> None:
         ),
     )
     torch.manual_seed(0)
-    brush = brush_of(config.parse, {"bank": torch.rand(4, 3, 4, 4)})
-    model = new_model(config, brush)
-    with torch.no_grad():  # a new decoder draws the same grey for any canvas
-        for weight in model.parameters():
-            weight.add_(0.1 * torch.randn_like(weight))
-    record = {
-        "name": "cifar10",
-        "train": 40,
-        "validation": 20,
-        "image_shape": [3, 16, 16],
-        "binarized": False,
-        "digest": "0" * 64,
-    }
-    write_artifact(
-        path,
-        "model",
-        weights_of(model, brush),
-        run_key=RunKey(as_dict(config), record, {}, 0),
-        metrics={"elbo": 1.0},
-    )
+    write_random_model(path, config, {"bank": torch.rand(4, 3, 4, 4)}, 0)
