@@ -36,8 +36,6 @@ class InkPrior(Prior):
             nn.Conv2d(channels, width, grid.part_size + 2 * MARGIN, grid.stride, MARGIN, bias=False)
             for grid in self.layout.grids[1:]
         )
-        self.layer_of: Tensor
-        self.register_buffer("layer_of", self.layout.layer_of, persistent=False)
 
     def _add_heads(self) -> None:
         """Create the heads of ink, contrast and pattern, each given the choices before it."""
@@ -98,27 +96,18 @@ class InkPrior(Prior):
         return torch.cat(seen, 1)
 
     def _look(self, painted: Tensor, layer: int) -> Tensor:
-        """Return what the cells of a layer see of a canvas image: [N, t, width], linear in it."""
+        """Return what the cells of a layer see of a canvas image: [N, t, width]."""
         grid = self.layout.grids[layer]
         seen: Tensor = self.glimpses[layer - 1](grid.to_frame(painted))
         return seen.flatten(2).transpose(1, 2)
 
-    def glimpse_change(self, drawn: Latents, cell: Tensor) -> Tensor | None:
-        """Return how strokes change what later layers see: [R, t, width] of their t steps."""
-        layers, layer = len(self.layout.grids), self.layer_of[cell]
-        if not self.glimpses or bool((layer == layers - 1).all()):
-            return None
-        # Each stroke alone on an empty canvas of 0, which is 0 for strokes of the last layer.
-        spots = self.brush.blank(len(cell))
-        rows = torch.arange(len(cell), device=cell.device)
-        spots[rows, cell] = drawn
-        spots = spots.map(lambda x: x * (self.layer_of < layers - 1))
-        changes, before = [], None
-        for number, span in enumerate(self.layout.spans[:-1]):
-            added = self.brush.added(spots[:, span], number)[:, :-1]
-            before = added if before is None else before + added
-            changes.append(self._look(before, number + 1).float())
-        return torch.cat(changes, 1)
+    def glimpse_of(self, z: Latents, layer: int) -> Tensor:
+        """Return what the cells of a later layer see of the earlier ones of `z`: [N, t, width]."""
+        canvas = None
+        for number, span in enumerate(self.layout.spans[:layer]):
+            canvas = self.brush.paint_layer(z[:, span], number, canvas)
+        assert canvas is not None  # a later layer has one before it
+        return self._look(canvas[:, :-1], layer)
 
     def _chain(self, features: Tensor, name: str, chosen: Tensor) -> Tensor:
         """Return the features of the next choice, given the embedding of the choice `name`."""

@@ -34,6 +34,8 @@ class PartialDrawings:
     [R, width]."""
     last: Tensor
     """Cell of the last stroke, -1 before the first, T if the drawing is finished: int64 [R, 1]."""
+    seen: Tensor
+    """The last layer whose cells know what the layers before it have painted, int64 [R]."""
     surroundings: Tensor
     """s_t of equation (5.2) for all cells, fp32 [R, T, width]."""
     cell_terms: Tensor
@@ -70,6 +72,7 @@ class PartialDrawings:
             self.image[rows],
             self.next_row[rows],
             self.last[rows],
+            self.seen[rows],
             self.surroundings[rows],
             self.cell_terms[rows],
             memories,
@@ -77,27 +80,23 @@ class PartialDrawings:
 
 
 @dataclass(frozen=True)
-class Hazards:
-    """The prior's hazards of all cells from `first` on, given the strokes so far."""
-
-    first: int
-    """The number of strokes so far: the next one cannot be at an earlier cell."""
-    logits: Tensor
-    """Logits of the hazards, equation (5.4), fp32 [R, T - first]."""
-    hidden: Tensor
-    """u_t of equation (5.4), [R, T - first, 2 * width]."""
-    state: Tensor
-    """State of the Transformer after the last stroke, y of equation (5.3): [R, width]."""
-
-
-@dataclass(frozen=True)
-class NextStroke:
-    """The next stroke of each of R drawings, or the end of the drawing."""
+class Place:
+    """Where the next stroke of each of R drawings is, or the end of the drawing."""
 
     exists: Tensor
     """bool [R]; False: the drawing is finished, and its other entries have no meaning."""
     cell: Tensor
     """int64 [R]."""
+    hidden: Tensor
+    """u_t of equation (5.4) at the cell, [R, 2 * width]."""
+
+
+@dataclass(frozen=True)
+class NextStroke:
+    """The next stroke of each of R drawings, or the end of the drawing; see `Place`."""
+
+    exists: Tensor
+    cell: Tensor
     surroundings: Tensor
     """s of equation (5.2) at the cell, fp32 [R, width]."""
     drawn: Latents

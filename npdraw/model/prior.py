@@ -69,7 +69,9 @@ class Prior(nn.Module, ABC):
         self.whether_head = nn.Linear(2 * width, 1)
         self._add_heads()
         self.source: Tensor
+        self.layer_of: Tensor
         self.register_buffer("source", neighbours(self.layout), persistent=False)
+        self.register_buffer("layer_of", self.layout.layer_of, persistent=False)
 
     @abstractmethod
     def _add_embeddings(self) -> None:
@@ -109,20 +111,16 @@ class Prior(nn.Module, ABC):
         """Embed the strokes [R] at `cell` [R], as `_drawn` does: [R, width]."""
 
     def glimpse(self, z: Relaxed) -> Tensor | None:
-        """Return what each cell sees of the canvas of earlier layers, [N, T, width], if anything.
-
-        It must be linear in the canvas, and `glimpse_change` its change by a stroke.
-        """
+        """Return what the cells see of the canvas of earlier layers, [N, T, width], or None."""
         del z
         return None
 
-    def glimpse_change(self, drawn: Latents, cell: Tensor) -> Tensor | None:
-        """Return how the strokes [R] at `cell` [R] change the glimpses of the last t steps.
+    def glimpse_of(self, z: Latents, layer: int) -> Tensor:
+        """Return what the cells of a later layer see of the earlier ones of `z`: [N, t, width].
 
-        fp32 [R, t, width]; None if those of no step change.
+        Only priors over drawings of several layers have it.
         """
-        del drawn, cell
-        return None
+        raise NotImplementedError
 
     @property
     def transformer(self) -> list[Layer]:

@@ -12,10 +12,14 @@ from torch import Tensor
 
 from npdraw.model.latents import Latents
 from npdraw.model.layout import reverse_neighbours
-from npdraw.model.partial_drawings import Hazards, NextStroke, PartialDrawings, SampleRequest
+from npdraw.model.partial_drawings import NextStroke, PartialDrawings, Place, SampleRequest
 
 if TYPE_CHECKING:
     from npdraw.model.prior import Prior
+
+WINDOW = 32
+"""Cells that are asked at a time whether they are the next stroke. In drawings of hundreds of
+strokes it is nearly always one of the next few."""
 
 
 @dataclass(frozen=True)
@@ -35,57 +39,89 @@ class Sampler:
         for strokes in range(steps):
             for first in range(0, len(drawings), at_once):
                 some = drawings.view(slice(first, first + at_once))
-                hazards = self._ask(some, strokes, maps)
-                stroke = self._choose(some, hazards, request)
+                state = self._read(some, strokes, maps)
+                place = self._find(some, state, request, z)
+                stroke = self._choose(some, state, place, request)
                 self._commit(some, stroke, z, tables, around)
             drawings = drawings.without_finished(strokes + 1, at_once)
             if not len(drawings):
                 break
         return z
 
-    def _ask(
+    def _read(
         self, drawings: PartialDrawings, strokes: int, maps: list[tuple[Tensor, ...]]
-    ) -> Hazards:
-        """Read the last stroke and compute the hazards of all later cells, equation (5.4).
-
-        All cells between two strokes are blank, so every later cell can be asked as if it were the
-        next stroke. The drawings have `strokes` strokes, so the next is at cell `strokes` or later.
-        """
+    ) -> Tensor:
+        """Read the last of `strokes` strokes: y of equation (5.3), [R, width]."""
         state = drawings.next_row
         for layer, known, memory in zip(
             self.prior.transformer, maps, drawings.memories, strict=True
         ):
             state = layer.step(state, known, memory, strokes)
+        return state
+
+    def _find(
+        self, drawings: PartialDrawings, state: Tensor, request: SampleRequest, z: Latents
+    ) -> Place:
+        """Find the cell of the next stroke: the first whose number is below its hazard, (5.6).
+
+        All cells between two strokes are blank, so that each later cell can be asked as if it were
+        the next stroke. `WINDOW` cells are asked at a time, all of one layer.
+        """
+        steps, device = self.prior.layout.steps, state.device
+        ends = torch.tensor([span.stop for span in self.prior.layout.spans], device=device)
         push = self.prior.from_state(self.prior.norm(state))
-        hidden = F.gelu(push[:, None] + drawings.cell_terms[:, strokes:])
-        return Hazards(strokes, self.prior.whether_logits(hidden), hidden, state)
+        rows, offsets = torch.arange(len(push), device=device), torch.arange(WINDOW, device=device)
+        first = drawings.last.squeeze(1) + 1
+        exists = torch.zeros_like(first, dtype=torch.bool)
+        # A finished drawing goes along with any cell; `_commit` leaves no trace of it.
+        cell, chosen = torch.full_like(first, steps - 1), torch.zeros_like(push)
+        while bool((~exists & (first < steps)).any()):
+            layer = self.prior.layer_of[first.clamp_max(steps - 1)]
+            self._enter(drawings, layer, z)
+            cells = first[:, None] + offsets
+            inside, at = cells < ends[layer][:, None], cells.clamp_max(steps - 1)
+            known = drawings.cell_terms.flatten(0, 1).index_select(
+                0, (rows[:, None] * steps + at).flatten()
+            )
+            hidden = F.gelu(push[:, None] + known.view(*at.shape, -1))
+            hazard = torch.sigmoid(self.prior.whether_logits(hidden) / request.temperature)
+            painted = request.uniform[drawings.image[:, None], at, 0] < hazard
+            if request.given is not None:
+                given = request.given.whether[drawings.image[:, None], at]
+                painted = torch.where(request.clamped[at], given, painted)
+            painted = painted & request.allowed[at] & inside
+            found, which = painted.any(1) & ~exists, painted.long().argmax(1)
+            cell = torch.where(found, first + which, cell)
+            chosen = torch.where(found[:, None], hidden[rows, which], chosen)
+            exists = exists | found
+            first = torch.where(exists, first, torch.minimum(first + WINDOW, ends[layer]))
+        return Place(exists, cell, chosen)
+
+    def _enter(self, drawings: PartialDrawings, layer: Tensor, z: Latents) -> None:
+        """Let drawings that come to a new layer see what the layers before it have painted.
+
+        `layer` [R] is where each drawing is now; `z` are the drawings so far.
+        """
+        for number, span in enumerate(self.prior.layout.spans[1:], 1):
+            new = (layer == number) & (drawings.seen < number)
+            if bool(new.any()):
+                glimpse = self.prior.glimpse_of(z[drawings.image], number)
+                glimpse = glimpse.float() * new[:, None, None]
+                drawings.surroundings[:, span] += glimpse
+                drawings.cell_terms[:, span] += self.prior.from_cell(glimpse).float()
+                drawings.seen.copy_(torch.where(new, layer, drawings.seen))
 
     def _choose(
-        self, drawings: PartialDrawings, hazards: Hazards, request: SampleRequest
+        self, drawings: PartialDrawings, state: Tensor, place: Place, request: SampleRequest
     ) -> NextStroke:
-        """Choose the cell of the next stroke, its placement and its part."""
-        image, steps = drawings.image, self.prior.layout.steps
-        cells = torch.arange(steps, device=image.device)
-
-        # Which cell: the first whose uniform number is below its hazard, equation (5.6).
-        hazard = F.pad(torch.sigmoid(hazards.logits / request.temperature), (hazards.first, 0))
-        painted = request.uniform[image, :, 0] < hazard
-        if request.given is not None:
-            painted = torch.where(request.clamped, request.given.whether[image], painted)
-        painted = painted & request.allowed & (cells > drawings.last)
-        exists = painted.any(1)
-        # A finished drawing goes along with any cell; `_commit` leaves no trace of it.
-        cell = torch.where(exists, painted.long().argmax(1), steps - 1)
-
-        # Where in the cell and what, given that it is painted, equation (5.5).
-        row, at = torch.arange(len(cell), device=cell.device), (image, cell)
-        surroundings = drawings.surroundings[row, cell]
-        hidden = hazards.hidden[row, cell - hazards.first]
-        features = self.prior.features(hazards.state, surroundings, hidden)
+        """Choose what is painted at the place of the next stroke, equation (5.5)."""
+        cell, at = place.cell, (drawings.image, place.cell)
+        surroundings = drawings.surroundings[torch.arange(len(cell), device=cell.device), cell]
+        features = self.prior.features(state, surroundings, place.hidden)
         drawn = self.prior.draw_stroke(features, cell, request.uniform[at], request.temperature)
         if request.given is not None:
             drawn = drawn.with_cells(request.clamped[cell], request.given[at])
-        return NextStroke(exists, cell, surroundings, drawn)
+        return NextStroke(place.exists, cell, surroundings, drawn)
 
     def _commit(
         self,
@@ -117,25 +153,16 @@ class Sampler:
             1, places.repeat(1, 1, 2), self.prior.from_cell(change).float()
         )
 
-        # What the cells of later layers see of the canvas.
-        seen = self.prior.glimpse_change(stroke.drawn, cell)
-        if seen is not None:
-            first = self.prior.layout.steps - seen.shape[1]
-            drawings.surroundings[:, first:] += seen
-            drawings.cell_terms[:, first:] += self.prior.from_cell(seen).float()
-
     def _without_strokes(self, images: int) -> PartialDrawings:
         """Return `images` drawings without strokes."""
         steps, device = self.prior.layout.steps, self.prior.start.device
         surroundings = self.prior.surroundings(self.prior.blank_embedding.expand(1, steps, -1))
-        glimpse = self.prior.glimpse(self.prior.brush.one_hot(self.prior.brush.blank(1)))
-        if glimpse is not None:
-            surroundings = surroundings + glimpse
         surroundings = surroundings.float().repeat(images, 1, 1)
         return PartialDrawings(
             torch.arange(images, device=device),
             self.prior.start.detach().repeat(images, 1),
             torch.full((images, 1), -1, device=device),
+            torch.zeros(images, dtype=torch.int64, device=device),
             surroundings,
             self.prior.from_cell(surroundings).float(),
             [layer.attention.memory(images, steps + 1) for layer in self.prior.transformer],

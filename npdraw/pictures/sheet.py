@@ -17,7 +17,8 @@ SAMPLE_BATCH = 256
 """Rows of every product while sampling: float sums depend on that number, samples must not."""
 
 FULL_BATCH_STEPS = 64
-"""Steps up to which batches are full: the cost of a drawing grows with their square."""
+"""Steps up to which batches are full. Drawings of more steps take more memory and come in quarters
+of a batch."""
 
 SAMPLE_QUEUE = 4 * SAMPLE_BATCH
 """Drawings per call of `Prior.sample`, where finished ones make room for the next ones.
@@ -93,9 +94,10 @@ def draw(prior: Prior, seeds: list[int], temperature: float = 1.0) -> Latents:
     """
     drawings, steps = [], prior.layout.steps
     device = prior.position.device
-    rows = min(SAMPLE_BATCH, max(1, SAMPLE_BATCH * FULL_BATCH_STEPS**2 // steps**2))
-    for start in range(0, len(seeds), SAMPLE_QUEUE):
-        some = seeds[start : start + SAMPLE_QUEUE]
+    share = 1 if steps <= FULL_BATCH_STEPS else 4
+    rows, queue = SAMPLE_BATCH // share, SAMPLE_QUEUE // share
+    for start in range(0, len(seeds), queue):
+        some = seeds[start : start + queue]
         padded = some + some[-1:] * (-len(some) % rows)
         noise = uniform("sample", 0, padded, (steps, prior.brush.numbers)).to(device)
         drawings.append(prior.sample(noise, temperature=temperature, at_once=rows)[: len(some)])
