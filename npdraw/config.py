@@ -27,6 +27,10 @@ _MAX_STEPS = 1_000_000_000
 _MAX_BATCH = 16_384  # images or drawings in a training step
 
 
+FULL_SIDE = 32
+"""Side in pixels of the largest images for which presets have their sizes of parts and decoders."""
+
+
 @dataclass(frozen=True)
 class ParseConfig:
     """Images, layout, part bank and parser (docs/model.md, sections 1 to 3; paper, section 3.1)."""
@@ -188,7 +192,10 @@ class DecoderConfig:
     encoder_channels: int = setting(112, "channels of the encoder", low=1, high=_MAX_WIDTH)
     encoder_depth: int = setting(4, "residual blocks of the encoder", low=0, high=_MAX_DEPTH)
     encoder_gain: float = setting(
-        1.0, "initial weight of the parser's gains in the encoder's logits, nats per unit", low=0
+        1.0,
+        "initial weight of the parser's gains in the encoder's logits, nats per unit; 0: with ink "
+        "1 / (2 canvas_mse), else none",
+        low=0,
     )
     decoder_channels: tuple[int, ...] = setting(
         (64, 112), "channels at each resolution, finest first", low=1, high=_MAX_WIDTH
@@ -198,8 +205,9 @@ class DecoderConfig:
     )
     decoder_patch: int = setting(
         2,
-        "side in pixels of the squares folded into channels at the decoder's input",
-        low=1,
+        "side in pixels of the squares folded into channels at the decoder's input; 0: 2 for "
+        "images of up to 32 pixels, 4 for up to 64, and so on",
+        low=0,
         high=256,
     )
     steps: int = setting(1400, "training steps of both phases together", low=1, high=_MAX_STEPS)
@@ -241,6 +249,7 @@ class DecoderConfig:
     canvas_weight: float = setting(
         2.0, "weight of the canvas's squared error in the relaxed phase, nats", low=0
     )
+    stroke_weight: float = setting(0.0, "penalty on each stroke in the relaxed phase, nats", low=0)
     kl_weight: float = setting(
         1.0, "weight of the KL in the relaxed phase; with 1 the loss is a bound", low=0
     )
@@ -284,6 +293,11 @@ class Config:
     parse: ParseConfig = field(default_factory=ParseConfig)
     prior: PriorConfig = field(default_factory=PriorConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
+
+    @property
+    def decoder_patch(self) -> int:
+        """`decoder.decoder_patch`; if that is 0, the side with which decoders are equally fast."""
+        return self.decoder.decoder_patch or 2 * -(-self.parse.image_size // FULL_SIDE)
 
 
 SECTIONS = ("parse", "prior", "decoder")

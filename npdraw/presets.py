@@ -8,7 +8,7 @@ from dataclasses import replace
 from math import isqrt
 from typing import Any
 
-from npdraw.config import Config, DecoderConfig, ParseConfig, PriorConfig
+from npdraw.config import FULL_SIDE, Config, DecoderConfig, ParseConfig, PriorConfig
 from npdraw.errors import UsageError, did_you_mean
 from npdraw.overrides import override
 
@@ -30,7 +30,10 @@ _INK = ParseConfig(
     threshold=0.02,
 )
 
-_FINE = replace(_COLOUR, part_size=2, stride=2, threshold=0.05)
+# Drawings and icons have sharp edges and flat grounds, so that small strokes pay (LOG.md,
+# 2026-11-29).
+_OWN = replace(_INK, part_size=4, stride=4, finer=(4, 2), parts=256, threshold=0.003)
+
 _FINE_PRIOR = PriorConfig(depth=2, heads=2, mlp_width=256, steps=250, batch_size=64)
 _FINE_DECODER = DecoderConfig(
     encoder_channels=64,
@@ -42,6 +45,17 @@ _FINE_DECODER = DecoderConfig(
     ema=0.99,
     canvas_weight=20.0,
     wake=0.0,  # with it held-out images were 1 % worse (LOG.md, 2026-11-26)
+)
+_OWN_DECODER = replace(
+    _FINE_DECODER,
+    decoder_channels=(32, 64),
+    decoder_patch=0,
+    encoder_gain=0.0,
+    steps=600,
+    encoder_learning_rate=5e-3,
+    learning_rate=6e-3,
+    canvas_weight=100.0,
+    stroke_weight=1.0,
 )
 
 _PAPER_PRIOR = PriorConfig(
@@ -102,17 +116,17 @@ PRESETS: Mapping[str, Config] = {
     "pictures": Config(
         preset="pictures",
         data="cifar10",
-        parse=_FINE,
+        parse=_OWN,
         prior=replace(_FINE_PRIOR, width=64, steps=150),
-        decoder=replace(_FINE_DECODER, decoder_channels=(32, 64), steps=400),
+        decoder=_OWN_DECODER,
     ),
     # Grey images of all levels: photographs, textures, clothes.
     "textures": Config(
         preset="textures",
         data="mnist",
-        parse=replace(_FINE, image_size=28, channels=1),
+        parse=replace(_OWN, image_size=28, channels=1),
         prior=replace(_FINE_PRIOR, width=64, steps=150),
-        decoder=replace(_FINE_DECODER, decoder_channels=(32, 64), steps=400),
+        decoder=_OWN_DECODER,
     ),
     "cifar10": Config(
         preset="cifar10",
@@ -142,7 +156,9 @@ PRESETS: Mapping[str, Config] = {
     "celeba": Config(
         preset="celeba",
         data="celeba",
-        parse=replace(_FINE, image_size=64, canvas_size=32),
+        parse=replace(
+            _COLOUR, image_size=64, canvas_size=32, part_size=2, stride=2, threshold=0.05
+        ),
         prior=_FINE_PRIOR,
         decoder=replace(_FINE_DECODER, decoder_patch=4, steps=800),
     ),
@@ -211,9 +227,6 @@ def image_side(side: int) -> int:
 MOST_CELLS = 256
 """Most cells of a drawing of plain parts that are sized automatically."""
 
-FULL_SIDE = 32
-"""Side of the canvas for which the presets with ink have their part sizes."""
-
 
 def part_sizes(canvas_side: int, row: ParseConfig) -> dict[str, Any]:
     """Return part_size, stride and finer for a canvas of `canvas_side` pixels, as settings.
@@ -225,7 +238,7 @@ def part_sizes(canvas_side: int, row: ParseConfig) -> dict[str, Any]:
     | canvas | 16 | 28 | 32 | 48 | 64 | 96 | 128 |
     |---|---|---|---|---|---|---|---|
     | `glyphs` | 4: 16 | 4: 49 | 4: 64 | 4: 144 | 4: 256 | 6: 256 | 8: 256 |
-    | `pictures` | 2: 64 | 2: 196 | 2: 256 | 3: 256 | 4: 256 | 6: 256 | 8: 256 |
+    | `pictures` | 4, 4, 2: 96 | 294 | 384 | 8, 8, 4: 216 | 384 | 12, 12, 6: 384 | 16, 16, 8: 384 |
     | `cifar10` | 8, 4, 4: 36 | 114 | 144 | 16, 8, 8: 81 | 144 | 24, 12, 12: 144 | 32, 16, 16: 144 |
     """
     if not row.inks:

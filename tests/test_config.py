@@ -112,7 +112,7 @@ OUT_OF_RANGE = [
     (DecoderConfig, "encoder_depth", [-1, 129]),
     (DecoderConfig, "decoder_channels", [(), (8, 0), (65_537,), (8,) * 9]),
     (DecoderConfig, "decoder_depth", [-1, 17]),
-    (DecoderConfig, "decoder_patch", [0, 129]),
+    (DecoderConfig, "decoder_patch", [-1, 129]),
     (DecoderConfig, "encoder_learning_rate", [0.0]),
     (DecoderConfig, "temperature", [0.0]),
     (DecoderConfig, "final_temperature", [0.0]),
@@ -122,6 +122,7 @@ OUT_OF_RANGE = [
     (DecoderConfig, "parse_until", [-0.1, 1.1]),
     (DecoderConfig, "deform", [-0.1, 0.6]),
     (DecoderConfig, "canvas_weight", [-1.0]),
+    (DecoderConfig, "stroke_weight", [-1.0]),
     (DecoderConfig, "kl_weight", [-1.0]),
     (DecoderConfig, "wake", [-0.1, 1.1]),
     (DecoderConfig, "wake_samples", [0, 4097]),
@@ -194,6 +195,14 @@ def test_squares_of_the_decoder_are_no_larger_than_images() -> None:
     assert DecoderConfig(decoder_channels=(8,) * 4, decoder_patch=32)
     with pytest.raises(UsageError, match=r"decoder\.decoder_patch is 33, must be at most 32"):
         DecoderConfig(decoder_channels=(8,) * 4, decoder_patch=33)
+
+
+def test_decoders_of_large_images_fold_larger_squares() -> None:
+    free, fixed = DecoderConfig(decoder_patch=0), DecoderConfig(decoder_patch=3)
+    for side, patch in ((8, 2), (28, 2), (32, 2), (33, 4), (64, 4), (90, 6), (128, 8), (256, 16)):
+        parse = ParseConfig(image_size=side)
+        assert Config(parse=parse, decoder=free).decoder_patch == patch
+        assert Config(parse=parse, decoder=fixed).decoder_patch == 3
 
 
 def test_every_setting_has_a_range() -> None:

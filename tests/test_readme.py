@@ -89,7 +89,7 @@ def test_commands_on_the_embedded_data_and_on_pictures(
     (tmp_path / "my-pictures").mkdir()
     rng = np.random.default_rng(0)
     for index in range(40):
-        pixels = rng.integers(0, 256, (30 + index % 3, 40), dtype=np.uint8)
+        pixels = rng.integers(0, 256, (10 + index % 3, 12), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / "my-pictures" / f"{index}.png")
     own = [words for words in commands() if "mnist" not in words]
     assert {words[0] for words in own} >= {*QUICK, "sample", "export", "data", "info", "report"}

@@ -58,7 +58,7 @@ class Blank(nn.Module):
             self.likelihood.outputs(parse.channels),
             sizes.decoder_channels,
             sizes.decoder_depth,
-            sizes.decoder_patch,
+            config.decoder_patch,
             self.likelihood.start(parse.channels, None),
         )
 
@@ -169,7 +169,7 @@ def rivals(config: Config, latents: int, samples: int) -> dict[str, tuple[nn.Mod
         latents=latents,
         channels=decoder.decoder_channels,
         depth=decoder.decoder_depth,
-        patch=decoder.decoder_patch,
+        patch=config.decoder_patch,
         levels=config.parse.levels,
         colours=config.parse.channels,
     )

@@ -111,7 +111,7 @@ def vae_line(
         latents=settings.latents,
         channels=config.decoder.decoder_channels,
         depth=config.decoder.decoder_depth,
-        patch=config.decoder.decoder_patch,
+        patch=config.decoder_patch,
         dropout=settings.dropout,
     )
     to_device(model, device)

@@ -205,7 +205,7 @@ def new_model(config: Config, brush: Brush, canvas_error: float = 0.01) -> NPDra
         encoder_gain=decoder.encoder_gain,
         decoder_channels=decoder.decoder_channels,
         decoder_depth=decoder.decoder_depth,
-        decoder_patch=decoder.decoder_patch,
+        decoder_patch=config.decoder_patch,
         canvas_error=canvas_error,
     )
 

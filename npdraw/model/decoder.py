@@ -73,5 +73,5 @@ class Decoder(nn.Module):
         # Channels back to pixels, beside the canvas at full size.
         fine = F.pixel_shuffle(self.unpatch(F.silu(h)), self.patch)
         features = self.join(torch.cat([F.silu(fine), padded.to(fine.dtype)], 1))
-        output: Tensor = self.head(F.silu(features))
-        return output[:, :, :height, :width].float()
+        output: Tensor = self.head(F.silu(features))[:, :, :height, :width]
+        return output.to(torch.float32, memory_format=torch.contiguous_format)

@@ -7,6 +7,7 @@ With ink there is one network for each layer, and each sees what the layers befo
 q(z | x) is a product over the layers, q(layer | x, earlier layers).
 """
 
+import math
 from abc import ABC, abstractmethod
 
 import torch
@@ -22,6 +23,9 @@ from npdraw.model.parsing import match_gains
 
 MARGIN = 2
 """Pixels around a cell's window that the first layer sees."""
+
+SLOW = 0.1
+"""How fast scales of gains are learned, relative to weights: they move all logits at once."""
 
 
 def new_encoder(brush: Brush, channels: int, depth: int, gain: float) -> "Encoder":
@@ -94,7 +98,10 @@ class InkEncoder(Encoder):
     """The encoder for strokes with ink: one network for each layer."""
 
     def __init__(self, brush: InkBrush, channels: int, depth: int, gain: float = 1.0) -> None:
-        """`gain` is the initial scale of the parser's gains, in nats per unit of squared error."""
+        """`gain` is the initial scale of the parser's gains, in nats per unit of squared error.
+
+        It is above 0. Logarithms of the scales are learned, since the best ones differ by factors.
+        """
         super().__init__()
         self.brush = brush
         self.outputs = [1, *(size for name, size in brush.sizes.items() if name != "where")]
@@ -104,7 +111,8 @@ class InkEncoder(Encoder):
             self.stems.append(_stem(grid, inputs, channels))
             self.cells.append(residual_blocks(channels, depth))
             self.heads.append(_heads(channels, sum(self.outputs)))
-        self.gain_scale = nn.Parameter(torch.full((len(self.stems), len(self.outputs)), gain))
+        start = math.log(gain) / SLOW
+        self.log_scales = nn.Parameter(torch.full((len(self.stems), len(self.outputs)), start))
 
     def forward(self, images: Tensor, layer: int, canvas: Tensor | None) -> Factors:
         """Return q(layer | x, earlier layers), from the image and what the canvas lacks.
@@ -117,7 +125,8 @@ class InkEncoder(Encoder):
         features = self.cells[layer](self.stems[layer](_in_order(seen, grid)))
         logits = self.heads[layer](F.silu(features)).flatten(2).transpose(1, 2)
         with torch.autocast(images.device.type, enabled=False):
-            gains, scale = brush.gains(residual, layer, brush.candidates), self.gain_scale[layer]
+            gains = brush.gains(residual, layer, brush.candidates)
+            scale = (SLOW * self.log_scales[layer]).exp()
             whether, what, ink, contrast = (x.float() for x in logits.split(self.outputs, dim=2))
             what = what.gather(2, gains.candidates)
             return Factors(

@@ -23,21 +23,21 @@ class Likelihood(Protocol):
     def start(self, channels: int, error: float | None) -> Tensor | None:
         """Return the initial output of a decoder, [outputs]; None: no particular one.
 
-        If the decoder starts as the canvas (`around`), `error` is the mean squared error of the
-        canvases, per pixel and channel; otherwise it is None.
+        If the decoder starts as the canvas (`origin`), `error` is the mean squared error of the
+        canvases, per pixel and channel, above 0; otherwise it is None.
         """
 
-    def around(self, output: Tensor, canvas: Tensor, /) -> Tensor:
-        """Return the decoder's output with the canvas image [N, C, H, W] as its origin.
+    def log_prob(
+        self, parameters: Tensor, images: Tensor, /, origin: Tensor | None = None
+    ) -> Tensor:
+        """Return log p(x) in nats, [N], of images [N, C, H, W] in [0, 1].
 
-        Where `output` is 0, the expected image is the canvas.
+        With `origin` [N, C, H, W], the canvas of a decoder that starts as it, parameters of 0 have
+        it as the expected image.
         """
 
-    def log_prob(self, parameters: Tensor, images: Tensor, /) -> Tensor:
-        """Return log p(x) in nats, [N], of images [N, C, H, W] in [0, 1]."""
-
-    def mean(self, parameters: Tensor, /) -> Tensor:
-        """Return the expected image, [N, C, H, W] in [0, 1]."""
+    def mean(self, parameters: Tensor, /, origin: Tensor | None = None) -> Tensor:
+        """Return the expected image, [N, C, H, W] in [0, 1]; `origin` as for `log_prob`."""
 
 
 class Bernoulli:
@@ -50,29 +50,23 @@ class Bernoulli:
     def start(self, _: int, __: float | None) -> None:
         """Return None: a decoder may start with any output."""
 
-    def around(self, _: Tensor, __: Tensor) -> Tensor:
-        """Raise an error: decoders of binary images do not start as the canvas."""
-        raise NotImplementedError
-
-    def log_prob(self, logits: Tensor, images: Tensor) -> Tensor:
+    def log_prob(self, logits: Tensor, images: Tensor, origin: Tensor | None = None) -> Tensor:
         """Return log p(x) in nats, [N], equation (6.3).
 
         Logits and images, in {0, 1}, are [N, C, H, W].
         """
+        assert origin is None  # no decoder of binary images starts as the canvas
         losses = F.binary_cross_entropy_with_logits(logits, images, reduction="none")
         return -losses.flatten(1).sum(1)
 
-    def mean(self, logits: Tensor) -> Tensor:
+    def mean(self, logits: Tensor, origin: Tensor | None = None) -> Tensor:
         """Return the expected image, [N, C, H, W] in [0, 1]."""
+        assert origin is None
         return torch.sigmoid(logits)
 
 
 LEVELS = 256
 """Values of a pixel, 0 to 255 / 255."""
-
-LEAST_ERROR = 1e-5
-"""Mean squared error of a canvas for which a decoder starts, at least: below it, differences are
-those between neighbouring values."""
 
 LOG_SCALES = -7.0, 5.0
 """Range of the log scales, with images in [0, 1]: e^-7 is a quarter of the step between values."""
@@ -85,7 +79,8 @@ class _Components:
     log_share: Tensor
     """log probability of the component, [N, M, H, W]."""
     mean: Tensor
-    """[N, M, C, H, W]; those of green and blue before the channels before them are added."""
+    """[N, M, C, H, W]; those of green and blue before the channels before them are added. With an
+    origin, the mean of a value less its origin."""
     log_scale: Tensor
     """[N, M, C, H, W]."""
     slope: Tensor
@@ -131,69 +126,56 @@ class MixtureOfLogistics:
             means[:] = torch.linspace(-0.9, 0.9, self.components)[:, None]
             log_scales[:] = -math.log(2 * self.components)
         else:
-            scale = math.sqrt(3 * max(error, LEAST_ERROR)) / math.pi
+            scale = math.sqrt(3 * error) / math.pi
             spread = torch.linspace(math.log(0.2), math.log(3), self.components)
             log_scales[:] = (math.log(scale) + spread)[:, None]
         return output.flatten()
 
-    def around(self, output: Tensor, canvas: Tensor) -> Tensor:
-        """Return parameters whose means are those of `output` plus the canvas [N, C, H, W].
+    def log_prob(self, parameters: Tensor, images: Tensor, origin: Tensor | None = None) -> Tensor:
+        """Return log p(x) in nats, [N]; images [N, C, H, W] of multiples of 1 / 255 in [0, 1].
 
-        Green and blue then move with the residuals of the channels before them, values less the
-        canvas, so that the canvas is the mean whatever the slopes are.
+        With `origin`, means are relative to it, and green and blue move with the residuals of the
+        channels before them, so that it is the mean whatever the slopes are.
         """
-        channels = canvas.shape[1]
-        rows = output.float().unflatten(1, (self.components, -1))
-        share, mean, log_scale, slope = self._split(rows, channels)
-        slopes, means = torch.tanh(slope), []
-        for channel in range(channels):
-            origin, first = 2 * canvas[:, None, channel] - 1, channel * (channel - 1) // 2
-            for before in range(channel):
-                origin = origin - 2 * slopes[:, :, first + before] * canvas[:, None, before]
-            means.append(mean[:, :, channel] + origin)
-        return torch.cat([share, torch.stack(means, 2), log_scale, slope], 2).flatten(1, 2)
-
-    def log_prob(self, parameters: Tensor, images: Tensor) -> Tensor:
-        """Return log p(x) in nats, [N]; images [N, C, H, W] of multiples of 1 / 255 in [0, 1]."""
         channels = images.shape[1]
-        p = self._components(parameters, channels)
+        p = self._components(parameters, channels, origin)
         total, values = p.log_share, images[:, None]
+        residual = values if origin is None else values - origin[:, None]
         for channel in range(channels):
-            centre = p.centre(channel, values)
-            total = total + _log_bin(values[:, :, channel], centre, p.log_scale[:, :, channel])
+            shift = residual[:, :, channel] - p.centre(channel, residual)
+            total = total + _log_bin(values[:, :, channel], shift, p.log_scale[:, :, channel])
         return total.logsumexp(1).flatten(1).sum(1)
 
-    def mean(self, parameters: Tensor) -> Tensor:
+    def mean(self, parameters: Tensor, origin: Tensor | None = None) -> Tensor:
         """Return the expected image, [N, C, H, W] in [0, 1].
 
         In each component, green and blue are taken at the expected values of the channels before
         them. This is exact except for clamping values to 0..1.
         """
         channels = self._channels(parameters)
-        p = self._components(parameters, channels)
+        p = self._components(parameters, channels, origin)
+        start = torch.zeros_like(p.mean[:, :1]) if origin is None else origin[:, None]
         means: list[Tensor] = []
         for channel in range(channels):
-            values = torch.stack(means, 2) if means else p.mean
-            means.append(_mean_in_unit(p.centre(channel, values), p.log_scale[:, :, channel]))
+            before = start[:, :, :channel]
+            values = torch.stack(means, 2) - before if means else before
+            centre = p.centre(channel, values) + start[:, :, channel]
+            means.append(_mean_in_unit(centre, p.log_scale[:, :, channel]))
         return (p.log_share.exp()[:, :, None] * torch.stack(means, 2)).sum(1)
 
     def _channels(self, parameters: Tensor) -> int:
         numbers = {self.outputs(channels): channels for channels in (1, 3)}
         return numbers[parameters.shape[1]]
 
-    @staticmethod
-    def _split(rows: Tensor, channels: int) -> tuple[Tensor, ...]:
-        """Split [N, M, numbers, H, W] into shares, means, log scales and slopes."""
-        pairs = rows.shape[2] - 1 - 2 * channels
-        split: tuple[Tensor, ...] = rows.split([1, channels, channels, pairs], 2)
-        return split
-
-    def _components(self, parameters: Tensor, channels: int) -> _Components:
+    def _components(
+        self, parameters: Tensor, channels: int, origin: Tensor | None = None
+    ) -> _Components:
         rows = parameters.float().unflatten(1, (self.components, -1))
-        share, mean, log_scale, slope = self._split(rows, channels)
+        pairs = rows.shape[2] - 1 - 2 * channels
+        share, mean, log_scale, slope = rows.split([1, channels, channels, pairs], 2)
         return _Components(
             torch.log_softmax(share.squeeze(2), 1),
-            (mean + 1) / 2,
+            (mean + 1) / 2 if origin is None else mean / 2,
             log_scale.clamp(*LOG_SCALES),
             torch.tanh(slope),
         )
@@ -204,16 +186,17 @@ def likelihood_of(levels: int) -> Likelihood:
     return Bernoulli() if levels == 2 else MixtureOfLogistics()
 
 
-def _log_bin(values: Tensor, centre: Tensor, log_scale: Tensor) -> Tensor:
+def _log_bin(values: Tensor, shift: Tensor, log_scale: Tensor) -> Tensor:
     """Return the log probability that a logistic variable falls into the bin of a value.
 
-    With the bin's ends a > b in units of the scale, sigmoid(a) - sigmoid(b) is
-    sigmoid(a) sigmoid(-b) (1 - e^(b - a)): this avoids cancellation far out in the tails.
+    `shift` is the value less the variable's centre. With the bin's ends a > b in units of the
+    scale, sigmoid(a) - sigmoid(b) is sigmoid(a) sigmoid(-b) (1 - e^(b - a)): this avoids
+    cancellation far out in the tails.
     """
     half = 0.5 / (LEVELS - 1)
     scale = torch.exp(-log_scale)
-    above = F.logsigmoid((values + half - centre) * scale)
-    below = F.logsigmoid(-(values - half - centre) * scale)
+    above = F.logsigmoid((shift + half) * scale)
+    below = F.logsigmoid((half - shift) * scale)
     width = torch.log(-torch.expm1(-2 * half * scale))
     inside = above + below + width
     return torch.where(values < half, above, torch.where(values > 1 - half, below, inside))

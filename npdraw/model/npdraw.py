@@ -30,6 +30,10 @@ from npdraw.model.latents import (
 from npdraw.model.likelihood import likelihood_of
 from npdraw.model.prior import Prior
 
+LEAST_ERROR = 1e-5
+"""Least mean squared error of canvases that encoder and decoder start for: below it, differences
+are those between neighbouring values."""
+
 
 @dataclass(frozen=True)
 class Relaxation:
@@ -64,6 +68,8 @@ class Terms:
     """Cross-entropy of the parse under q, nats; of each layer given the canvas before it."""
     canvas: Tensor
     """Squared error of the canvas image, summed over pixels and channels."""
+    strokes: Tensor
+    """Strokes that q expects to paint, given those of earlier layers."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +129,9 @@ class NPDraw(nn.Module):
         """Pixels have `levels` values, 2 or 256; the image has `upscale` times the canvas's side.
 
         With ink the decoder starts as the canvas, with scales that fit its mean squared error,
-        `canvas_error`. Eleven parameters, because most are settings.
+        `canvas_error`, and an `encoder_gain` of 0 stands for 1 / (2 canvas_error): if values were
+        normal around the canvas with that variance and all strokes equally likely, q would start as
+        the exact posterior. Eleven parameters, because most are settings.
         """
         super().__init__()
         # The tables are small, and each network has its own: DistributedDataParallel cannot send
@@ -131,14 +139,16 @@ class NPDraw(nn.Module):
         self.brush, self.layout, self.prior = deepcopy(brush), brush.layout, prior
         self.levels, self.upscale = levels, upscale
         self.likelihood = likelihood_of(levels)
-        self.encoder = new_encoder(deepcopy(brush), encoder_channels, encoder_depth, encoder_gain)
+        error = max(canvas_error, LEAST_ERROR)
+        gain = encoder_gain or (0.5 / error if brush.inked else 0.0)
+        self.encoder = new_encoder(deepcopy(brush), encoder_channels, encoder_depth, gain)
         self.decoder = Decoder(
             brush.channels + 1,
             self.likelihood.outputs(brush.channels),
             decoder_channels,
             decoder_depth,
             decoder_patch,
-            self.likelihood.start(brush.channels, canvas_error if brush.inked else None),
+            self.likelihood.start(brush.channels, error if brush.inked else None),
         )
 
     def in_unit(self, values: Tensor) -> Tensor:
@@ -198,10 +208,11 @@ class NPDraw(nn.Module):
         q, layers, canvas = self.posterior(seen, draw)
         error = (canvas[:, :-1] - seen).square()
         return Terms(
-            distortion=-self.likelihood.log_prob(self.output(canvas), images),
+            distortion=-self.log_likelihood(canvas, images),
             rate=q.kl(self.prior(join_soft_steps(layers))).sum(1),
             parse=imitation,
             canvas=error.flatten(1).sum(1),
+            strokes=torch.sigmoid(q.whether).sum(1),
         )
 
     def wake(self, images: Tensor, uniform: Tensor, how: WakeConfig) -> WakeTerms:
@@ -238,7 +249,7 @@ class NPDraw(nn.Module):
         # Its densities, with gradients, equation (6.11).
         known, spans = self.layout.shrink(images), self.layout.spans
         q, _, canvas = self.posterior(known, lambda _, layer, __: z[:, spans[layer]], q)
-        log_likelihood = self.likelihood.log_prob(self.output(canvas), images)
+        log_likelihood = self.log_likelihood(canvas, images)
         return WakeTerms(
             joint=log_likelihood + self.prior.log_prob(z),
             proposal=q.joint(z),
@@ -257,16 +268,20 @@ class NPDraw(nn.Module):
         """Return the canvas of hard drawings, [N, C + 1, H, W] (`Brush.paint`)."""
         return self.brush.paint(z)
 
-    def output(self, canvas: Tensor) -> Tensor:
-        """Return the parameters of the likelihood of every pixel, [N, outputs, H, W]."""
-        if self.upscale > 1:
-            canvas = F.interpolate(canvas, scale_factor=self.upscale)
-        output: Tensor = self.decoder(canvas)
-        return self.likelihood.around(output, canvas[:, :-1]) if self.brush.inked else output
+    def log_likelihood(self, canvas: Tensor, images: Tensor) -> Tensor:
+        """Return log p(x | canvas) in nats, [N], of images [N, C, H, W] in [0, 1]."""
+        output, origin = self._output(canvas)
+        return self.likelihood.log_prob(output, images, origin)
 
     def decode(self, canvas: Tensor) -> Tensor:
         """Return the expected images of canvases, [N, C, H, W] in [0, 1]."""
-        return self.likelihood.mean(self.output(canvas))
+        return self.likelihood.mean(*self._output(canvas))
+
+    def _output(self, canvas: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the decoder's output [N, outputs, H, W], and the image that it starts from."""
+        if self.upscale > 1:
+            canvas = F.interpolate(canvas, scale_factor=self.upscale)
+        return self.decoder(canvas), canvas[:, :-1] if self.brush.inked else None
 
     @torch.no_grad()
     def importance_sample(
@@ -290,7 +305,7 @@ class NPDraw(nn.Module):
         error = (canvas[:, :-1] - seen).square()
         return ImportanceSample(
             z=z,
-            distortion=-self.likelihood.log_prob(self.output(canvas), images),
+            distortion=-self.log_likelihood(canvas, images),
             rate=q.joint(z) - p.joint(z),
             analytic_rate=q.kl(p).sum(1),
             canvas_error=error.flatten(1).mean(1),

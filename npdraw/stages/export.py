@@ -17,15 +17,18 @@ from npdraw.runtime.run_folder import finished
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 """Types in which weights can be stored; `read_model` converts them to fp32."""
 
+SCALES = "encoder.log_scales"
+"""The scales of gains of an encoder of strokes with ink."""
+
 
 def export(model_path: Path, *, dtype: str, out: Path, force: bool) -> dict[str, Any]:
     """Write the model to `out` with its weights stored as `dtype`, "bf16" or "fp32".
 
     Everything else stays: the tables of the brush are small and canvases are painted from them,
-    so they remain fp32; the metrics remain those of the weights before rounding. The inputs of
-    the copy are those of the model and the model itself, so its digests lead to the model, the
-    parse and the prior even where the model file is missing. Returns the result of `npdraw export
-    --json`.
+    so they remain fp32, as do the scales of gains, of which bf16 would change the logits by a
+    percent. The metrics remain those of the weights before rounding. The inputs of the copy are
+    those of the model and the model itself, so its digests lead to the model, the parse and the
+    prior even where the model file is missing. Returns the result of `npdraw export --json`.
 
     Raises:
         UsageError: `out` exists with other settings or another dtype, without `force`.
@@ -35,7 +38,7 @@ def export(model_path: Path, *, dtype: str, out: Path, force: bool) -> dict[str,
     check_output(out, (model_path,))
     sweep_temporaries(out)
     model, _, artifact = read_model(model_path)
-    header, kept = artifact.header, model.brush.tables()
+    header, kept = artifact.header, {*model.brush.tables(), SCALES}
     tensors = {
         name: tensor if name in kept else tensor.to(DTYPES[dtype])
         for name, tensor in artifact.tensors.items()

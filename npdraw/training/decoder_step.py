@@ -134,6 +134,7 @@ def _relaxed_loss(
             + settings.kl_weight * terms.rate
             + parse_weight * terms.parse
             + settings.canvas_weight * terms.canvas
+            + settings.stroke_weight * terms.strokes
         )
     return loss, {"relaxed_elbo": (terms.distortion + terms.rate).detach()}
 

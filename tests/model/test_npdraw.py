@@ -157,12 +157,13 @@ def test_rounded_terms_are_those_of_hard_drawings_and_cold_ones_too(
         q = posterior_of(model, images, z)
         p = model.prior(model.brush.one_hot(z, q.candidates))
         canvas = model.paint(z)
-        distortion = -model.likelihood.log_prob(model.output(canvas), images)
+        distortion = -model.log_likelihood(canvas, images)
         squares = (canvas[:, :-1] - images).square().sum((1, 2, 3))
     hard = slice(hard_rows or 16)
     assert torch.allclose(terms.distortion[hard], distortion[hard], atol=1e-4)
     assert torch.allclose(terms.rate[hard], q.kl(p).sum(1)[hard], atol=1e-4)
     assert torch.allclose(terms.canvas[hard], squares[hard], atol=1e-4)
+    assert torch.allclose(terms.strokes[hard], q.whether.sigmoid().sum(1)[hard], atol=1e-4)
     if 0 < hard_rows < 16:  # the others stay soft
         least = 1e-4 if kind == "ink" else 1e-3
         assert ((terms.canvas - squares)[hard_rows:].abs() > least).all()

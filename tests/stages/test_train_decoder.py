@@ -147,6 +147,7 @@ def test_the_bound_improves_on_a_small_problem(trained: Any, metrics: Any) -> No
         ("parse_until", 0.9),
         ("deform", 0.1),
         ("canvas_weight", 3.0),
+        ("stroke_weight", 1.0),
         ("kl_weight", 0.25),
         ("hard_fraction", 0.9),
         ("wake", 0.5),
