@@ -296,7 +296,7 @@ class Config:
 
     @property
     def decoder_patch(self) -> int:
-        """`decoder.decoder_patch`; if that is 0, the side with which decoders are equally fast."""
+        """`decoder.decoder_patch`; if that is 0, a side that leaves at most 16 x 16 positions."""
         return self.decoder.decoder_patch or 2 * -(-self.parse.image_size // FULL_SIDE)
 
 

@@ -13,6 +13,8 @@ from npdraw.artifacts import read_artifact
 from npdraw.errors import ArtifactError, StoppedError
 from npdraw.inputs.brushes import brush_of
 from npdraw.inputs.models import drawings_of, new_model, read_model, read_parse, read_prior
+from npdraw.model.encoder import SLOW
+from npdraw.stages.export import export
 from tests.inputs.test_invalid_models import rewrite
 from tests.stages.weights import tensors
 from tests.tiny_stages import INK, squares
@@ -180,3 +182,24 @@ def test_drawings_with_ink_take_their_ink(files: dict[str, Path], tmp_path: Path
         rewrite(files["parse"], tmp_path / "x", lambda found, name=name: found.pop(name))  # type: ignore[misc]
         with pytest.raises(ArtifactError, match=name):
             read_parse(tmp_path / "x")
+
+
+def test_without_a_gain_the_encoder_starts_with_that_of_the_canvas_error(
+    inked: Any, files: dict[str, Path]
+) -> None:
+    brush = brush_of(inked.config.parse, read_parse(files["parse"]).tensors)
+    for gain, error, expected in ((0.0, 0.002, 250.0), (0.0, 0.0, 50_000.0), (7.0, 0.002, 7.0)):
+        config = inked.configured(decoder={"encoder_gain": gain}).config
+        scales = (SLOW * new_model(config, brush, error).encoder.log_scales).exp()
+        assert torch.allclose(scales, torch.full_like(scales, expected), rtol=1e-4)
+
+
+def test_an_export_keeps_tables_and_scales_of_gains_exactly(
+    files: dict[str, Path], tmp_path: Path
+) -> None:
+    export(files["model"], dtype="bf16", out=tmp_path / "small.safetensors", force=False)
+    before, after = tensors(files["model"]), tensors(tmp_path / "small.safetensors")
+    for name in (*TABLES, "encoder.log_scales"):
+        assert after[name].dtype == torch.float32
+        assert torch.equal(after[name], before[name])
+    assert after["encoder.heads.0.weight"].dtype == torch.bfloat16
