@@ -23,7 +23,7 @@ help:
 	@echo "make pictures        redraw the pictures of models in README.md and docs/"
 	@echo "make studio-browser  install a browser for the tests of the studio"
 	@echo "make studio-bench    time from dropping a part to seeing the image"
-	@echo "make studio-picture  docs/studio.png"
+	@echo "make studio-picture  docs/studio.png and docs/studio-colour.png"
 	@echo "make clean           remove .venv"
 
 .venv/installed: pyproject.toml constraints.txt

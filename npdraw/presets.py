@@ -153,14 +153,13 @@ PRESETS: Mapping[str, Config] = {
             ema=0.998,
         ),
     ),
+    # Faces at full resolution, with parts as large as those of `pictures` at this size.
     "celeba": Config(
         preset="celeba",
         data="celeba",
-        parse=replace(
-            _COLOUR, image_size=64, canvas_size=32, part_size=2, stride=2, threshold=0.05
-        ),
-        prior=_FINE_PRIOR,
-        decoder=replace(_FINE_DECODER, decoder_patch=4, steps=800),
+        parse=replace(_INK, image_size=64, part_size=8, stride=8, finer=(8, 4), threshold=0.01),
+        prior=replace(_FINE_PRIOR, steps=120),
+        decoder=replace(_OWN_DECODER, decoder_channels=(64, 112), steps=800, stroke_weight=3.0),
     ),
     # docs/model.md, section 8: sizes and schedules of the paper and of the authors' code. The prior
     # has 4.3 M parameters (theirs 4.5 M), encoder and decoder have 2.1 M (theirs 2.0 M), with the

@@ -6,12 +6,13 @@ placements, K parts, I inks, S contrasts.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from npdraw.model.latents import Index, Latents, Relaxed
+from npdraw.model.latents import Index, Latents, Relaxed, one_hot
 
 NUMBERS = {"whether": 0, "where": 1, "what": 2, "ink": 3, "contrast": 4}
 """Which of the uniform numbers of a step decides what; plain parts need the first three."""
@@ -123,25 +124,27 @@ class Factors:
         colours = {name: log_prob.argmax(2) for name, log_prob in self._colours().items()}
         return Latents(self.whether > 0, self.where.argmax(2), what, **colours).canonical()
 
-    def relax(self, uniform: Tensor, temperature: float) -> Relaxed:
-        """Draw one soft sample: binary Concrete for whether, Gumbel-softmax for where and what.
+    def relax(self, uniform: Tensor, temperature: float, hard_rows: int = 0) -> Relaxed:
+        """Draw one sample: binary Concrete for whether, Gumbel-softmax for where and what.
 
         Equation (6.5); Maddison et al. 2017, equations 10 and 16. `uniform` [N, T, 1 + O + K], with
         ink [N, T, 1 + O + M + I + S], in [0, 1), M candidates of K parts. No factor may depend on
-        another, as in the encoder.
+        another, as in the encoder. The first `hard_rows` samples are hard, see `_Hard`.
         """
         tiny = torch.finfo(uniform.dtype).tiny
         bit, rest = uniform[..., :1].clamp(1e-6, 1 - 1e-6), uniform[..., 1:]
-        logistic = (bit.log() - torch.log1p(-bit)).squeeze(-1)
+        logistic = bit.log() - torch.log1p(-bit)
         gumbel = -torch.log((-torch.log(rest.clamp_min(tiny))).clamp_min(tiny))
         choices = {"where": self.where, "what": self.what.squeeze(2), **self._colours()}
         noises = gumbel.split([x.shape[2] for x in choices.values()], dim=2)
-        soft = {
-            name: torch.softmax((log_prob + noise) / temperature, dim=2)
+        drawn = {
+            name: _draw(log_prob, noise, temperature, hard_rows)
             for (name, log_prob), noise in zip(choices.items(), noises, strict=True)
         }
-        whether = torch.sigmoid((self.whether + logistic) / temperature)
-        return Relaxed(whether, **soft, candidates=self.candidates)
+        # Whether is a choice of two; logistic noise is the difference of their Gumbel noises.
+        paint = F.logsigmoid(torch.stack([self.whether, -self.whether], 2))
+        whether = _draw(paint, F.pad(logistic, (0, 1)), temperature, hard_rows)[..., 0]
+        return Relaxed(whether, **drawn, candidates=self.candidates)
 
     def kl(self, other: "Factors") -> Tensor:
         """Return KL(self || other) of every step in nats, [N, T], equation (6.9).
@@ -162,6 +165,39 @@ class Factors:
         for name, log_prob in self._colours().items():
             stroke = stroke + (log_prob.exp() * (log_prob - theirs[name])).sum(2)
         return whether + paint * stroke
+
+
+def _draw(log_prob: Tensor, noise: Tensor, temperature: float, hard_rows: int) -> Tensor:
+    """Draw a choice with Gumbel noise, [N, T, choices], the first `hard_rows` of them hard."""
+    noisy = log_prob + noise
+    if hard_rows == 0:
+        return torch.softmax(noisy / temperature, 2)
+    hard: Tensor = _Hard.apply(log_prob[:hard_rows], noisy[:hard_rows].argmax(2))
+    if hard_rows >= len(noisy):
+        return hard
+    return torch.cat([hard, torch.softmax(noisy[hard_rows:] / temperature, 2)])
+
+
+class _Hard(torch.autograd.Function):
+    """Choices as corners with the gradients of ReinMax, equation (6.15).
+
+    Liu et al. 2023, algorithm 2 with temperature 1. On average they are exact where the loss is
+    quadratic in the choice; straight-through gradients are exact only where it is linear.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, log_prob: Tensor, index: Tensor) -> Tensor:
+        """Return the corner of each `index` [N, T] of `log_prob` [N, T, choices]."""
+        corner = one_hot(index, log_prob.shape[2])
+        ctx.save_for_backward(log_prob.exp(), corner)
+        return corner
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None]:
+        """Return the gradients for the log probabilities."""
+        (prob, corner), (slope,) = ctx.saved_tensors, upstream
+        mean = ((prob + corner) * slope).sum(2, keepdim=True) / 2
+        return prob * (slope / 2 - mean) + corner * (slope - mean), None
 
 
 def join_factors(layers: list[Factors]) -> Factors:

@@ -206,21 +206,3 @@ def join_soft_steps(layers: list[Relaxed]) -> Relaxed:
         return layers[0]
     tensors = [z.tensors() for z in layers]
     return Relaxed(**{name: torch.cat([t[name] for t in tensors], 1) for name in tensors[0]})
-
-
-def straight_through(z: Relaxed, rows: int) -> Relaxed:
-    """Round the first `rows` of soft drawings to hard ones; gradients pass straight through."""
-    whether = _through((z.whether[:rows] > 0.5).float(), z.whether)
-    choices = {
-        name: _through(one_hot(x[:rows].argmax(2), x.shape[2]), x)
-        for name, x in z.tensors().items()
-        if name not in ("whether", "candidates")
-    }
-    return Relaxed(whether, **choices, candidates=z.candidates)
-
-
-def _through(hard: Tensor, soft: Tensor) -> Tensor:
-    """Return the values of `hard` in its rows, with the gradients of `soft` everywhere."""
-    shift = torch.zeros_like(soft)
-    shift[: len(hard)] = hard - soft[: len(hard)].detach()
-    return soft + shift

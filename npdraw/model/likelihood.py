@@ -6,8 +6,9 @@ fp32.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -137,13 +138,18 @@ class MixtureOfLogistics:
         With `origin`, means are relative to it, and green and blue move with the residuals of the
         channels before them, so that it is the mean whatever the slopes are.
         """
+        origins = () if origin is None else (origin,)
+        if torch.is_grad_enabled() and parameters.requires_grad:
+            result: Tensor = _WithGradients.apply(self._log_prob, images, parameters, *origins)
+            return result
+        return self._log_prob(images, parameters, *origins)
+
+    def _log_prob(self, images: Tensor, parameters: Tensor, origin: Tensor | None = None) -> Tensor:
         channels = images.shape[1]
-        p = self._components(parameters, channels, origin)
-        total, values = p.log_share, images[:, None]
+        p, values = self._components(parameters, channels, origin), images[:, None]
         residual = values if origin is None else values - origin[:, None]
-        for channel in range(channels):
-            shift = residual[:, :, channel] - p.centre(channel, residual)
-            total = total + _log_bin(values[:, :, channel], shift, p.log_scale[:, :, channel])
+        centre = torch.stack([p.centre(channel, residual) for channel in range(channels)], 2)
+        total = p.log_share + _log_bin(values, residual - centre, p.log_scale).sum(2)
         return total.logsumexp(1).flatten(1).sum(1)
 
     def mean(self, parameters: Tensor, origin: Tensor | None = None) -> Tensor:
@@ -179,6 +185,46 @@ class MixtureOfLogistics:
             log_scale.clamp(*LOG_SCALES),
             torch.tanh(slope),
         )
+
+
+CHUNK = 2**12
+"""Pixels whose likelihood is computed at once on a CPU, so that they stay in its cache."""
+
+
+class _WithGradients(torch.autograd.Function):
+    """Compute values of images together with their gradients, some images at a time.
+
+    Autograd would keep some fifty tensors as large as the mixture's parameters until the backward
+    pass. The value of an image depends on that image alone, so that its gradient is known, but for
+    a factor, as soon as its value is.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, function: Callable[..., Tensor], images: Tensor, *inputs: Tensor
+    ) -> Tensor:
+        """Return `function(images, *inputs)`, [N]; all tensors are [N, ...]."""
+        pixels = images.shape[-1] * images.shape[-2]
+        size = max(1, CHUNK // pixels) if images.device.type == "cpu" else len(images)
+        values = []
+        gradients = [torch.empty_like(x) for x in inputs]
+        for start in range(0, len(images), size):
+            rows = slice(start, start + size)
+            with torch.enable_grad():
+                parts = [x[rows].detach().requires_grad_() for x in inputs]
+                value = function(images[rows], *parts)
+                found = torch.autograd.grad(value.sum(), parts)
+            for whole, part in zip(gradients, found, strict=True):
+                whole[rows] = part
+            values.append(value.detach())
+        ctx.save_for_backward(*gradients)
+        return torch.cat(values)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
+        """Scale the stored gradients by that of each value, [N]."""
+        scale = upstream[0][:, None, None, None]
+        return None, None, *(scale * gradient for gradient in ctx.saved_tensors)
 
 
 def likelihood_of(levels: int) -> Likelihood:

@@ -25,7 +25,6 @@ from npdraw.model.latents import (
     concatenate,
     join_soft_steps,
     join_steps,
-    straight_through,
 )
 from npdraw.model.likelihood import likelihood_of
 from npdraw.model.prior import Prior
@@ -42,7 +41,7 @@ class Relaxation:
     temperature: float
     """Temperature of binary Concrete and Gumbel-softmax, above 0."""
     hard_rows: int = 0
-    """The first images of a batch whose latents are rounded, with straight-through gradients."""
+    """The first images of a batch whose latents are hard (`Factors.relax`)."""
     imitate: bool = False
     """Compute the cross-entropy to the parse; otherwise it is 0."""
 
@@ -202,8 +201,8 @@ class NPDraw(nn.Module):
                 with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
                     parse = self.brush.parse_layer(seen, layer, canvas)
                 imitation = imitation - q.joint(parse)
-            z = q.relax(uniform[:, spans[layer]], relaxation.temperature)
-            return straight_through(z, relaxation.hard_rows)
+            noise = uniform[:, spans[layer]]
+            return q.relax(noise, relaxation.temperature, relaxation.hard_rows)
 
         q, layers, canvas = self.posterior(seen, draw)
         error = (canvas[:, :-1] - seen).square()

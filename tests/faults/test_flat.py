@@ -39,5 +39,8 @@ def test_memory_and_open_files_of_a_long_training_do_not_grow(
     chain.run(*words, "--out", "x", folder=folder, faults=faults, timeout=600)
     memory, files = np.loadtxt(report)[20:].T  # without the first fifth, while caches fill
     steps = np.arange(len(memory)) * (STEPS // 100)
-    assert np.polyfit(steps, memory, 1)[0] * 1000 <= 1.0 + (SCALE == 1) * 4, memory
+    # The lower quartile of slopes between any two points: a leak shows in it, one jump does not.
+    early, late = np.triu_indices(len(memory), 1)
+    slopes = (memory[late] - memory[early]) / (steps[late] - steps[early])
+    assert np.quantile(slopes, 0.25) * 1000 <= 1.0 + (SCALE == 1) * 4, memory
     assert len(set(files)) == 1

@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from npdraw.model.latents import straight_through
 from tests.model.tiny_models import all_drawings, factors, rounded
 
 SIZES = {"where": 1, "what": 3, "ink": 4, "contrast": 2}
@@ -76,9 +75,9 @@ def test_samples_that_are_not_canonical_keep_what_they_would_paint():
 
 
 def test_rounded_rows_are_the_nearest_corners():
-    p = some_factors(8, 4)
-    z = p.relax(torch.rand(8, 4, 1 + 1 + 3 + 4 + 2), 0.7)
-    corners, hard = rounded(z).one_hot(**SIZES), straight_through(z, 3)
+    p, uniform = some_factors(8, 4), torch.rand(8, 4, 1 + 1 + 3 + 4 + 2)
+    z, hard = p.relax(uniform, 0.7), p.relax(uniform, 0.7, 3)
+    corners = rounded(z).one_hot(**SIZES)
     for name, x in z.tensors().items():
         assert torch.allclose(hard.tensors()[name][:3], corners.tensors()[name][:3], atol=1e-6)
         assert torch.equal(hard.tensors()[name][3:], x[3:])

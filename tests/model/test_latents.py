@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from npdraw.model.factors import Factors
-from npdraw.model.latents import Latents, one_hot, straight_through
+from npdraw.model.latents import Latents
 from npdraw.model.layout import Layout
 from tests.model.tiny_models import factors
 
@@ -223,8 +224,8 @@ def test_relaxed_samples_and_their_gradients_are_finite_at_the_ends(uniform):
 
 @pytest.mark.parametrize("rows", [0, 3, 8])
 def test_the_first_rows_are_rounded_and_the_others_stay(rows):
-    z, _ = relaxed(factors(1, 1, 4, 5, chained=False), 8, 1.0)
-    rounded = straight_through(z, rows)
+    p, uniform = factors(8, 1, 4, 5, chained=False), torch.rand(8, 1, 10)
+    z, rounded = p.relax(uniform, 1.0), p.relax(uniform, 1.0, rows)
     nearest = Latents(z.whether > 0.5, z.where.argmax(2), z.what.argmax(2)).one_hot(where=4, what=5)
     for name in ("whether", "where", "what"):
         soft, hard, corner = (getattr(x, name) for x in (z, rounded, nearest))
@@ -233,35 +234,30 @@ def test_the_first_rows_are_rounded_and_the_others_stay(rows):
         assert not torch.allclose(soft, corner, atol=0.1)
 
 
-def test_rounding_lets_gradients_straight_through():
+@pytest.mark.parametrize(("name", "size"), [("whether", 2), ("where", 4), ("what", 5)])
+def test_gradients_of_rounded_samples_are_exact_for_quadratic_losses_of_one_choice(name, size):
+    # The mean over all corners, each with its probability, and the gradient of the expected loss.
     p = factors(1, 1, 4, 5, chained=False)
-    leaves = [x.requires_grad_() for x in (p.whether, p.where, p.what)]
-    z, _ = relaxed(p, 8, 1.0)
-    weights = [torch.randn_like(x) for x in (z.whether, z.where, z.what)]
-    gradients = [
-        torch.autograd.grad(
-            sum((w * x).sum() for w, x in zip(weights, (d.whether, d.where, d.what), strict=True)),
-            leaves,
-            retain_graph=True,
-        )
-        for d in (z, straight_through(z, 3))
-    ]
-    for soft, hard in zip(*gradients, strict=True):
-        assert torch.equal(soft, hard)
+    logits = getattr(p, name).requires_grad_()
+    curve, slope = torch.randn(size, size), torch.randn(size)
 
+    def loss(x):
+        return x @ slope + ((x @ curve) * x).sum(1)
 
-def test_one_hot_drawings_are_corners_of_the_relaxed_ones(drawings):
-    z = drawings(Layout(4, 4, 2, 2, 2), 3, 6)
-    soft = z.one_hot(where=4, what=3)
-    assert torch.equal(soft.whether, z.whether.float())
-    for corner, index in ((soft.where, z.where), (soft.what, z.what)):
-        assert torch.equal(corner.argmax(2), index)
-        assert torch.equal(corner.sum(2), torch.ones(6, 4))
+    corners = torch.eye(size)
+    bit = F.logsigmoid(torch.stack([logits, -logits], 2)) if name == "whether" else logits
+    log_prob = bit.flatten().log_softmax(0)
+    (exact,) = torch.autograd.grad(log_prob.exp() @ loss(corners), logits, retain_graph=True)
 
-
-def test_one_hot_is_that_of_torch():
-    index = torch.randint(5, (3, 4))
-    assert torch.equal(one_hot(index, 5), torch.nn.functional.one_hot(index, 5).float())
-    assert one_hot(index[:0], 5).shape == (0, 4, 5)
-    with pytest.raises(RuntimeError):
-        one_hot(index, int(index.max()))
+    # Noise that makes the drawings be the corners, one after the other.
+    first = {"whether": 0, "where": 1, "what": 5}[name]
+    uniform = torch.full((size, 1, 10), 0.5)
+    uniform[:, 0, first : first + size] = 1e-6 + corners * (1 - 2e-6)
+    if name == "whether":
+        uniform[:, 0, 1] = 0.5
+    p = p.map(lambda x: x.log_softmax(-1) if x is logits and name != "whether" else x)
+    drawn = getattr(p.repeat(size).relax(uniform, 1.0, size), name)
+    drawn = torch.stack([drawn, 1 - drawn], 2)[:, 0] if name == "whether" else drawn[:, 0]
+    assert torch.allclose(drawn, corners)
+    (found,) = torch.autograd.grad(log_prob.exp().detach() @ loss(drawn), logits)
+    assert torch.allclose(found, exact, atol=1e-5) and found.abs().max() > 1e-3

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from npdraw.model import likelihood
 from npdraw.model.factors import sample_inverse_cdf
 from npdraw.model.likelihood import Bernoulli, MixtureOfLogistics
 
@@ -114,6 +115,23 @@ def test_an_image_has_the_sum_of_its_pixels():
         parameters.movedim(1, 3).reshape(40, 30, 1, 1), images.movedim(1, 3).reshape(40, 3, 1, 1)
     )
     assert torch.allclose(MIXTURE.log_prob(parameters, images), each.view(2, 20).sum(1), rtol=1e-5)
+
+
+def test_gradients_of_many_images_are_those_of_each(monkeypatch):
+    # They are computed some images at a time, and scaled by what comes from above.
+    monkeypatch.setattr(likelihood, "CHUNK", 2 * 16)
+    images, weights = torch.randint(256, (5, 3, 4, 4)) / 255, torch.randn(5)
+    inputs = [torch.randn(5, 30, 4, 4), torch.rand(5, 3, 4, 4)]
+
+    def gradients(rows):
+        parts = [x[rows].clone().requires_grad_() for x in inputs]
+        nats = MIXTURE.log_prob(parts[0], images[rows], parts[1])
+        return torch.autograd.grad(nats @ weights[rows], parts)
+
+    together, each = gradients(slice(5)), [gradients(slice(n, n + 1)) for n in range(5)]
+    for found, expected in zip(together, zip(*each, strict=True), strict=True):
+        assert torch.allclose(found, torch.cat(expected), rtol=1e-5)
+        assert (found.flatten(1).abs().amax(1) > 0).all()
 
 
 @pytest.mark.parametrize("size", [1.0, 30.0, 1e4])
