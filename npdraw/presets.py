@@ -35,6 +35,7 @@ _INK = ParseConfig(
 _OWN = replace(_INK, part_size=4, stride=4, finer=(4, 2), parts=256, threshold=0.003)
 
 _FINE_PRIOR = PriorConfig(depth=2, heads=2, mlp_width=256, steps=250, batch_size=64)
+_OWN_PRIOR = replace(_FINE_PRIOR, width=64, steps=150)
 _FINE_DECODER = DecoderConfig(
     encoder_channels=64,
     encoder_depth=3,
@@ -117,7 +118,7 @@ PRESETS: Mapping[str, Config] = {
         preset="pictures",
         data="cifar10",
         parse=_OWN,
-        prior=replace(_FINE_PRIOR, width=64, steps=150),
+        prior=_OWN_PRIOR,
         decoder=_OWN_DECODER,
     ),
     # Grey images of all levels: photographs, textures, clothes.
@@ -125,7 +126,7 @@ PRESETS: Mapping[str, Config] = {
         preset="textures",
         data="mnist",
         parse=replace(_OWN, image_size=28, channels=1),
-        prior=replace(_FINE_PRIOR, width=64, steps=150),
+        prior=_OWN_PRIOR,
         decoder=_OWN_DECODER,
     ),
     "cifar10": Config(
