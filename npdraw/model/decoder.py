@@ -51,9 +51,11 @@ class Decoder(nn.Module):
             self.head.bias = nn.Parameter(start)
 
     def forward(self, canvas: Tensor) -> Tensor:
-        """Return the parameters of the likelihood, fp32 [N, outputs, H, W], from the canvas.
+        """Return the parameters of the likelihood, [N, outputs, H, W], from the canvas.
 
-        `canvas` [N, C + 1, H, W] in [0, 1]. Sides that cannot be halved evenly are padded.
+        `canvas` [N, C + 1, H, W] in [0, 1]. Sides that cannot be halved evenly are padded. Type and
+        memory order are those of the last convolution: the likelihood converts a few images at a
+        time, since all at once would take more memory than anything else in a training step.
         """
         # Squares of pixels to channels.
         height, width = canvas.shape[2:]
@@ -74,4 +76,4 @@ class Decoder(nn.Module):
         fine = F.pixel_shuffle(self.unpatch(F.silu(h)), self.patch)
         features = self.join(torch.cat([F.silu(fine), padded.to(fine.dtype)], 1))
         output: Tensor = self.head(F.silu(features))[:, :, :height, :width]
-        return output.to(torch.float32, memory_format=torch.contiguous_format)
+        return output

@@ -57,13 +57,13 @@ class Bernoulli:
         Logits and images, in {0, 1}, are [N, C, H, W].
         """
         assert origin is None  # no decoder of binary images starts as the canvas
-        losses = F.binary_cross_entropy_with_logits(logits, images, reduction="none")
+        losses = F.binary_cross_entropy_with_logits(_fp32(logits), images, reduction="none")
         return -losses.flatten(1).sum(1)
 
     def mean(self, logits: Tensor, origin: Tensor | None = None) -> Tensor:
         """Return the expected image, [N, C, H, W] in [0, 1]."""
         assert origin is None
-        return torch.sigmoid(logits)
+        return torch.sigmoid(_fp32(logits))
 
 
 LEVELS = 256
@@ -142,7 +142,7 @@ class MixtureOfLogistics:
         if torch.is_grad_enabled() and parameters.requires_grad:
             result: Tensor = _WithGradients.apply(self._log_prob, images, parameters, *origins)
             return result
-        return self._log_prob(images, parameters, *origins)
+        return _in_chunks(self._log_prob, images, parameters, *origins)
 
     def _log_prob(self, images: Tensor, parameters: Tensor, origin: Tensor | None = None) -> Tensor:
         channels = images.shape[1]
@@ -158,6 +158,10 @@ class MixtureOfLogistics:
         In each component, green and blue are taken at the expected values of the channels before
         them. This is exact except for clamping values to 0..1.
         """
+        origins = () if origin is None else (origin,)
+        return _in_chunks(self._mean, parameters, *origins)
+
+    def _mean(self, parameters: Tensor, origin: Tensor | None = None) -> Tensor:
         channels = self._channels(parameters)
         p = self._components(parameters, channels, origin)
         start = torch.zeros_like(p.mean[:, :1]) if origin is None else origin[:, None]
@@ -176,7 +180,7 @@ class MixtureOfLogistics:
     def _components(
         self, parameters: Tensor, channels: int, origin: Tensor | None = None
     ) -> _Components:
-        rows = parameters.float().unflatten(1, (self.components, -1))
+        rows = _fp32(parameters).unflatten(1, (self.components, -1))
         pairs = rows.shape[2] - 1 - 2 * channels
         share, mean, log_scale, slope = rows.split([1, channels, channels, pairs], 2)
         return _Components(
@@ -189,6 +193,18 @@ class MixtureOfLogistics:
 
 CHUNK = 2**12
 """Pixels whose likelihood is computed at once on a CPU, so that they stay in its cache."""
+
+
+def _chunks(images: Tensor) -> list[slice]:
+    """Return the rows of images [N, C, H, W], or of their parameters, that are computed at once."""
+    count, pixels = len(images), images.shape[-1] * images.shape[-2]
+    size = max(1, CHUNK // pixels) if images.device.type == "cpu" else max(1, count)
+    return [slice(start, start + size) for start in range(0, max(count, 1), size)]
+
+
+def _in_chunks(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
+    """Return `function(*tensors)` [N, ...], some images at a time; all tensors are [N, ...]."""
+    return torch.cat([function(*(x[rows] for x in tensors)) for rows in _chunks(tensors[0])])
 
 
 class _WithGradients(torch.autograd.Function):
@@ -204,12 +220,9 @@ class _WithGradients(torch.autograd.Function):
         ctx: Any, function: Callable[..., Tensor], images: Tensor, *inputs: Tensor
     ) -> Tensor:
         """Return `function(images, *inputs)`, [N]; all tensors are [N, ...]."""
-        pixels = images.shape[-1] * images.shape[-2]
-        size = max(1, CHUNK // pixels) if images.device.type == "cpu" else len(images)
         values = []
         gradients = [torch.empty_like(x) for x in inputs]
-        for start in range(0, len(images), size):
-            rows = slice(start, start + size)
+        for rows in _chunks(images):
             with torch.enable_grad():
                 parts = [x[rows].detach().requires_grad_() for x in inputs]
                 value = function(images[rows], *parts)
@@ -223,8 +236,14 @@ class _WithGradients(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         """Scale the stored gradients by that of each value, [N]."""
-        scale = upstream[0][:, None, None, None]
-        return None, None, *(scale * gradient for gradient in ctx.saved_tensors)
+        scale, stored = upstream[0][:, None, None, None], ctx.saved_tensors
+        # Into tensors of their own type: a product with fp32 would be fp32.
+        return None, None, *(torch.mul(x, scale, out=torch.empty_like(x)) for x in stored)
+
+
+def _fp32(parameters: Tensor) -> Tensor:
+    """Return parameters of any type and memory order as fp32, one plane after the other."""
+    return parameters.to(torch.float32, memory_format=torch.contiguous_format)
 
 
 def likelihood_of(levels: int) -> Likelihood:

@@ -33,6 +33,9 @@ LEAST_ERROR = 1e-5
 """Least mean squared error of canvases that encoder and decoder start for: below it, differences
 are those between neighbouring values."""
 
+DECODED_PIXELS = 2**17
+"""Pixels decoded at once without gradients: each has a hundred numbers in colour, 50 MB in all."""
+
 
 @dataclass(frozen=True)
 class Relaxation:
@@ -269,18 +272,23 @@ class NPDraw(nn.Module):
 
     def log_likelihood(self, canvas: Tensor, images: Tensor) -> Tensor:
         """Return log p(x | canvas) in nats, [N], of images [N, C, H, W] in [0, 1]."""
-        output, origin = self._output(canvas)
-        return self.likelihood.log_prob(output, images, origin)
+        log_prob = self.likelihood.log_prob
+        return self._decoded(lambda output, start, x: log_prob(output, x, start), canvas, images)
 
     def decode(self, canvas: Tensor) -> Tensor:
         """Return the expected images of canvases, [N, C, H, W] in [0, 1]."""
-        return self.likelihood.mean(*self._output(canvas))
+        return self._decoded(self.likelihood.mean, canvas)
 
-    def _output(self, canvas: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return the decoder's output [N, outputs, H, W], and the image that it starts from."""
-        if self.upscale > 1:
-            canvas = F.interpolate(canvas, scale_factor=self.upscale)
-        return self.decoder(canvas), canvas[:, :-1] if self.brush.inked else None
+    def _decoded(self, function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
+        """Apply `function` to the decoder's output, what it starts as, and the other tensors."""
+        pixels = self.layout.height * self.layout.width * self.upscale**2
+        size = len(tensors[0]) if torch.is_grad_enabled() else max(1, DECODED_PIXELS // pixels)
+        results = []
+        for canvas, *others in zip(*(x.split(size) for x in tensors), strict=True):
+            seen = F.interpolate(canvas, scale_factor=self.upscale) if self.upscale > 1 else canvas
+            start = seen[:, :-1] if self.brush.inked else None
+            results.append(function(self.decoder(seen), start, *others))
+        return torch.cat(results)
 
     @torch.no_grad()
     def importance_sample(

@@ -80,11 +80,11 @@ def test_an_image_does_not_depend_on_the_others(channels, patch, shaken):
 
 
 @builds
-def test_outputs_are_fp32_under_autocast(channels, patch, shaken):
+def test_outputs_in_half_precision_are_nearly_the_same(channels, patch, shaken):
     decoder, canvas = shaken(Decoder(2, 1, channels, 1, patch)), torch.rand(2, 2, 8, 8)
     with torch.no_grad():
         exact = decoder(canvas)
         with torch.autocast("cpu", torch.bfloat16):
             rough = decoder(canvas)
-    assert rough.dtype == torch.float32
-    assert (rough - exact).abs().mean() < 0.05 * exact.abs().mean() + 0.05
+    assert rough.dtype == torch.bfloat16  # the likelihood converts it
+    assert (rough.float() - exact).abs().mean() < 0.05 * exact.abs().mean() + 0.05

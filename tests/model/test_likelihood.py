@@ -136,6 +136,24 @@ def test_gradients_of_many_images_are_those_of_each(monkeypatch):
         assert (found.flatten(1).abs().amax(1) > 0).all()
 
 
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_parameters_have_any_type_and_memory_order_and_gradients_have_the_same(kind):
+    images, parameters = torch.randint(256, (4, 3, 5, 5)) / 255, torch.randn(4, 30, 5, 5).to(kind)
+    plain = parameters.float().requires_grad_()
+    as_decoded = parameters.contiguous(memory_format=torch.channels_last).requires_grad_()
+    results = [MIXTURE.log_prob(each, images) for each in (plain, as_decoded)]
+    assert torch.equal(*results)
+    (expected,), (found,) = (
+        torch.autograd.grad(nats.sum(), each)
+        for nats, each in zip(results, (plain, as_decoded), strict=True)
+    )
+    assert found.dtype == kind and found.stride() == as_decoded.stride()
+    assert torch.equal(found, expected.to(kind))
+    logits = torch.randn(2, 1, 3, 3).to(kind)
+    for function in (Bernoulli().mean, lambda x: Bernoulli().log_prob(x, torch.ones(2, 1, 3, 3))):
+        assert torch.equal(function(logits), function(logits.float()))
+
+
 @pytest.mark.parametrize("size", [1.0, 30.0, 1e4])
 def test_far_out_values_and_gradients_stay_finite_in_half_precision_too(size):
     images = torch.randint(256, (2, 3, 8, 8)) / 255

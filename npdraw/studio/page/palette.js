@@ -17,7 +17,8 @@ export class Palette {
     if (!this.inked) return;
     find("palette").hidden = false;
     this.orders = layout.layers.map((layer) => ordered(layer.inks));
-    this.chosen = this.orders.map(([ink]) => ({ ink, contrast: Math.floor(contrasts.length / 2) }));
+    const middle = Math.floor(contrasts.length / 2);
+    this.chosen = layout.layers.map((layer) => ({ ink: greyest(layer.inks), contrast: middle }));
     this.options = new Options(find("inks"), inks.length, (place) => this.#pickInk(place));
     for (const [place, option] of this.options.items.entries()) {
       option.className = "ink";
@@ -106,10 +107,21 @@ export function lookOf(layer, { ink, contrast }) {
   return ink === undefined ? {} : { layer, ink, contrast };
 }
 
+/** The levels of red, green and blue, 0 to 255, of a colour #rrggbb. */
+function levels(colour) {
+  return [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
+}
+
+/** The number of the ink nearest to middle grey, in which dark and light parts are seen best. */
+function greyest(inks) {
+  const distances = inks.map((ink) => Math.hypot(...levels(ink).map((level) => level - 128)));
+  return distances.indexOf(Math.min(...distances));
+}
+
 /** The numbers of inks, #rrggbb each: greys first, then by hue, each from dark to light. */
 function ordered(inks) {
   const keys = inks.map((colour) => {
-    const [red, green, blue] = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
+    const [red, green, blue] = levels(colour);
     const spread = Math.max(red, green, blue) - Math.min(red, green, blue);
     const hue = Math.atan2(Math.sqrt(3) * (green - blue), 2 * red - green - blue); // -pi to pi
     const group = spread <= GREYISH ? -1 : Math.floor(6 * (hue / Math.PI + 1)) % 12;
