@@ -198,8 +198,8 @@ CHUNK = 2**12
 def _chunks(images: Tensor) -> list[slice]:
     """Return the rows of images [N, C, H, W], or of their parameters, that are computed at once."""
     count, pixels = len(images), images.shape[-1] * images.shape[-2]
-    size = max(1, CHUNK // pixels) if images.device.type == "cpu" else max(1, count)
-    return [slice(start, start + size) for start in range(0, max(count, 1), size)]
+    size = max(1, CHUNK // pixels) if images.device.type == "cpu" else count
+    return [slice(start, start + size) for start in range(0, count, size)]
 
 
 def _in_chunks(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:

@@ -33,8 +33,8 @@ LEAST_ERROR = 1e-5
 """Least mean squared error of canvases that encoder and decoder start for: below it, differences
 are those between neighbouring values."""
 
-DECODED_PIXELS = 2**17
-"""Pixels decoded at once without gradients: each has a hundred numbers in colour, 50 MB in all."""
+DECODED_NUMBERS = 100 * 2**17
+"""Numbers from the decoder at once without gradients: 2^17 pixels in colour, 50 MB in fp32."""
 
 
 @dataclass(frozen=True)
@@ -282,7 +282,8 @@ class NPDraw(nn.Module):
     def _decoded(self, function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
         """Apply `function` to the decoder's output, what it starts as, and the other tensors."""
         pixels = self.layout.height * self.layout.width * self.upscale**2
-        size = len(tensors[0]) if torch.is_grad_enabled() else max(1, DECODED_PIXELS // pixels)
+        numbers = pixels * self.likelihood.outputs(self.brush.channels)
+        size = len(tensors[0]) if torch.is_grad_enabled() else max(1, DECODED_NUMBERS // numbers)
         results = []
         for canvas, *others in zip(*(x.split(size) for x in tensors), strict=True):
             seen = F.interpolate(canvas, scale_factor=self.upscale) if self.upscale > 1 else canvas

@@ -6,6 +6,7 @@ from itertools import product
 import pytest
 import torch
 
+from npdraw.model import likelihood, npdraw
 from npdraw.model.importance import log_mean_exp
 from npdraw.model.latents import Latents
 from npdraw.model.layout import Layout
@@ -52,6 +53,20 @@ def test_a_colour_image_larger_than_its_canvas_is_weighted_too(make_model, every
     average = torch.logsumexp(q.joint(z).double() + w.log_weight.double(), 0)
     assert average.item() == pytest.approx(evidence.item(), rel=1e-6)
     assert model.decode(canvas).shape == (len(z), 3, 8, 8)
+
+
+@torch.no_grad()
+def test_few_images_are_decoded_at_once_and_each_has_its_own_result(make_model, monkeypatch):
+    model = make_model(Layout(4, 4, 2, 2), "over", 2, channels=3, levels=256, upscale=2)
+    canvas, images = torch.rand(5, 4, 4, 4), torch.randint(256, (5, 3, 8, 8)) / 255
+    expected = model.decode(canvas), model.log_likelihood(canvas, images)
+    sizes, decoder = [], model.decoder.forward
+    monkeypatch.setattr(model.decoder, "forward", lambda x: sizes.append(len(x)) or decoder(x))
+    monkeypatch.setattr(npdraw, "DECODED_NUMBERS", 2 * 100 * 8 * 8)
+    monkeypatch.setattr(likelihood, "CHUNK", 8 * 8)
+    found = model.decode(canvas), model.log_likelihood(canvas, images)
+    assert sizes == 2 * [2, 2, 1]
+    assert all(torch.allclose(*pair, atol=1e-4) for pair in zip(found, expected, strict=True))
 
 
 @pytest.mark.parametrize(("layout", "kind", "patch"), SETUPS[1:2], ids=repr)

@@ -9,6 +9,7 @@ import torch
 
 import npdraw
 from npdraw.drawings.regions import Region, cells_in
+from npdraw.pictures.ink import ink_colours
 from tests.browsing import missing
 from tests.drawings.inked import write_ink_model
 from tests.studio.serving import expected_pictures, served
@@ -43,6 +44,14 @@ def chosen(painter: Visitor) -> tuple[str | None, str | None, str]:
     """Return the part, ink and contrast that the page shows as selected."""
     contrast = painter.page.locator("#contrast").input_value()
     return painter.chosen("part"), painter.chosen("ink"), contrast
+
+
+def test_parts_are_first_shown_in_the_ink_nearest_to_middle_grey(painter: Visitor) -> None:
+    for layer, name in enumerate(("large", "small")):
+        size(painter, name)
+        colours = ink_colours(painter.model.brush, layer).expand(-1, 3).double()
+        nearest = (colours - 128).square().sum(1).argmin()
+        assert painter.chosen("ink") == str(int(nearest))
 
 
 def test_parts_are_painted_in_the_chosen_size_ink_and_contrast(painter: Visitor) -> None:
