@@ -169,7 +169,7 @@ def evaluation(bench: Preset, z: Latents) -> None:
 
     def passes() -> None:
         with bench.runtime.autocast(bench.device):
-            model.decoder(canvas)
+            model.decode(canvas)
             model.prior(soft)
 
     separate = BATCH_SIZE / SAMPLES / seconds(passes)

@@ -299,6 +299,13 @@ class Config:
         """`decoder.decoder_patch`; if that is 0, a side that leaves at most 16 x 16 positions."""
         return self.decoder.decoder_patch or 2 * -(-self.parse.image_size // FULL_SIDE)
 
+    def __post_init__(self) -> None:
+        """Check relations between sections."""
+        require(
+            not self.parse.inks or self.decoder_patch % 2 == 0,
+            f"decoder.decoder_patch is {self.decoder_patch}, must be even with parse.inks",
+        )
+
 
 SECTIONS = ("parse", "prior", "decoder")
 """The sections, in the order of the stages that use them first."""

@@ -26,25 +26,29 @@ _INK = ParseConfig(
     stride=8,
     finer=(4, 4),
     parts=512,
-    inks=256,
+    inks=64,
     threshold=0.02,
 )
 
 # Drawings and icons have sharp edges and flat grounds, so that small strokes pay (LOG.md,
 # 2026-11-29).
-_OWN = replace(_INK, part_size=4, stride=4, finer=(4, 2), parts=256, threshold=0.003)
+_OWN = replace(_INK, part_size=4, stride=4, finer=(4, 2), parts=256, inks=256, threshold=0.003)
 
 _FINE_PRIOR = PriorConfig(depth=2, heads=2, mlp_width=256, steps=250, batch_size=64)
 _OWN_PRIOR = replace(_FINE_PRIOR, width=64, steps=150)
 _FINE_DECODER = DecoderConfig(
     encoder_channels=64,
     encoder_depth=3,
-    encoder_gain=100.0,
+    encoder_gain=160.0,
+    decoder_channels=(64, 64),
+    decoder_depth=1,
     batch_size=32,
     encoder_learning_rate=3e-3,
-    learning_rate=3e-3,
+    learning_rate=6e-3,
+    weight_decay=0.1,
     ema=0.99,
-    canvas_weight=20.0,
+    hard_fraction=1.0,
+    canvas_weight=100.0,
     wake=0.0,  # with it held-out images were 1 % worse (LOG.md, 2026-11-26)
 )
 _OWN_DECODER = replace(
@@ -54,8 +58,6 @@ _OWN_DECODER = replace(
     encoder_gain=0.0,
     steps=600,
     encoder_learning_rate=5e-3,
-    learning_rate=6e-3,
-    canvas_weight=100.0,
     stroke_weight=1.0,
 )
 
@@ -134,25 +136,15 @@ PRESETS: Mapping[str, Config] = {
         data="cifar10",
         parse=_INK,
         prior=_FINE_PRIOR,
-        decoder=replace(_FINE_DECODER, steps=3600),
+        decoder=replace(_FINE_DECODER, steps=2400),
     ),
-    # For a GPU, where a step of 128 images takes as long as one of 64.
+    # Four hours of two cores, or minutes of a GPU.
     "cifar10-best": Config(
         preset="cifar10-best",
         data="cifar10",
-        parse=replace(_INK, parts=2048),
-        prior=replace(_FINE_PRIOR, depth=3, steps=800, batch_size=128),
-        decoder=replace(
-            _FINE_DECODER,
-            encoder_channels=96,
-            decoder_channels=(64, 128),
-            decoder_depth=3,
-            steps=6800,
-            batch_size=128,
-            encoder_learning_rate=4e-3,
-            learning_rate=4e-3,
-            ema=0.998,
-        ),
+        parse=_INK,
+        prior=replace(_FINE_PRIOR, depth=3, steps=800),
+        decoder=replace(_FINE_DECODER, steps=12_000, ema=0.998),
     ),
     # Faces at full resolution, with parts as large as those of `pictures` at this size.
     "celeba": Config(

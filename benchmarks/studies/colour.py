@@ -1,7 +1,8 @@
 """Measure what drawings contribute in colour: `python -m benchmarks.studies.colour MODEL`.
 
-Compares a trained model, on its images, with its own decoder on an empty canvas and with a plain
-VAE whose decoder is as large. The VAE trains for as long as the model's stages took. Prints one
+Compares a trained model, on its images, with its own decoder on an empty canvas and with two VAEs
+whose decoders are as large: a plain one, and one whose latent becomes a canvas for the decoder of
+NP-DRAW. The VAEs train for as long as the model's stages took. Prints one
 JSON line per model, then the table.
 """
 
@@ -25,7 +26,7 @@ from npdraw.datasets import default_root
 from npdraw.errors import NpdrawError
 from npdraw.inputs.images import find_source, load_test_images, same_images, to_levels
 from npdraw.inputs.models import read_model, to_device
-from npdraw.model.decoder import Decoder
+from npdraw.model.decoder import new_decoder
 from npdraw.model.likelihood import likelihood_of
 from npdraw.runtime.lock import run_folder
 from npdraw.runtime.run_folder import read_json
@@ -34,6 +35,9 @@ from npdraw.stages.eval_nll import eval_nll
 
 BLANK_SHARE = 0.1
 """Share of that time for the empty canvas, which learns only the colours at each position."""
+
+VARIANCE = 0.07
+"""Variance of the values of CIFAR-10, in [0, 1]: the error of a grey canvas."""
 
 METRICS = ("nll", "nll_se", "rate", "distortion")
 """Metrics of a line; all are nats per image."""
@@ -51,15 +55,14 @@ class Blank(nn.Module):
         super().__init__()
         parse, sizes = config.parse, config.decoder
         self.latents, self.levels = 1, parse.levels
-        self.canvas = parse.channels + 1, parse.image_size, parse.image_size
-        self.likelihood = likelihood_of(parse.levels)
-        self.decoder = Decoder(
-            parse.channels + 1,
-            self.likelihood.outputs(parse.channels),
+        self.colours, self.side = parse.channels, parse.image_size
+        self.decoder = new_decoder(
+            likelihood_of(parse.levels),
+            parse.channels,
             sizes.decoder_channels,
             sizes.decoder_depth,
             config.decoder_patch,
-            self.likelihood.start(parse.channels, None),
+            VARIANCE if parse.inks else None,
         )
 
     def start_from(self, _: Tensor) -> None:
@@ -70,8 +73,9 @@ class Blank(nn.Module):
 
     def forward(self, images: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
         """Return distortion and a rate of 0, nats [N] each."""
-        output = self.decoder(images.new_zeros(len(images), *self.canvas))
-        distortion = -self.likelihood.log_prob(output, images)
+        canvas = images.new_full((len(images), self.colours + 1, self.side, self.side), 0.5)
+        canvas[:, -1] = 0
+        distortion = -self.decoder.log_prob(canvas, images)
         return distortion, torch.zeros_like(distortion)
 
     @torch.no_grad()
@@ -164,16 +168,20 @@ def npdraw_line(
 def rivals(config: Config, latents: int, samples: int) -> dict[str, tuple[nn.Module, int, float]]:
     """Return the untrained rivals by name, with importance samples and share of training time."""
     decoder = config.decoder
-    vae = VAE(
-        config.parse.image_size,
-        latents=latents,
-        channels=decoder.decoder_channels,
-        depth=decoder.decoder_depth,
-        patch=config.decoder_patch,
-        levels=config.parse.levels,
-        colours=config.parse.channels,
-    )
-    return {"empty canvas": (Blank(config), 1, BLANK_SHARE), "VAE": (vae, samples, 1.0)}
+    found = {"empty canvas": (Blank(config), 1, BLANK_SHARE)}
+    for name, error in (("VAE", None), ("VAE, pixels in slices", VARIANCE)):
+        vae = VAE(
+            config.parse.image_size,
+            latents=latents,
+            channels=decoder.decoder_channels,
+            depth=decoder.decoder_depth,
+            patch=config.decoder_patch,
+            levels=config.parse.levels,
+            colours=config.parse.channels,
+            error=error,
+        )
+        found[name] = vae, samples, 1.0
+    return found
 
 
 def rival_line(name: str, rival: nn.Module, seconds: float, figures: Tensor) -> Line:

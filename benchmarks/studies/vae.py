@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from npdraw.model.blocks import residual_blocks
+from npdraw.model.decoder import SliceDecoder
 from npdraw.model.likelihood import likelihood_of
 
 LARGEST_LOG_SCALE = 4.0
@@ -168,15 +169,21 @@ class VAE(nn.Module):
         dropout: float = 0.0,
         levels: int = 2,
         colours: int = 1,
+        error: float | None = None,
     ) -> None:
         """Images are [colours, side, side]; `channels`, `depth`, `patch` as in NP-DRAW's decoder.
 
-        Their pixels have `levels` values, 2 or 256.
+        Their pixels have `levels` values, 2 or 256. With `error`, the decoder makes a canvas, grey
+        at first with that mean squared error, from which NP-DRAW's decoder of strokes with ink
+        gives the pixels, in slices.
         """
         super().__init__()
         self.latents, self.levels = latents, levels
         self.likelihood = likelihood_of(levels)
-        outputs = self.likelihood.outputs(colours)
+        outputs = self.likelihood.outputs(colours) if error is None else colours + 1
+        self.pixels = (
+            None if error is None else SliceDecoder(colours, channels, depth, patch, error)
+        )
         self.encoder = Encoder((colours, side), latents, channels, depth, patch)
         self.decoder = Decoder(side, outputs, latents, channels, depth, patch)
         self.drop = nn.Dropout(dropout)
@@ -188,7 +195,10 @@ class VAE(nn.Module):
         The means are smoothed by half a count each way. As in Burda, Grosse & Salakhutdinov 2016;
         with few images it saves many steps. Pixels of 256 values start as NP-DRAW's.
         """
-        start = self.likelihood.start(images.shape[1], None)
+        if self.pixels is not None:
+            self.decoder.background.fill_(0.5)
+            return
+        start = self.likelihood.start(images.shape[1])
         if start is not None:
             self.decoder.background.copy_(start[:, None, None].expand_as(self.decoder.background))
             return
@@ -207,7 +217,10 @@ class VAE(nn.Module):
 
     def log_likelihood(self, images: Tensor, z: Tensor) -> Tensor:
         """Return log p(x | z), [N]."""
-        return self.likelihood.log_prob(self.decoder(z, self.drop), images)
+        output: Tensor = self.decoder(z, self.drop)
+        if self.pixels is not None:
+            return self.pixels.log_prob(output, images)
+        return self.likelihood.log_prob(output, images)
 
     @torch.no_grad()
     def importance_sample(self, images: Tensor, q: Gaussian, normal: Tensor) -> Weighted:

@@ -21,24 +21,14 @@ class Likelihood(Protocol):
     def outputs(self, channels: int) -> int:
         """Return how many numbers the decoder gives per pixel."""
 
-    def start(self, channels: int, error: float | None) -> Tensor | None:
-        """Return the initial output of a decoder, [outputs]; None: no particular one.
+    def start(self, channels: int) -> Tensor | None:
+        """Return the initial output of a decoder, [outputs]; None: no particular one."""
 
-        If the decoder starts as the canvas (`origin`), `error` is the mean squared error of the
-        canvases, per pixel and channel, above 0; otherwise it is None.
-        """
+    def log_prob(self, parameters: Tensor, images: Tensor, /) -> Tensor:
+        """Return log p(x) in nats, [N], of images [N, C, H, W] in [0, 1]."""
 
-    def log_prob(
-        self, parameters: Tensor, images: Tensor, /, origin: Tensor | None = None
-    ) -> Tensor:
-        """Return log p(x) in nats, [N], of images [N, C, H, W] in [0, 1].
-
-        With `origin` [N, C, H, W], the canvas of a decoder that starts as it, parameters of 0 have
-        it as the expected image.
-        """
-
-    def mean(self, parameters: Tensor, /, origin: Tensor | None = None) -> Tensor:
-        """Return the expected image, [N, C, H, W] in [0, 1]; `origin` as for `log_prob`."""
+    def mean(self, parameters: Tensor, /) -> Tensor:
+        """Return the expected image, [N, C, H, W] in [0, 1]."""
 
 
 class Bernoulli:
@@ -48,21 +38,19 @@ class Bernoulli:
         """Return how many numbers the decoder gives per pixel."""
         return channels
 
-    def start(self, _: int, __: float | None) -> None:
+    def start(self, _: int) -> None:
         """Return None: a decoder may start with any output."""
 
-    def log_prob(self, logits: Tensor, images: Tensor, origin: Tensor | None = None) -> Tensor:
+    def log_prob(self, logits: Tensor, images: Tensor) -> Tensor:
         """Return log p(x) in nats, [N], equation (6.3).
 
         Logits and images, in {0, 1}, are [N, C, H, W].
         """
-        assert origin is None  # no decoder of binary images starts as the canvas
         losses = F.binary_cross_entropy_with_logits(_fp32(logits), images, reduction="none")
         return -losses.flatten(1).sum(1)
 
-    def mean(self, logits: Tensor, origin: Tensor | None = None) -> Tensor:
+    def mean(self, logits: Tensor) -> Tensor:
         """Return the expected image, [N, C, H, W] in [0, 1]."""
-        assert origin is None
         return torch.sigmoid(_fp32(logits))
 
 
@@ -114,11 +102,13 @@ class MixtureOfLogistics:
         """Return how many numbers the decoder gives per pixel."""
         return self.components * (1 + 2 * channels + channels * (channels - 1) // 2)
 
-    def start(self, channels: int, error: float | None) -> Tensor:
+    def start(self, channels: int, error: float | None = None) -> Tensor:
         """Return the initial output, [outputs].
 
-        With `error`, the scales of the components are spread around that of the canvas's error,
-        from a fifth to three times; a logistic variable of scale s has the variance (pi s)^2 / 3.
+        For a decoder that starts as the canvas (`origin`), `error` is the mean squared error of the
+        canvases, per pixel and channel, above 0. The scales of the components are spread around
+        that of this error, from a fifth to three times; a logistic variable of scale s has the
+        variance (pi s)^2 / 3.
         Without, the components lie side by side over 0..1.
         """
         output = torch.zeros(self.components, self.outputs(channels) // self.components)
@@ -135,8 +125,9 @@ class MixtureOfLogistics:
     def log_prob(self, parameters: Tensor, images: Tensor, origin: Tensor | None = None) -> Tensor:
         """Return log p(x) in nats, [N]; images [N, C, H, W] of multiples of 1 / 255 in [0, 1].
 
-        With `origin`, means are relative to it, and green and blue move with the residuals of the
-        channels before them, so that it is the mean whatever the slopes are.
+        With `origin` [N, C, H, W], such as the canvas, means are relative to it, and green and blue
+        move with the residuals of the channels before them: parameters of 0 have it as the mean,
+        whatever the slopes are.
         """
         origins = () if origin is None else (origin,)
         if torch.is_grad_enabled() and parameters.requires_grad:

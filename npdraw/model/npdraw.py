@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from npdraw.model.brush import Brush
-from npdraw.model.decoder import Decoder
+from npdraw.model.decoder import new_decoder
 from npdraw.model.encoder import new_encoder
 from npdraw.model.factors import Factors, join_factors, sample_inverse_cdf
 from npdraw.model.latents import (
@@ -144,13 +144,13 @@ class NPDraw(nn.Module):
         error = max(canvas_error, LEAST_ERROR)
         gain = encoder_gain or (0.5 / error if brush.inked else 0.0)
         self.encoder = new_encoder(deepcopy(brush), encoder_channels, encoder_depth, gain)
-        self.decoder = Decoder(
-            brush.channels + 1,
-            self.likelihood.outputs(brush.channels),
+        self.decoder = new_decoder(
+            self.likelihood,
+            brush.channels,
             decoder_channels,
             decoder_depth,
             decoder_patch,
-            self.likelihood.start(brush.channels, error if brush.inked else None),
+            error if brush.inked else None,
         )
 
     def in_unit(self, values: Tensor) -> Tensor:
@@ -272,23 +272,21 @@ class NPDraw(nn.Module):
 
     def log_likelihood(self, canvas: Tensor, images: Tensor) -> Tensor:
         """Return log p(x | canvas) in nats, [N], of images [N, C, H, W] in [0, 1]."""
-        log_prob = self.likelihood.log_prob
-        return self._decoded(lambda output, start, x: log_prob(output, x, start), canvas, images)
+        return self._decoded(self.decoder.log_prob, canvas, images)
 
     def decode(self, canvas: Tensor) -> Tensor:
         """Return the expected images of canvases, [N, C, H, W] in [0, 1]."""
-        return self._decoded(self.likelihood.mean, canvas)
+        return self._decoded(self.decoder.mean, canvas)
 
     def _decoded(self, function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
-        """Apply `function` to the decoder's output, what it starts as, and the other tensors."""
+        """Apply `function` to enlarged canvases and the other tensors, some images at a time."""
         pixels = self.layout.height * self.layout.width * self.upscale**2
         numbers = pixels * self.likelihood.outputs(self.brush.channels)
         size = len(tensors[0]) if torch.is_grad_enabled() else max(1, DECODED_NUMBERS // numbers)
         results = []
         for canvas, *others in zip(*(x.split(size) for x in tensors), strict=True):
             seen = F.interpolate(canvas, scale_factor=self.upscale) if self.upscale > 1 else canvas
-            start = seen[:, :-1] if self.brush.inked else None
-            results.append(function(self.decoder(seen), start, *others))
+            results.append(function(seen, *others))
         return torch.cat(results)
 
     @torch.no_grad()

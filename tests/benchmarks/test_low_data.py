@@ -113,6 +113,16 @@ def test_training_starts_at_the_mean_of_each_pixel() -> None:
     assert torch.allclose(result, counted.expand_as(result), atol=1e-5)
 
 
+def test_a_latent_may_become_a_canvas_whose_pixels_are_decoded_in_slices() -> None:
+    sizes = {"latents": 2, "channels": (4, 8), "depth": 1, "patch": 2}
+    vae = VAE(SIDE, **sizes, levels=256, colours=3, error=0.07)  # type: ignore[arg-type]
+    vae.start_from(torch.zeros(1, 3, SIDE, SIDE))
+    x, z = torch.rand(3, 3, SIDE, SIDE), torch.randn(3, 2)
+    canvas = vae.decoder(z, vae.drop)
+    assert vae.pixels is not None and torch.equal(canvas, torch.full((3, 4, SIDE, SIDE), 0.5))
+    assert torch.equal(vae.log_likelihood(x, z), vae.pixels.log_prob(canvas, x))
+
+
 def test_training_learns_and_keeps_the_best_weights() -> None:
     torch.manual_seed(1)
     vae = VAE(SIDE, latents=2, channels=(16, 32), depth=1, patch=1, dropout=0.05)

@@ -149,8 +149,7 @@ def _log_likelihood(model, z, image):
     if model.levels == 2:
         ink = torch.sigmoid(model.decoder(canvas).double())
         return torch.where(image > 0, ink, 1 - ink).log().sum((1, 2, 3))
-    output, images = model.decoder(canvas), image.expand(len(z), -1, -1, -1)
-    return model.likelihood.log_prob(output, images, canvas[:, :-1]).double()
+    return model.decoder.log_prob(canvas, image.expand(len(z), -1, -1, -1)).double()
 
 
 @pytest.fixture

@@ -1,10 +1,17 @@
-"""The decoder, from canvases to pixel distributions."""
+"""The decoder of plain parts, from canvases to pixel distributions."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from npdraw.model.decoder import Decoder
+from npdraw.model.decoder import PixelDecoder
+from npdraw.model.likelihood import Bernoulli, MixtureOfLogistics
+
+
+def new(channels, depth, patch, colours=1, kind=Bernoulli):
+    """Return a decoder, with weights as at the start of training."""
+    return PixelDecoder(kind(), colours, channels, depth, patch)
+
 
 builds = pytest.mark.parametrize(
     ("channels", "patch"), [((6,), 1), ((4, 6), 1), ((4, 6), 2), ((4, 4, 6), 2), ((6,), 3)]
@@ -14,8 +21,8 @@ builds = pytest.mark.parametrize(
 @builds
 @pytest.mark.parametrize("size", [(4, 4), (30, 29), (28, 28), (5, 7), (1, 1)])
 def test_any_size_is_decoded_as_if_it_were_padded_with_blank_canvas(channels, patch, size, shaken):
-    decoder = shaken(Decoder(2, 3, channels, 1, patch), 0.2)
-    canvas = torch.rand(2, 2, *size)
+    decoder = shaken(new(channels, 1, patch, 3), 0.2)
+    canvas = torch.rand(2, 4, *size)
     multiple = patch * 2 ** (len(channels) - 1)
     larger = F.pad(canvas, (0, -size[1] % multiple, 0, -size[0] % multiple))
     with torch.no_grad():
@@ -27,10 +34,10 @@ def test_any_size_is_decoded_as_if_it_were_padded_with_blank_canvas(channels, pa
 
 @builds
 def test_a_spot_moves_its_effect_with_it(channels, patch, shaken):
-    decoder = shaken(Decoder(1, 1, channels, 1, patch), 0.2)
+    decoder = shaken(new(channels, 1, patch), 0.2)
     step = patch * 2 ** (len(channels) - 1)  # the sizes in between are not shifted evenly
     side = 24 * step
-    canvas = torch.zeros(3, 1, side, side)
+    canvas = torch.zeros(3, 2, side, side)
     row, column = side // 2 + 1, side // 2
     canvas[1, 0, row, column] = canvas[2, 0, row - 2 * step, column + step] = 1
     with torch.no_grad():
@@ -43,7 +50,7 @@ def test_a_spot_moves_its_effect_with_it(channels, patch, shaken):
 
 @pytest.mark.parametrize("patch", [1, 2])
 def test_skip_connections_carry_what_halving_loses(patch, shaken):
-    decoder = shaken(Decoder(2, 1, (4, 6), 1, patch))
+    decoder = shaken(new((4, 6), 1, patch))
     canvas = torch.rand(1, 2, 16, 16)
     with torch.no_grad():
         decoder.join.weight[:, -2:] = 0  # the canvas itself is not joined,
@@ -54,16 +61,26 @@ def test_skip_connections_carry_what_halving_loses(patch, shaken):
 
 @builds
 def test_the_initial_output_is_the_same_at_every_pixel(channels, patch):
-    decoder = Decoder(2, 1, channels, 2, patch)
+    decoder = new(channels, 2, patch)
     with torch.no_grad():
         output = decoder(torch.rand(3, 2, 9, 10))
     assert torch.equal(output, decoder.head.bias.expand_as(output))
     assert output.abs().max() < 0.5
 
 
+def test_the_likelihood_gives_the_probability_and_the_mean_of_an_image(shaken):
+    for kind in (Bernoulli, MixtureOfLogistics):
+        decoder, canvas = shaken(new((4,), 1, 2, kind=kind)), torch.rand(2, 2, 6, 6)
+        images = canvas[:, :1].round()
+        with torch.no_grad():
+            log_p, mean = decoder.log_prob(canvas, images), decoder.mean(canvas)
+            assert torch.equal(log_p, kind().log_prob(decoder(canvas), images))
+            assert torch.equal(mean, kind().mean(decoder(canvas)))
+
+
 @builds
 def test_all_parameters_have_a_gradient(channels, patch, shaken):
-    decoder = shaken(Decoder(2, 1, channels, 1, patch))
+    decoder = shaken(new(channels, 1, patch))
     decoder(torch.rand(2, 2, 9, 10)).square().sum().backward()
     for name, parameter in decoder.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
@@ -71,7 +88,7 @@ def test_all_parameters_have_a_gradient(channels, patch, shaken):
 
 @builds
 def test_an_image_does_not_depend_on_the_others(channels, patch, shaken):
-    decoder = shaken(Decoder(2, 1, channels, 1, patch), 0.2)
+    decoder = shaken(new(channels, 1, patch), 0.2)
     canvas = torch.rand(4, 2, 9, 10)
     with torch.no_grad():
         together = decoder(canvas)
@@ -81,7 +98,7 @@ def test_an_image_does_not_depend_on_the_others(channels, patch, shaken):
 
 @builds
 def test_outputs_in_half_precision_are_nearly_the_same(channels, patch, shaken):
-    decoder, canvas = shaken(Decoder(2, 1, channels, 1, patch)), torch.rand(2, 2, 8, 8)
+    decoder, canvas = shaken(new(channels, 1, patch)), torch.rand(2, 2, 8, 8)
     with torch.no_grad():
         exact = decoder(canvas)
         with torch.autocast("cpu", torch.bfloat16):

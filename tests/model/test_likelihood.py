@@ -232,12 +232,12 @@ def test_the_decoder_gives_ten_components_a_hundred_numbers_for_a_colour_pixel()
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_decoder_starts_without_preferring_any_value(channels):
-    start = MixtureOfLogistics().start(channels, None)
+    start = MixtureOfLogistics().start(channels)
     assert start.shape == (MixtureOfLogistics().outputs(channels),)
     images = (torch.rand(50, 1, 1, 1).mul(255).round() / 255).expand(-1, channels, -1, -1)
     nats = -MixtureOfLogistics().log_prob(start.view(1, -1, 1, 1).expand(50, -1, -1, -1), images)
     assert float(nats.mean()) / channels < math.log(256) + 0.1
-    assert Bernoulli().start(channels, None) is None
+    assert Bernoulli().start(channels) is None
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -44,7 +44,7 @@ def test_a_colour_image_larger_than_its_canvas_is_weighted_too(make_model, every
     canvas = model.paint(z)
     assert canvas.shape == (len(z), 4, 4, 4)
     large = canvas.repeat_interleave(2, 2).repeat_interleave(2, 3)
-    pixels = model.likelihood.log_prob(model.decoder(large), image.expand(len(z), -1, -1, -1))
+    pixels = model.decoder.log_prob(large, image.expand(len(z), -1, -1, -1))
     assert torch.allclose(-w.distortion, pixels, rtol=1e-5)
     small = image.unfold(2, 2, 2).unfold(3, 2, 2).mean((4, 5))
     error = (canvas[:, :3] - small).square().mean((1, 2, 3))
@@ -74,10 +74,9 @@ def test_all_images_together_have_probability_one(layout, kind, patch, make_mode
     model, z = make_model(layout, kind, patch), every_drawing(layout, PARTS)
     images = torch.tensor(list(product([0.0, 1.0], repeat=8))).view(256, 1, 2, 4)
     with torch.no_grad():
-        output = model.decoder(model.paint(z))
-        log_p = model.prior.log_prob(z).double()
+        canvas, log_p = model.paint(z), model.prior.log_prob(z).double()
         total = sum(
-            (log_p + model.likelihood.log_prob(output, image.expand_as(output)).double())
+            (log_p + model.decoder.log_prob(canvas, image.expand(len(z), 1, -1, -1)).double())
             .exp()
             .sum()
             for image in images

@@ -22,7 +22,7 @@ SETUPS = [
     (Layout(2, 4, 2, 2, 2), "over", 2),  # 9 ** 2, jitter, overlapping
     (Layout(3, 3, 3, 2), "max", 1),  # overlapping
     (Layout(2, 4, 4, 4, finer=(2,)), "ink", 2),  # 9 ** 3, two layers, the first cropped
-    (Layout(3, 3, 4, 4, finer=(3,)), "ink", 1),  # 9 ** 2, no side divides the canvas
+    (Layout(3, 3, 4, 4, finer=(3,)), "ink", 2),  # 9 ** 2, no side divides the canvas
 ]
 """Layout, what is painted and how ("max" and "over" composite parts), and the decoder's patch."""
 
