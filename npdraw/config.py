@@ -205,8 +205,8 @@ class DecoderConfig:
     )
     decoder_patch: int = setting(
         2,
-        "side in pixels of the squares folded into channels at the decoder's input; 0: 2 for "
-        "images of up to 32 pixels, 4 for up to 64, and so on",
+        "side in pixels of the squares folded into channels at the decoder's input, even with ink; "
+        "0: 2 for images of up to 32 pixels, 4 for up to 64, and so on",
         low=0,
         high=256,
     )

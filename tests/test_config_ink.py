@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from npdraw.config import ParseConfig
+from npdraw.config import Config, DecoderConfig, ParseConfig
 from npdraw.errors import UsageError
 
 
@@ -27,3 +27,11 @@ def test_strokes_with_ink_lie_side_by_side_on_images_of_256_values(
     with pytest.raises(UsageError, match="impossible settings") as caught:
         ParseConfig(**inked | changes)
     assert message in caught.value.message
+
+
+@pytest.mark.parametrize("patch", [1, 3])
+def test_decoders_of_ink_need_an_even_patch(patch: int) -> None:
+    parse, decoder = ParseConfig(binarize=False, inks=8), DecoderConfig(decoder_patch=patch)
+    assert Config(decoder=decoder).decoder_patch == patch
+    with pytest.raises(UsageError, match=f"decoder_patch is {patch}, must be even"):
+        Config(parse=parse, decoder=decoder)
