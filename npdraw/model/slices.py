@@ -1,4 +1,4 @@
-"""Pixels in slices, each given the slices before it (docs/model.md, section 6, equation 6.16).
+"""Pixels in slices, each given the slices before it: docs/model.md, section 6, equation (6.16).
 
 Given nothing but a canvas, pixels would be independent, and what the canvas misses would be paid
 for pixel by pixel. Here every fourth pixel of every fourth row comes first, then the pixels between

@@ -141,7 +141,7 @@ def test_the_candidates_are_the_patterns_that_fit_best(layout, monkeypatch):
 
 def test_a_posterior_of_candidates_is_a_distribution_that_holds_the_parse(make_model, monkeypatch):
     monkeypatch.setattr(ink_module, "CANDIDATES", 3)
-    model = make_model(LAYOUTS[1], "ink", 1, parts=9)
+    model = make_model(LAYOUTS[1], "ink", 2, parts=9)
     images, brush = torch.rand(4, 3, 5, 6), model.brush
     with torch.no_grad():
         q = model.encode(images)

@@ -55,7 +55,7 @@ def test_chosen_samples_follow_the_posterior(layout, kind, patch, enumerated):
 
 @two
 def test_losses_have_dropout_but_weights_do_not(layout, kind, make_model):
-    model = make_model(layout, kind, 1)
+    model = make_model(layout, kind, 2)
     images, uniform = images_for(model, 5), torch.rand(5, 3, layout.steps, model.brush.numbers)
     for module in model.prior.modules():
         if isinstance(module, nn.Dropout):
@@ -74,7 +74,7 @@ def test_losses_have_dropout_but_weights_do_not(layout, kind, make_model):
 @pytest.mark.parametrize("low", [False, True])
 def test_the_joint_trains_the_model_and_the_proposal_the_encoder(low, layout, kind, make_model):
     """In bf16 too, where casts made without gradients may be kept for later (torch #112583)."""
-    model = make_model(layout, kind, 1)
+    model = make_model(layout, kind, 2)
     images, uniform = images_for(model, 5), torch.rand(5, 3, layout.steps, model.brush.numbers)
     for term, learns in (("joint", ("prior", "decoder")), ("proposal", ("encoder",))):
         model.zero_grad()
