@@ -2,7 +2,7 @@
 
 Compares a trained model, on its images, with its own decoder on an empty canvas and with two VAEs
 whose decoders are as large: a plain one, and one whose latent becomes a canvas for the decoder of
-NP-DRAW. The VAEs train for as long as the model's stages took. Prints one
+NP-DRAW. All train for as long as the model's stages took. Prints one
 JSON line per model, then the table.
 """
 
@@ -33,9 +33,6 @@ from npdraw.runtime.run_folder import read_json
 from npdraw.runtime.settings import Runtime
 from npdraw.stages.eval_nll import eval_nll
 
-BLANK_SHARE = 0.1
-"""Share of that time for the empty canvas, which learns only the colours at each position."""
-
 VARIANCE = 0.07
 """Variance of the values of CIFAR-10, in [0, 1]: the error of a grey canvas."""
 
@@ -46,7 +43,7 @@ Line = dict[str, Any]
 
 
 class Blank(nn.Module):
-    """NP-DRAW's decoder on an empty canvas: it knows only the position of a pixel.
+    """NP-DRAW's decoder on an empty canvas: it knows where a pixel is, and the slices before it.
 
     It has the interface that `vae_training` needs of a VAE, with a latent that carries nothing.
     """
@@ -118,14 +115,14 @@ def measure(given: argparse.Namespace, progress: Lines) -> list[Line]:
     source = find_source(artifact.header, path, given.data)
     test, index = load_test_images(source, given.data_root, config.parse, 0, given.images, progress)
     batch_size = config.decoder.batch_size
-    for name, (rival, samples, share) in rivals(config, given.latents, given.samples).items():
+    for name, (rival, samples) in rivals(config, given.latents, given.samples).items():
         to_device(rival, device)
         trained = train(
             rival,  # type: ignore[arg-type]
             train_images,
             held_out,
             replace(Settings(), latents=given.latents, batch_size=batch_size),
-            seconds=share * seconds,
+            seconds=seconds,
             seed=0,
             runtime=runtime,
             report=progress.note,
@@ -165,10 +162,10 @@ def npdraw_line(
     return line | {name: result[name] for name in METRICS}
 
 
-def rivals(config: Config, latents: int, samples: int) -> dict[str, tuple[nn.Module, int, float]]:
-    """Return the untrained rivals by name, with importance samples and share of training time."""
+def rivals(config: Config, latents: int, samples: int) -> dict[str, tuple[nn.Module, int]]:
+    """Return the untrained rivals by name, with their number of importance samples."""
     decoder = config.decoder
-    found = {"empty canvas": (Blank(config), 1, BLANK_SHARE)}
+    found: dict[str, tuple[nn.Module, int]] = {"empty canvas": (Blank(config), 1)}
     for name, error in (("VAE", None), ("VAE, pixels in slices", VARIANCE)):
         vae = VAE(
             config.parse.image_size,
@@ -180,7 +177,7 @@ def rivals(config: Config, latents: int, samples: int) -> dict[str, tuple[nn.Mod
             colours=config.parse.channels,
             error=error,
         )
-        found[name] = vae, samples, 1.0
+        found[name] = vae, samples
     return found
 
 
