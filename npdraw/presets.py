@@ -152,7 +152,7 @@ PRESETS: Mapping[str, Config] = {
         data="celeba",
         parse=replace(_INK, image_size=64, part_size=8, stride=8, finer=(8, 4), threshold=0.01),
         prior=replace(_FINE_PRIOR, steps=120),
-        decoder=replace(_OWN_DECODER, decoder_channels=(64, 112), steps=800, stroke_weight=3.0),
+        decoder=replace(_OWN_DECODER, decoder_channels=(64, 112), steps=600, stroke_weight=3.0),
     ),
     # docs/model.md, section 8: sizes and schedules of the paper and of the authors' code. The prior
     # has 4.3 M parameters (theirs 4.5 M), encoder and decoder have 2.1 M (theirs 2.0 M), with the
