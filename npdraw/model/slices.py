@@ -127,6 +127,7 @@ class Slices(nn.Module):
                 continue
             here = piece.of(start)
             known = [SCALE * x for x in piece.before(differences)]
+            # The canvas around a pixel, of order 1 as well: it varies more than what it misses.
             around = [4 * (x - here) for x in piece.before(start)]
             seen = torch.cat([*known, *around, 2 * here - 1], 1).to(fine.dtype)
             seen = seen.contiguous(memory_format=torch.channels_last)
