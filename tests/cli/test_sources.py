@@ -76,9 +76,9 @@ def test_a_preset_or_a_file_fixes_what_it_says(paper: str, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("side", "strokes", "levels"),  # part sides of the presets for strokes, and for all levels
     [
-        *((16, [4], [4, 4, 2]), (28, [4], [4, 4, 2]), (32, [4], [4, 4, 2])),
-        *((48, [4], [8, 8, 4]), (64, [4], [8, 8, 4]), (90, [6], [12, 12, 6])),
-        *((96, [6], [12, 12, 6]), (128, [8], [16, 16, 8]), (256, [16], [32, 32, 16])),
+        *((16, [4], [8, 4, 4]), (28, [4], [8, 4, 4]), (32, [4], [8, 4, 4])),
+        *((48, [4], [16, 8, 8]), (64, [4], [16, 8, 8]), (90, [6], [24, 12, 12])),
+        *((96, [6], [24, 12, 12]), (128, [8], [32, 16, 16]), (256, [16], [64, 32, 32])),
     ],
 )
 def test_parts_suit_the_size_of_the_images(
@@ -91,7 +91,7 @@ def test_parts_suit_the_size_of_the_images(
         assert [parse.part_size, *parse.finer] == expected
         assert parse.stride == parse.part_size
         layout = layout_of(parse)
-        assert layout.steps <= (MOST_CELLS if pixels == "binary" else 384)
+        assert layout.steps <= (MOST_CELLS if pixels == "binary" else 144)
         sizes = ", ".join(f"{part} x {part}" for part in expected)
         assert result.notes[-1] == (
             f"parts of {sizes} pixels, {layout.steps} cells (--config for others)"
