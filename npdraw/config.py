@@ -232,6 +232,12 @@ class DecoderConfig:
     hard_fraction: float = setting(
         0.25, "fraction of a batch in the relaxed phase whose samples are rounded", low=0, high=1
     )
+    decoder_alone: int = setting(
+        0,
+        "steps of the decoder alone after each step of all networks, relaxed phase",
+        low=0,
+        high=100,
+    )
     parse_weight: float = setting(1.0, "initial weight of the cross-entropy to the parse", low=0)
     final_parse_weight: float = setting(
         0.0, "final weight of the cross-entropy to the parse in the relaxed phase", low=0

@@ -58,7 +58,8 @@ _OWN_DECODER = replace(
     decoder_patch=0,
     encoder_gain=0.0,
     batch_size=16,
-    steps=1800,
+    steps=2400,
+    decoder_alone=2,
     encoder_learning_rate=5e-3,
     stroke_weight=1.0,
 )
@@ -239,7 +240,7 @@ def part_sizes(canvas_side: int, row: ParseConfig) -> dict[str, Any]:
     | canvas | 16 | 28 | 32 | 48 | 64 | 96 | 128 |
     |---|---|---|---|---|---|---|---|
     | `glyphs` | 4: 16 | 4: 49 | 4: 64 | 4: 144 | 4: 256 | 6: 256 | 8: 256 |
-    | `pictures` | 8, 4, 4: 36 | 114 | 144 | 16, 8, 8: 81 | 144 | 24, 12, 12: 144 | 32, 16, 16: 144 |
+    | `pictures` | 8, 4, 4: 36 | 114 | 144 | 16, 8, 8: 81 | 144 | 24, 12, 12: 144 | 32, 16, 16 |
     """
     if not row.inks:
         side = max(row.part_size, row.stride, -(-canvas_side // isqrt(MOST_CELLS)))

@@ -29,6 +29,7 @@ _FIGURES: Mapping[str, tuple[str, str]] = {
     "nll": _NATS,
     "nll_se": _NATS,
     "loss": (".2f", ""),
+    "decoder_loss": (".2f", ""),
     "bits_per_dim": (".4f", "bits/dim"),
     "digest": ("", ""),
 }

@@ -5,6 +5,7 @@ and coverage.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from itertools import pairwise
 from math import lcm
 
@@ -68,6 +69,10 @@ class Decoder(nn.Module, ABC):
     @abstractmethod
     def mean(self, canvas: Tensor) -> Tensor:
         """Return the expected images of canvases [N, C + 1, H, W], [N, C, H, W] in [0, 1]."""
+
+    @abstractmethod
+    def sample(self, canvas: Tensor, noise: torch.Generator) -> Tensor:
+        """Draw images from p(x | canvas), [N, C, H, W] in [0, 1]."""
 
     def padded(self, images: Tensor) -> Tensor:
         """Return images [N, channels, H, W] with sides that can be halved evenly; 0 outside."""
@@ -135,6 +140,10 @@ class PixelDecoder(Decoder):
         """Return the expected images of canvases, [N, C, H, W] in [0, 1]."""
         return self.likelihood.mean(self(canvas))
 
+    def sample(self, canvas: Tensor, noise: torch.Generator) -> Tensor:
+        """Draw images from p(x | canvas), [N, C, H, W] in [0, 1]."""
+        return self.likelihood.sample(self(canvas), noise)
+
 
 class SliceDecoder(Decoder):
     """A decoder of strokes with ink, which starts as the canvas: pixels are decoded in slices."""
@@ -163,5 +172,13 @@ class SliceDecoder(Decoder):
 
         A slice is expected given the canvas and what was expected of the slices before it.
         """
+        return self._decode(canvas, self.slices.likelihood.mean)
+
+    def sample(self, canvas: Tensor, noise: torch.Generator) -> Tensor:
+        """Draw images from p(x | canvas), [N, C, H, W] in [0, 1], slice by slice."""
+        draw = self.slices.likelihood.sample
+        return self._decode(canvas, lambda parameters, origin: draw(parameters, noise, origin))
+
+    def _decode(self, canvas: Tensor, pixels: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         padded, (height, width) = self.padded(canvas), canvas.shape[2:]
-        return self.slices.mean(self(padded), padded[:, :-1], (height, width))
+        return self.slices.decode(self(padded), padded[:, :-1], (height, width), pixels)

@@ -103,7 +103,7 @@ class InkEncoder(Encoder):
         It is above 0. Logarithms of the scales are learned, since the best ones differ by factors.
         """
         super().__init__()
-        self.brush = brush
+        self.brush, self.candidates = brush, brush.candidates
         self.outputs = [1, *(size for name, size in brush.sizes.items() if name != "where")]
         self.stems, self.cells, self.heads = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         for layer, grid in enumerate(brush.layout.grids):
@@ -117,7 +117,7 @@ class InkEncoder(Encoder):
     def forward(self, images: Tensor, layer: int, canvas: Tensor | None) -> Factors:
         """Return q(layer | x, earlier layers), from the image and what the canvas lacks.
 
-        What is one of the patterns that fit best (`InkBrush.candidates`).
+        What is one of the `candidates` patterns that fit best.
         """
         brush = self.brush
         grid, residual = brush.layout.grids[layer], brush.residual(images, canvas)
@@ -125,7 +125,7 @@ class InkEncoder(Encoder):
         features = self.cells[layer](self.stems[layer](_in_order(seen, grid)))
         logits = self.heads[layer](F.silu(features)).flatten(2).transpose(1, 2)
         with torch.autocast(images.device.type, enabled=False):
-            gains = brush.gains(residual, layer, brush.candidates)
+            gains = brush.gains(residual, layer, self.candidates)
             scale = (SLOW * self.log_scales[layer]).exp()
             whether, what, ink, contrast = (x.float() for x in logits.split(self.outputs, dim=2))
             what = what.gather(2, gains.candidates)

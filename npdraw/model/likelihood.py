@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from npdraw.model.factors import sample_inverse_cdf
+
 
 class Likelihood(Protocol):
     """A distribution of an image's pixels, given the decoder's output."""
@@ -29,6 +31,9 @@ class Likelihood(Protocol):
 
     def mean(self, parameters: Tensor, /) -> Tensor:
         """Return the expected image, [N, C, H, W] in [0, 1]."""
+
+    def sample(self, parameters: Tensor, noise: torch.Generator, /) -> Tensor:
+        """Draw an image, [N, C, H, W] in [0, 1]."""
 
 
 class Bernoulli:
@@ -53,6 +58,10 @@ class Bernoulli:
         """Return the expected image, [N, C, H, W] in [0, 1]."""
         return torch.sigmoid(_fp32(logits))
 
+    def sample(self, logits: Tensor, noise: torch.Generator) -> Tensor:
+        """Draw an image, [N, C, H, W] in {0, 1}."""
+        return torch.bernoulli(self.mean(logits), generator=noise)
+
 
 LEVELS = 256
 """Values of a pixel, 0 to 255 / 255."""
@@ -74,6 +83,16 @@ class _Components:
     """[N, M, C, H, W]."""
     slope: Tensor
     """Slopes of green on red, blue on red and blue on green, [N, M, 3 or 0, H, W]."""
+
+    def chosen(self, index: Tensor) -> "_Components":
+        """Return the component `index` [N, H, W] of each pixel, as a mixture of one."""
+        rows = index[:, None]
+
+        def pick(x: Tensor) -> Tensor:
+            return x.gather(1, rows[:, :, None].expand(-1, -1, x.shape[2], -1, -1))
+
+        log_share = self.log_share.gather(1, rows)
+        return _Components(log_share, pick(self.mean), pick(self.log_scale), pick(self.slope))
 
     def centre(self, channel: int, values: Tensor) -> Tensor:
         """Return the mean of `channel`, [N, M, H, W], given `values` of the channels before it.
@@ -163,6 +182,29 @@ class MixtureOfLogistics:
             centre = p.centre(channel, values) + start[:, :, channel]
             means.append(_mean_in_unit(centre, p.log_scale[:, :, channel]))
         return (p.log_share.exp()[:, :, None] * torch.stack(means, 2)).sum(1)
+
+    def sample(
+        self, parameters: Tensor, noise: torch.Generator, origin: Tensor | None = None
+    ) -> Tensor:
+        """Draw an image, [N, C, H, W] of multiples of 1 / 255 in [0, 1]; `origin` as in `log_prob`.
+
+        A component is drawn for each pixel, then one channel after the other.
+        """
+        channels = self._channels(parameters)
+        p = self._components(parameters, channels, origin)
+        images, _, height, width = parameters.shape
+        uniform = torch.rand(
+            (images, 1 + channels, height, width), generator=noise, device=parameters.device
+        )
+        index = sample_inverse_cdf(p.log_share.movedim(1, -1), uniform[:, 0])
+        p, logistic = p.chosen(index), torch.logit(uniform[:, 1:], eps=1e-7)
+        start = torch.zeros_like(logistic) if origin is None else origin
+        drawn = torch.zeros_like(logistic)
+        for channel in range(channels):
+            centre = p.centre(channel, (drawn - start)[:, None])[:, 0] + start[:, channel]
+            value = centre + p.log_scale[:, 0, channel].exp() * logistic[:, channel]
+            drawn[:, channel] = (value.clamp(0, 1) * (LEVELS - 1)).round() / (LEVELS - 1)
+        return drawn
 
     def _channels(self, parameters: Tensor) -> int:
         numbers = {self.outputs(channels): channels for channels in (1, 3)}

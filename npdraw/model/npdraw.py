@@ -8,7 +8,6 @@ hard drawings.
 import math
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -28,6 +27,14 @@ from npdraw.model.latents import (
 )
 from npdraw.model.likelihood import likelihood_of
 from npdraw.model.prior import Prior
+from npdraw.model.terms import (
+    DecoderAlone,
+    ImportanceSample,
+    Relaxation,
+    Terms,
+    WakeConfig,
+    WakeTerms,
+)
 
 LEAST_ERROR = 1e-5
 """Least mean squared error of canvases that encoder and decoder start for: below it, differences
@@ -35,76 +42,6 @@ are those between neighbouring values."""
 
 DECODED_NUMBERS = 100 * 2**17
 """Numbers from the decoder at once without gradients: 2^17 pixels in colour, 50 MB in fp32."""
-
-
-@dataclass(frozen=True)
-class Relaxation:
-    """How a relaxed sample of a batch is drawn."""
-
-    temperature: float
-    """Temperature of binary Concrete and Gumbel-softmax, above 0."""
-    hard_rows: int = 0
-    """The first images of a batch whose latents are hard (`Factors.relax`)."""
-    imitate: bool = False
-    """Compute the cross-entropy to the parse; otherwise it is 0."""
-
-
-@dataclass(frozen=True)
-class WakeConfig:
-    """How one of several hard samples is chosen in the wake phase."""
-
-    canvas_weight: float
-    """Weight of the canvas's squared error, in nats per unit; with 0 the chosen sample nearly
-    follows the posterior p(z | x)."""
-
-
-@dataclass(frozen=True)
-class Terms:
-    """Terms of the loss of a relaxed sample, equation (6.8), each [N]."""
-
-    distortion: Tensor
-    """-log p(x | canvas), nats."""
-    rate: Tensor
-    """Analytic KL(q || p) given the sampled prefix, nats."""
-    parse: Tensor
-    """Cross-entropy of the parse under q, nats; of each layer given the canvas before it."""
-    canvas: Tensor
-    """Squared error of the canvas image, summed over pixels and channels."""
-    strokes: Tensor
-    """Strokes that q expects to paint, given those of earlier layers."""
-
-
-@dataclass(frozen=True)
-class WakeTerms:
-    """Log densities of the drawing chosen for each image, equation (6.11), [N], nats."""
-
-    joint: Tensor
-    """log p(x, z)."""
-    proposal: Tensor
-    """log q(z | x)."""
-    nll: Tensor
-    """-log of the mean of p(x, z) / q(z | x) over all samples, equation (7.2); no gradient."""
-
-
-@dataclass(frozen=True)
-class ImportanceSample:
-    """One hard posterior sample and its log densities, each [N], nats."""
-
-    z: Latents
-    """The sample."""
-    distortion: Tensor
-    """-log p(x | z)."""
-    rate: Tensor
-    """log q(z | x) - log p(z)."""
-    analytic_rate: Tensor
-    """KL(q || p) given the sampled prefix, in closed form for every step."""
-    canvas_error: Tensor
-    """Mean over pixels and channels of (canvas image - image)^2."""
-
-    @property
-    def log_weight(self) -> Tensor:
-        """log w = log p(x | z) + log p(z) - log q(z | x), equation (7.1)."""
-        return -self.distortion - self.rate
 
 
 Drawing = TypeVar("Drawing", Latents, Relaxed)
@@ -158,14 +95,16 @@ class NPDraw(nn.Module):
         return values.float() / (self.levels - 1)
 
     def forward(
-        self, images: Tensor, uniform: Tensor, how: Relaxation | WakeConfig
-    ) -> Terms | WakeTerms:
-        """Return `wake` if `how` is a `WakeConfig`, else `relaxed`.
+        self, images: Tensor, uniform: Tensor, how: Relaxation | DecoderAlone | WakeConfig
+    ) -> Terms | WakeTerms | Tensor:
+        """Return `relaxed`, `decoder_alone` or `wake`, as `how` says.
 
-        Both go through `forward` because DistributedDataParallel synchronises gradients only there.
+        All go through `forward` because DistributedDataParallel synchronises gradients only there.
         """
         if isinstance(how, WakeConfig):
             return self.wake(images, uniform, how)
+        if isinstance(how, DecoderAlone):
+            return self.decoder_alone(images, uniform)
         return self.relaxed(images, uniform, how)
 
     def posterior(
@@ -216,6 +155,20 @@ class NPDraw(nn.Module):
             canvas=error.flatten(1).sum(1),
             strokes=torch.sigmoid(q.whether).sum(1),
         )
+
+    def decoder_alone(self, images: Tensor, uniform: Tensor) -> Tensor:
+        """Return -log p(x | z) in nats, [N], of one hard drawing z ~ q for each image.
+
+        Only the decoder has gradients. Images [N, C, H, W] in [0, 1]; `uniform` [N, T, numbers of
+        the brush] in [0, 1).
+        """
+        spans = self.layout.spans
+        with torch.no_grad():
+            _, _, canvas = self.posterior(
+                self.layout.shrink(images),
+                lambda q, layer, _: q.sample(uniform[:, spans[layer]], canonical=False),
+            )
+        return -self.log_likelihood(canvas, images)
 
     def wake(self, images: Tensor, uniform: Tensor, how: WakeConfig) -> WakeTerms:
         """Return log densities of one drawing per image, nearly a sample of p(z | x).
@@ -274,8 +227,10 @@ class NPDraw(nn.Module):
         """Return log p(x | canvas) in nats, [N], of images [N, C, H, W] in [0, 1]."""
         return self._decoded(self.decoder.log_prob, canvas, images)
 
-    def decode(self, canvas: Tensor) -> Tensor:
-        """Return the expected images of canvases, [N, C, H, W] in [0, 1]."""
+    def decode(self, canvas: Tensor, noise: torch.Generator | None = None) -> Tensor:
+        """Return images of canvases, [N, C, H, W] in [0, 1]: as expected, or drawn with `noise`."""
+        if noise is not None:
+            return self._decoded(lambda seen: self.decoder.sample(seen, noise), canvas)
         return self._decoded(self.decoder.mean, canvas)
 
     def _decoded(self, function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:

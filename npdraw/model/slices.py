@@ -7,7 +7,7 @@ networks (Menick and Kalchbrenner 2019). There are seven slices, so that an imag
 decoded in seven passes of small networks.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -100,15 +100,26 @@ class Slices(nn.Module):
             total = total + self.likelihood.log_prob(parameters, piece.of(images), piece.of(inside))
         return total
 
-    def mean(self, features: Tensor, start: Tensor, size: Size) -> Tensor:
-        """Return images of `size`, each slice as expected given those before it."""
-        differences = torch.zeros_like(start)
+    def decode(
+        self,
+        features: Tensor,
+        start: Tensor,
+        size: Size,
+        pixels: Callable[[Tensor, Tensor], Tensor],
+    ) -> Tensor:
+        """Return images of `size`, made slice by slice.
+
+        `pixels` makes the pixels of a slice, [N, C, h, w], from their parameters and their origin,
+        as `MixtureOfLogistics.mean` does; each slice is given what was made before it.
+        """
+        images, differences = start.clone(), torch.zeros_like(start)
         for piece, parameters in self._each(features, start, differences, size):
             rows, columns = parameters.shape[2:]
             origin = piece.of(start)[:, :, :rows, :columns]
-            mean = self.likelihood.mean(parameters, origin)
-            piece.of(differences)[:, :, :rows, :columns] = mean - origin
-        return (start + differences)[:, :, : size[0], : size[1]]
+            made = pixels(parameters, origin)
+            piece.of(images)[:, :, :rows, :columns] = made
+            piece.of(differences)[:, :, :rows, :columns] = made - origin
+        return images[:, :, : size[0], : size[1]]
 
     def _each(
         self, features: Tensor, start: Tensor, differences: Tensor, size: Size

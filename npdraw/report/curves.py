@@ -55,6 +55,7 @@ CHARTS = (
         {
             "loss": "batch loss",
             "relaxed_elbo": "-ELBO, relaxed",
+            "decoder_loss": "distortion, decoder alone",
             "wake_nll": "NLL, wake phase",
         },
     ),

@@ -153,12 +153,12 @@ def check_batch(group: Group, images: int) -> None:
         )
 
 
-def replica(model: nn.Module, group: Group) -> nn.Module:
+def replica(model: nn.Module, group: Group, unused: bool = False) -> nn.Module:
     """Return the module to call for the training loss: `model`, with gradients averaged.
 
     Call this once the model is on its device; all processes then have the weights of rank zero.
-    Every weight that requires a gradient must get one in every step.
+    Unless some may be `unused`, every weight that requires a gradient must get one in every step.
     """
     if group.size == 1:
         return model
-    return DistributedDataParallel(model)
+    return DistributedDataParallel(model, find_unused_parameters=unused)

@@ -26,8 +26,9 @@ from npdraw.inputs.models import (
 )
 from npdraw.inputs.other_images import reading_of_others
 from npdraw.model.importance import importance_figures, off_mps
-from npdraw.model.npdraw import NPDraw, Relaxation
+from npdraw.model.npdraw import NPDraw
 from npdraw.model.prior import Prior
+from npdraw.model.terms import Relaxation
 from npdraw.pictures.sheet import SHEET_SAMPLES, draw, render, write_sheet
 from npdraw.reading import from_record
 from npdraw.run_key import RunKey
@@ -162,7 +163,8 @@ def _new_state(session: Session, model: NPDraw) -> State:
         (model.decoder, settings.learning_rate),
     ]
     dtype = session.runtime.dtype(session.device)
-    return new_state(model, parts, settings.weight_decay, session.group, dtype)
+    unused = settings.decoder_alone > 0
+    return new_state(model, parts, settings.weight_decay, session.group, dtype, unused=unused)
 
 
 def fit(

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from npdraw.config import Config, DecoderConfig
 from npdraw.inputs.images import deformed
-from npdraw.model.npdraw import NPDraw, Relaxation, WakeConfig
+from npdraw.model.npdraw import NPDraw
+from npdraw.model.terms import DecoderAlone, Relaxation, WakeConfig
 from npdraw.runtime.distributed import local_batch_mean, rank_slice
 from npdraw.runtime.noise import batch_indices, generator, seed_dropout
 from npdraw.runtime.settings import Runtime, send
@@ -83,9 +84,13 @@ def train_step(
     first, decay = settings.relaxed_steps, settings.ema
     seed_dropout(seed, step, state.group.rank)
     drawn = _draw_batch(state, train, config, seed, ground)
+    name = "loss"
     if step < first:  # relaxed phase
         rate = learning_rate(step, first, settings.warmup)
-        loss, metrics = _relaxed_loss(state, model, drawn, config, runtime)
+        if step % (settings.decoder_alone + 1):
+            name, (loss, metrics) = "decoder_loss", _decoder_loss(state, model, drawn, runtime)
+        else:
+            loss, metrics = _relaxed_loss(state, model, drawn, config, runtime)
     else:  # wake phase: it has its own schedule, and the moving average starts again
         done = step - first
         rate = settings.wake_rate * learning_rate(done, settings.steps - first, settings.warmup)
@@ -94,9 +99,8 @@ def train_step(
     means = {
         name: local_batch_mean(state.group, value, drawn.size) for name, value in metrics.items()
     }
-    return optimizer_step(
-        state, local_batch_mean(state.group, loss, drawn.size), rate, decay, **means
-    )
+    mean_loss = local_batch_mean(state.group, loss, drawn.size)
+    return optimizer_step(state, mean_loss, rate, decay, name=name, **means)
 
 
 def _draw_batch(
@@ -137,6 +141,15 @@ def _relaxed_loss(
             + settings.stroke_weight * terms.strokes
         )
     return loss, {"relaxed_elbo": (terms.distortion + terms.rate).detach()}
+
+
+def _decoder_loss(
+    state: State, model: NPDraw, drawn: Batch, runtime: Runtime
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return -log p(x | z) of hard samples, [N], with gradients for the decoder alone."""
+    uniforms = drawn.uniform(model.layout.steps, model.brush.numbers)
+    with runtime.autocast(drawn.images.device):
+        return state.replica(drawn.images, uniforms, DecoderAlone()), {}
 
 
 def _wake_loss(

@@ -76,12 +76,14 @@ def new_state(
     weight_decay: float,
     group: Group = SINGLE_PROCESS,
     dtype: torch.dtype = torch.float32,
+    *,
+    unused: bool = False,
 ) -> State:
     """Return a training at step 0; `parts` are submodules with their peak learning rates.
 
     Muon trains the matrices and kernels between layers, with weight decay; AdamW trains
     embeddings, biases, norms, scales and heads, without. The model must already be on its device.
-    `dtype` is the type of large products, Muon's included.
+    `dtype` is the type of large products, Muon's included; `unused` as in `replica`.
     """
     matrices: list[dict[str, Any]] = []
     others: list[dict[str, Any]] = []
@@ -99,7 +101,7 @@ def new_state(
     average = _weights(model)
     return State(
         model,
-        replica(model, group),
+        replica(model, group, unused),
         group,
         optimizers,
         average=average,
@@ -131,14 +133,16 @@ def learning_rate(step: int, steps: int, warmup: float) -> float:
 
 
 def optimizer_step(
-    state: State, loss: Tensor, rate: float, decay: float, **watched: Tensor
+    state: State, loss: Tensor, rate: float, decay: float, name: str = "loss", **watched: Tensor
 ) -> dict[str, float]:
     """Take one optimiser step on `loss` at `rate`, a fraction of the peak learning rates.
 
     The moving average follows with `decay`, faster in the first steps so that it forgets the
-    initial weights. Returns `state.metrics`: the loss and the scalars `watched`, means over the
-    group of processes. On a GPU they are those of the previous step, so that the host never waits
-    for this one.
+    initial weights. A parameter without a gradient stays as it is.
+
+    Returns `state.metrics`: the loss, under `name`, and the scalars `watched`, means over the group
+    of processes. With another name than "loss", those of the last "loss" are kept. On a GPU all are
+    those of the previous step, so that the host never waits for this one.
 
     Raises:
         DivergedError: loss or gradient is not finite. On the CPU the weights are then untouched;
@@ -146,13 +150,12 @@ def optimizer_step(
             step.
     """
     # Check the loss before it can reach the weights; on a GPU this would mean waiting.
-    names = ("loss", *watched)
+    names = (name, *watched)
     values = torch.stack([value.detach().float() for value in (loss, *watched.values())])
     values = all_reduce_mean(state.group, values)
     on_gpu = loss.is_cuda
     if not on_gpu:
-        state.metrics = dict(zip(names, values.tolist(), strict=True))
-        _check(state.metrics["loss"], "loss", state.step)
+        _keep(state, names, values.tolist(), state.step)
 
     # Gradients.
     for parameter in state.trained:
@@ -207,9 +210,15 @@ def _receive(state: State, pending: PendingMetrics | None) -> None:
         return
     pending.arrived.synchronize()
     *values, norm = pending.values.tolist()
-    state.metrics = dict(zip(pending.names, values, strict=True))
-    _check(state.metrics["loss"], "loss", pending.step)
+    _keep(state, pending.names, values, pending.step)
     _check(norm, "gradient", pending.step)
+
+
+def _keep(state: State, names: tuple[str, ...], values: list[float], step: int) -> None:
+    """Keep the metrics of a step, and check the loss, which comes first."""
+    before = {} if names[0] == "loss" else state.metrics
+    state.metrics = before | dict(zip(names, values, strict=True))
+    _check(values[0], "loss", step)
 
 
 def _check(value: float, what: str, step: int) -> None:

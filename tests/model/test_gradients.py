@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from npdraw.model.layout import Layout
-from npdraw.model.npdraw import Relaxation
+from npdraw.model.terms import Relaxation
 from tests.model.tiny_models import images_for
 
 THREE = [(Layout(6, 6, 2, 2, 2), kind) for kind in ("max", "over")]

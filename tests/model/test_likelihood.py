@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from npdraw.model import likelihood
-from npdraw.model.factors import sample_inverse_cdf
 from npdraw.model.likelihood import Bernoulli, MixtureOfLogistics
 
 
@@ -189,26 +188,12 @@ def test_the_mean_is_that_of_the_probabilities():
     assert float(found) == pytest.approx(expected, abs=2e-3)
 
 
-def sampled(rows, channels):
-    """Images drawn as the definition says: a component for the pixel, then channel by channel."""
-    p = MIXTURE._components(rows, channels)
-    uniform = torch.rand(1, 1 + channels, *rows.shape[2:])
-    chosen = sample_inverse_cdf(p.log_share.movedim(1, -1), uniform[:, 0])[:, None]
-    noise = torch.logit(uniform[:, 1:].clamp(1e-6, 1 - 1e-6))
-    drawn = torch.zeros(1, 1, channels, *rows.shape[2:])
-    for channel in range(channels):
-        centre = p.centre(channel, drawn).gather(1, chosen)
-        spread = p.log_scale[:, :, channel].gather(1, chosen).exp() * noise[:, channel, None]
-        drawn[:, :, channel] = ((centre + spread).clamp(0, 1) * 255).round() / 255
-    return drawn[:, 0]
-
-
 @pytest.mark.parametrize("channels", [1, 3])
 def test_samples_have_the_mean_and_the_frequencies_of_the_distribution(channels):
     count = 40_000
     parameters = some_parameters(channels, 1.0)
     rows = parameters.view(1, -1, 1, 1).expand(1, -1, 1, count)
-    drawn = sampled(rows, channels)
+    drawn = MIXTURE.sample(rows, torch.Generator().manual_seed(0))
     assert drawn.shape == (1, channels, 1, count)
     values = (drawn * 255).round()
     assert torch.allclose(values / 255, drawn) and 0 <= values.min() <= values.max() <= 255
@@ -223,6 +208,29 @@ def test_samples_have_the_mean_and_the_frequencies_of_the_distribution(channels)
     dark = colour[:, 0] < 0.5
     expected_dark = sum(plain(parameters, [v / 255]) for v in range(128))
     assert float(dark.float().mean()) == pytest.approx(expected_dark, abs=0.02)
+
+
+def test_samples_around_an_origin_are_those_of_the_probabilities_around_it():
+    parameters, origin = some_parameters(3, 0.3), [0.3, 0.6, 0.9]
+    rows = parameters.view(1, -1, 1, 1).expand(1, -1, 1, 20_000)
+    start = torch.tensor(origin).view(1, 3, 1, 1).expand(1, 3, 1, 20_000)
+    drawn = MIXTURE.sample(rows, torch.Generator().manual_seed(0), start)
+    mean = MIXTURE.mean(rows[..., :1], start[..., :1]).flatten()
+    assert torch.allclose(drawn.mean((0, 2, 3)), mean, atol=0.05)
+    score = torch.zeros(20_000, len(parameters), 1, 1) + parameters.view(1, -1, 1, 1)
+    score.requires_grad_()
+    colours, starts = (x[0, :, 0].T[:, :, None, None] for x in (drawn, start))
+    MIXTURE.log_prob(score, colours, starts).sum().backward()
+    # Gradients of log p are 0 on average over samples of p.
+    error = score.grad.std(0) / len(score.grad) ** 0.5
+    assert bool((score.grad.mean(0).abs() <= 5 * error + 1e-6).all())
+
+
+def test_binary_samples_have_the_probabilities_of_ink():
+    logits = torch.linspace(-3, 3, 7).view(1, 1, 1, 7).expand(20_000, -1, -1, -1)
+    drawn = Bernoulli().sample(logits, torch.Generator().manual_seed(0))
+    assert sorted(drawn.unique().tolist()) == [0, 1]
+    assert torch.allclose(drawn.mean(0), torch.sigmoid(logits[0]), atol=0.02)
 
 
 def test_the_decoder_gives_ten_components_a_hundred_numbers_for_a_colour_pixel():

@@ -10,7 +10,7 @@ from npdraw.model import likelihood, npdraw
 from npdraw.model.importance import log_mean_exp
 from npdraw.model.latents import Latents
 from npdraw.model.layout import Layout
-from npdraw.model.npdraw import Relaxation
+from npdraw.model.terms import DecoderAlone, Relaxation
 from tests.model.tiny_models import PARTS, SETUPS, hidden_drawings, images_for, rounded, setups
 
 
@@ -201,6 +201,22 @@ def test_the_parse_term_is_the_cross_entropy_of_each_layer_given_the_canvas_befo
             canvas = model.brush.paint_layer(z[:, span], layer, canvas)
     assert (found > 0).all()
     assert torch.allclose(found, expected, atol=1e-4)
+
+
+@setups
+def test_a_step_of_the_decoder_alone_sees_a_hard_sample_and_trains_nothing_else(
+    layout, kind, patch, make_model
+):
+    model = make_model(layout, kind, patch)
+    images, numbers = images_for(model, 5), (layout.steps, model.brush.numbers)
+    noise = torch.rand(5, *numbers)
+    distortion = model(images, noise, DecoderAlone())
+    hard = model.importance_sample(images, model.encode(images), noise)
+    assert distortion.tolist() == pytest.approx(hard.distortion.tolist(), rel=1e-5)
+    distortion.sum().backward()
+    assert any(p.grad is not None for p in model.decoder.parameters())
+    rest = [*model.encoder.parameters(), *model.prior.parameters()]
+    assert all(p.grad is None for p in rest)
 
 
 @setups

@@ -1,5 +1,6 @@
 """Pixels in slices: each pixel once, and nothing seen before it is decoded."""
 
+import math
 from itertools import product
 
 import pytest
@@ -46,6 +47,25 @@ def test_all_images_together_have_probability_one(levels, height, width, make_de
     assert log_p.double().exp().sum().item() == pytest.approx(1, abs=1e-4)
 
 
+@pytest.mark.parametrize(("levels", "height", "width"), [(2, 3, 3), (4, 2, 2)])
+def test_images_are_drawn_as_often_as_they_are_likely(
+    levels, height, width, make_decoder, monkeypatch
+):
+    monkeypatch.setattr(likelihood, "LEVELS", levels)
+    count = 10_000
+    decoder, canvas = make_decoder(scale=0.5), torch.rand(1, 2, height, width)
+    noise = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        drawn = decoder.sample(canvas.expand(count, -1, -1, -1), noise)
+        images, counts = drawn.unique(dim=0, return_counts=True)
+        chances = decoder.log_prob(canvas.expand(len(images), -1, -1, -1), images).double().exp()
+    assert len(images) > 10
+    found = counts / count
+    # What few samples miss by chance: the mean absolute deviation of a frequency.
+    expected = float((2 / math.pi * chances / count).sqrt().sum()) + 1 - float(chances.sum())
+    assert float((found - chances).abs().sum()) < 1.5 * expected
+
+
 @pytest.mark.parametrize(("patch", "size"), [(2, (8, 8)), (2, (5, 7)), (4, (16, 12)), (4, (1, 9))])
 @pytest.mark.parametrize("colours", [1, 3])
 def test_each_slice_is_expected_given_what_was_expected_before(patch, size, colours, make_decoder):
@@ -82,7 +102,7 @@ def test_an_image_does_not_depend_on_the_others(make_decoder):
             rows = slice(i, i + 1)
             one = decoder.log_prob(canvas[rows], images[rows])
             assert torch.allclose(one, log_p[rows], rtol=1e-5)
-            assert torch.allclose(decoder.mean(canvas[rows]), mean[rows], atol=1e-5)
+            assert torch.allclose(decoder.mean(canvas[rows]), mean[rows], atol=1e-4)
 
 
 @pytest.mark.parametrize("patch", [2, 4])

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from npdraw.model.layout import Layout
-from npdraw.model.npdraw import WakeConfig
+from npdraw.model.terms import WakeConfig
 from tests.model.tiny_models import images_for, setups
 
 two = pytest.mark.parametrize(

@@ -12,7 +12,13 @@ from npdraw.cli import execute
 
 UNEVEN = {
     "prior": {"batch_size": 9},
-    "decoder": {"batch_size": 9, "hard_fraction": 0.7, "wake": 0.25, "deform": 0.1},
+    "decoder": {
+        "batch_size": 9,
+        "hard_fraction": 0.7,
+        "wake": 0.25,
+        "deform": 0.1,
+        "decoder_alone": 1,
+    },
 }
 """The last of four steps is in the wake phase. Nine images are shared unevenly, and some of the six
 hard ones belong to the second process."""

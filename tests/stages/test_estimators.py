@@ -12,7 +12,7 @@ import torch
 
 from npdraw.model.factors import Factors
 from npdraw.model.importance import log_mean_exp
-from npdraw.model.npdraw import ImportanceSample
+from npdraw.model.terms import ImportanceSample
 from npdraw.runtime.settings import Runtime
 from npdraw.stages import eval_nll as stage
 from npdraw.stages.eval_nll import eval_nll

@@ -12,8 +12,9 @@ import torch
 from npdraw.config import DecoderConfig
 from npdraw.inputs.models import layout_of, read_parse
 from npdraw.model import brush as brush_module
-from npdraw.model.npdraw import NPDraw, WakeConfig
+from npdraw.model.npdraw import NPDraw
 from npdraw.model.parsing import parse as parse_images
+from npdraw.model.terms import DecoderAlone, WakeConfig
 from npdraw.training import decoder_step
 from npdraw.training.state import learning_rate, optimizer_step
 
@@ -89,6 +90,34 @@ def test_images_are_parsed_only_while_the_parse_has_weight(
     floor = {"steps": 2, "parse_until": 0.0, "final_parse_weight": 1.0, "wake": 0.0}
     stages.configured(decoder=floor).train_decoder(made.parse, made.prior, tmp_path / "f")
     assert all(how.imitate for *_, how in seen[4:])
+
+
+def test_each_step_of_all_networks_is_followed_by_steps_of_the_decoder_alone(
+    stages: Any, made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, weights, metrics = seen_in_training(monkeypatch), [], []
+
+    def spy(state: Any, *arguments: Any, **named: Any) -> Any:
+        result = optimizer_step(state, *arguments, **named)
+        weights.append({name: x.clone() for name, x in state.model.state_dict().items()})
+        metrics.append(set(result))
+        return result
+
+    monkeypatch.setattr(decoder_step, "optimizer_step", spy)
+    settings = {"batch_size": 4, "steps": 8, "decoder_alone": 2, "wake": 0.25}
+    part = stages.configured(decoder=settings)
+    part.train_decoder(made.parse, made.prior, tmp_path / "m")
+    alone = [isinstance(how, DecoderAlone) for *_, how in seen]
+    assert alone == [False, True, True, False, True, True, False, False]
+    assert [isinstance(how, WakeConfig) for *_, how in seen] == 6 * [False] + 2 * [True]
+    for step in range(1, 8):
+        before, after = weights[step - 1], weights[step]
+        changed = {name.split(".")[0] for name in after if not after[name].equal(before[name])}
+        assert changed == ({"decoder"} if alone[step] else {"decoder", "encoder", "prior"})
+    # The loss of all networks is kept while the decoder trains alone, but not into the wake phase.
+    relaxed, wake = {"loss", "relaxed_elbo"}, {"loss", "wake_nll"}
+    both = relaxed | {"decoder_loss"}
+    assert metrics == [relaxed, both, both, relaxed, both, both, wake, wake]
 
 
 def test_held_out_images_are_not_trained_on(
