@@ -233,10 +233,7 @@ class DecoderConfig:
         0.25, "fraction of a batch in the relaxed phase whose samples are rounded", low=0, high=1
     )
     decoder_alone: int = setting(
-        0,
-        "steps of the decoder alone after each step of all networks, relaxed phase",
-        low=0,
-        high=100,
+        0, "steps of the decoder alone after each step of all networks", low=0, high=100
     )
     parse_weight: float = setting(1.0, "initial weight of the cross-entropy to the parse", low=0)
     final_parse_weight: float = setting(

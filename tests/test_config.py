@@ -119,6 +119,7 @@ OUT_OF_RANGE = [
     (DecoderConfig, "parse_weight", [-1.0]),
     (DecoderConfig, "final_parse_weight", [-1.0]),
     (DecoderConfig, "hard_fraction", [-0.1, 1.1]),
+    (DecoderConfig, "decoder_alone", [-1, 101]),
     (DecoderConfig, "parse_until", [-0.1, 1.1]),
     (DecoderConfig, "deform", [-0.1, 0.6]),
     (DecoderConfig, "canvas_weight", [-1.0]),

@@ -200,7 +200,8 @@ class InkBrush(Brush):
         Each cell takes the combination of ink, pattern and contrast with the largest gain, and
         paints if it exceeds the threshold.
         """
-        gains = self.gains(self.residual(images, canvas), layer, 1)
+        # Of equal patterns, one that the encoder lists as a candidate.
+        gains = self.gains(self.residual(images, canvas), layer, self.candidates)
         what, where = gains.candidates[:, :, 0], torch.zeros_like(gains.candidates[:, :, 0])
         ink, contrast = gains.by_ink.argmax(2), gains.by_contrast.argmax(2)
         return Latents(gains.best > self.threshold, where, what, ink, contrast).canonical()

@@ -28,7 +28,6 @@ from npdraw.model.latents import (
 from npdraw.model.likelihood import likelihood_of
 from npdraw.model.prior import Prior
 from npdraw.model.terms import (
-    DecoderAlone,
     ImportanceSample,
     Relaxation,
     Terms,
@@ -95,16 +94,14 @@ class NPDraw(nn.Module):
         return values.float() / (self.levels - 1)
 
     def forward(
-        self, images: Tensor, uniform: Tensor, how: Relaxation | DecoderAlone | WakeConfig
-    ) -> Terms | WakeTerms | Tensor:
-        """Return `relaxed`, `decoder_alone` or `wake`, as `how` says.
+        self, images: Tensor, uniform: Tensor, how: Relaxation | WakeConfig
+    ) -> Terms | WakeTerms:
+        """Return `wake` if `how` is a `WakeConfig`, else `relaxed`.
 
-        All go through `forward` because DistributedDataParallel synchronises gradients only there.
+        Both go through `forward` because DistributedDataParallel synchronises gradients only there.
         """
         if isinstance(how, WakeConfig):
             return self.wake(images, uniform, how)
-        if isinstance(how, DecoderAlone):
-            return self.decoder_alone(images, uniform)
         return self.relaxed(images, uniform, how)
 
     def posterior(

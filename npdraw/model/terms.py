@@ -23,11 +23,6 @@ class Relaxation:
 
 
 @dataclass(frozen=True)
-class DecoderAlone:
-    """Train the decoder alone, on a hard drawing of each image."""
-
-
-@dataclass(frozen=True)
 class WakeConfig:
     """How one of several hard samples is chosen in the wake phase."""
 

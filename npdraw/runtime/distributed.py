@@ -7,7 +7,7 @@ process group.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -144,6 +144,13 @@ def all_reduce_mean(group: Group, values: Tensor) -> Tensor:
     return values
 
 
+def average_gradients(group: Group, parameters: Iterable[nn.Parameter]) -> None:
+    """Average the gradients of a loss that no replica computed over the processes."""
+    for parameter in parameters:
+        if group.size > 1 and parameter.grad is not None:
+            parameter.grad = all_reduce_mean(group, parameter.grad)
+
+
 def check_batch(group: Group, images: int) -> None:
     """Raise `UsageError` if a batch has fewer images than there are processes."""
     if images < group.size:
@@ -153,12 +160,12 @@ def check_batch(group: Group, images: int) -> None:
         )
 
 
-def replica(model: nn.Module, group: Group, unused: bool = False) -> nn.Module:
+def replica(model: nn.Module, group: Group) -> nn.Module:
     """Return the module to call for the training loss: `model`, with gradients averaged.
 
     Call this once the model is on its device; all processes then have the weights of rank zero.
-    Unless some may be `unused`, every weight that requires a gradient must get one in every step.
+    Every weight that requires a gradient must get one in every step that it computes.
     """
     if group.size == 1:
         return model
-    return DistributedDataParallel(model, find_unused_parameters=unused)
+    return DistributedDataParallel(model)

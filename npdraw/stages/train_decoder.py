@@ -163,8 +163,7 @@ def _new_state(session: Session, model: NPDraw) -> State:
         (model.decoder, settings.learning_rate),
     ]
     dtype = session.runtime.dtype(session.device)
-    unused = settings.decoder_alone > 0
-    return new_state(model, parts, settings.weight_decay, session.group, dtype, unused=unused)
+    return new_state(model, parts, settings.weight_decay, session.group, dtype)
 
 
 def fit(

@@ -12,7 +12,7 @@ from torch import Tensor
 from npdraw.config import Config, DecoderConfig
 from npdraw.inputs.images import deformed
 from npdraw.model.npdraw import NPDraw
-from npdraw.model.terms import DecoderAlone, Relaxation, WakeConfig
+from npdraw.model.terms import Relaxation, WakeConfig
 from npdraw.runtime.distributed import local_batch_mean, rank_slice
 from npdraw.runtime.noise import batch_indices, generator, seed_dropout
 from npdraw.runtime.settings import Runtime, send
@@ -88,7 +88,7 @@ def train_step(
     if step < first:  # relaxed phase
         rate = learning_rate(step, first, settings.warmup)
         if step % (settings.decoder_alone + 1):
-            name, (loss, metrics) = "decoder_loss", _decoder_loss(state, model, drawn, runtime)
+            name, (loss, metrics) = "decoder_loss", _decoder_loss(model, drawn, runtime)
         else:
             loss, metrics = _relaxed_loss(state, model, drawn, config, runtime)
     else:  # wake phase: it has its own schedule, and the moving average starts again
@@ -144,12 +144,12 @@ def _relaxed_loss(
 
 
 def _decoder_loss(
-    state: State, model: NPDraw, drawn: Batch, runtime: Runtime
+    model: NPDraw, drawn: Batch, runtime: Runtime
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return -log p(x | z) of hard samples, [N], with gradients for the decoder alone."""
     uniforms = drawn.uniform(model.layout.steps, model.brush.numbers)
     with runtime.autocast(drawn.images.device):
-        return state.replica(drawn.images, uniforms, DecoderAlone()), {}
+        return model.decoder_alone(drawn.images, uniforms), {}
 
 
 def _wake_loss(

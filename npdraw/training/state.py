@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from npdraw.errors import DivergedError
-from npdraw.runtime.distributed import all_reduce_mean, replica
+from npdraw.runtime.distributed import all_reduce_mean, average_gradients, replica
 from npdraw.runtime.group import SINGLE_PROCESS, Group
 from npdraw.runtime.noise import generator
 from npdraw.training.muon import Muon
@@ -76,14 +76,12 @@ def new_state(
     weight_decay: float,
     group: Group = SINGLE_PROCESS,
     dtype: torch.dtype = torch.float32,
-    *,
-    unused: bool = False,
 ) -> State:
     """Return a training at step 0; `parts` are submodules with their peak learning rates.
 
     Muon trains the matrices and kernels between layers, with weight decay; AdamW trains
     embeddings, biases, norms, scales and heads, without. The model must already be on its device.
-    `dtype` is the type of large products, Muon's included; `unused` as in `replica`.
+    `dtype` is the type of large products, Muon's included.
     """
     matrices: list[dict[str, Any]] = []
     others: list[dict[str, Any]] = []
@@ -101,7 +99,7 @@ def new_state(
     average = _weights(model)
     return State(
         model,
-        replica(model, group, unused),
+        replica(model, group),
         group,
         optimizers,
         average=average,
@@ -141,7 +139,8 @@ def optimizer_step(
     initial weights. A parameter without a gradient stays as it is.
 
     Returns `state.metrics`: the loss, under `name`, and the scalars `watched`, means over the group
-    of processes. With another name than "loss", those of the last "loss" are kept. On a GPU all are
+    of processes. A loss of another name than "loss" was not computed by `state.replica`, and the
+    metrics of the last "loss" are kept. On a GPU all are
     those of the previous step, so that the host never waits for this one.
 
     Raises:
@@ -161,6 +160,8 @@ def optimizer_step(
     for parameter in state.trained:
         parameter.grad = None
     loss.backward()
+    if name != "loss":
+        average_gradients(state.group, state.trained)
     norm = nn.utils.clip_grad_norm_(state.trained, LARGEST_GRADIENT)
     if not on_gpu:
         _check(float(norm), "gradient", state.step)

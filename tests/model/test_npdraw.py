@@ -10,7 +10,7 @@ from npdraw.model import likelihood, npdraw
 from npdraw.model.importance import log_mean_exp
 from npdraw.model.latents import Latents
 from npdraw.model.layout import Layout
-from npdraw.model.terms import DecoderAlone, Relaxation
+from npdraw.model.terms import Relaxation
 from tests.model.tiny_models import PARTS, SETUPS, hidden_drawings, images_for, rounded, setups
 
 
@@ -210,7 +210,7 @@ def test_a_step_of_the_decoder_alone_sees_a_hard_sample_and_trains_nothing_else(
     model = make_model(layout, kind, patch)
     images, numbers = images_for(model, 5), (layout.steps, model.brush.numbers)
     noise = torch.rand(5, *numbers)
-    distortion = model(images, noise, DecoderAlone())
+    distortion = model.decoder_alone(images, noise)
     hard = model.importance_sample(images, model.encode(images), noise)
     assert distortion.tolist() == pytest.approx(hard.distortion.tolist(), rel=1e-5)
     distortion.sum().backward()

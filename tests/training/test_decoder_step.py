@@ -14,7 +14,7 @@ from npdraw.inputs.models import layout_of, read_parse
 from npdraw.model import brush as brush_module
 from npdraw.model.npdraw import NPDraw
 from npdraw.model.parsing import parse as parse_images
-from npdraw.model.terms import DecoderAlone, WakeConfig
+from npdraw.model.terms import WakeConfig
 from npdraw.training import decoder_step
 from npdraw.training.state import learning_rate, optimizer_step
 
@@ -107,9 +107,8 @@ def test_each_step_of_all_networks_is_followed_by_steps_of_the_decoder_alone(
     settings = {"batch_size": 4, "steps": 8, "decoder_alone": 2, "wake": 0.25}
     part = stages.configured(decoder=settings)
     part.train_decoder(made.parse, made.prior, tmp_path / "m")
-    alone = [isinstance(how, DecoderAlone) for *_, how in seen]
-    assert alone == [False, True, True, False, True, True, False, False]
-    assert [isinstance(how, WakeConfig) for *_, how in seen] == 6 * [False] + 2 * [True]
+    alone = [False, True, True, False, True, True, False, False]
+    assert [isinstance(how, WakeConfig) for *_, how in seen] == [False, False, True, True]
     for step in range(1, 8):
         before, after = weights[step - 1], weights[step]
         changed = {name.split(".")[0] for name in after if not after[name].equal(before[name])}
