@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from npdraw.model import ink as ink_module
+from npdraw.model.encoder import InkEncoder
+from npdraw.model.ink import CANDIDATES, InkBrush, Palette
 from npdraw.model.latents import Latents
 from npdraw.model.layout import Layout
 from tests.model.tiny_models import ink_brush, random_drawings
@@ -163,3 +165,14 @@ def test_pictures_of_patterns_reach_black_or_white():
         assert pictures.amin() >= -1e-6 and pictures.amax() <= 1 + 1e-6
         reach = (pictures - 0.5).abs().amax((1, 2, 3))
         assert torch.allclose(reach, torch.full((5,), 0.5))
+
+
+def test_of_equal_patterns_the_parse_takes_one_that_the_encoder_lists():
+    layout = Layout(8, 8, 4, 4)
+    one = ink_brush(layout, patterns=1)
+    patterns = one.patterns(0).expand(3 * CANDIDATES, -1, -1, -1)
+    palette = Palette((patterns,), one.inks, one.contrasts, one.ground)
+    brush = InkBrush(layout, palette, threshold=0.0)
+    images = torch.rand(16, 3, 8, 8)
+    q = InkEncoder(brush, 4, 1)(images, 0, None)
+    assert torch.isfinite(q.joint(brush.parse_layer(images, 0, None))).all()
