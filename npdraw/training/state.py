@@ -140,8 +140,8 @@ def optimizer_step(
 
     Returns `state.metrics`: the loss, under `name`, and the scalars `watched`, means over the group
     of processes. A loss of another name than "loss" was not computed by `state.replica`, and the
-    metrics of the last "loss" are kept. On a GPU all are
-    those of the previous step, so that the host never waits for this one.
+    metrics of the last "loss" are kept. On a GPU all are those of the previous step, so that the
+    host never waits for this one.
 
     Raises:
         DivergedError: loss or gradient is not finite. On the CPU the weights are then untouched;

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks.studies import both_sides
-from benchmarks.studies.both_sides import bounds
+from benchmarks.studies.both_sides import bounds, log_weight
 from npdraw.runtime.noise import generator
 from tests.model.tiny_models import all_drawings, setups
 
@@ -42,6 +42,16 @@ def test_the_likelihood_lies_between_the_bounds(layout, kind, patch, make_model)
             assert gap.mean() > -3 * gap.std() / math.sqrt(IMAGES)
         gaps.append(float((above - below).mean()))
     assert 0 <= gaps[1] < gaps[0] / 1.5
+
+
+@setups
+@torch.no_grad()
+def test_a_given_drawing_has_the_weight_of_its_densities(layout, kind, patch, enumerated):
+    every = enumerated(layout, kind, patch)
+    images = every.image.expand(len(every.z), -1, -1, -1)
+    expected = every.log_likelihood + every.log_p - every.log_q
+    found = log_weight(every.model, every.z, images)
+    assert found.tolist() == pytest.approx(expected.tolist(), abs=1e-3)
 
 
 def run(monkeypatch, capsys, *arguments):
