@@ -22,6 +22,10 @@ from npdraw.runtime.run_folder import CHECKPOINT, resume_or_clear
 from npdraw.training.muon import Muon
 from npdraw.training.state import State
 
+RECENT = "recent_"
+"""What the names of the metrics of the most recent step begin with in a checkpoint: the next
+evaluation logs them, even if no step comes before it that has them."""
+
 
 def save_checkpoint(path: Path, state: State, run_key: RunKey) -> None:
     """Save everything that resuming a training needs; in a group of processes rank zero writes."""
@@ -39,6 +43,7 @@ def _write(path: Path, state: State, run_key: RunKey) -> None:
     metrics: dict[str, float] = {"step": state.step, "best_step": state.best_step}
     if math.isfinite(state.best_score):
         metrics["best_score"] = state.best_score
+    metrics |= {RECENT + name: value for name, value in state.metrics.items()}
     write_artifact(
         path,
         "checkpoint",
@@ -90,7 +95,13 @@ def load_checkpoint(path: Path, state: State) -> None:
                     for key, (name, _) in moments[parameter].items()
                 }
     state.step, state.best_step = step, best_step
-    state.best_score = artifact.header.metrics.get("best_score", math.inf)
+    stored = artifact.header.metrics
+    state.best_score = stored.get("best_score", math.inf)
+    state.metrics = {
+        name.removeprefix(RECENT): value
+        for name, value in stored.items()
+        if name.startswith(RECENT)
+    }
 
 
 def _steps(artifact: Artifact) -> int:

@@ -45,6 +45,20 @@ def test_two_and_two_steps_are_four(
         assert sheet.read_bytes() == (tmp_path / "halves.run" / sheet.name).read_bytes()
 
 
+def test_a_training_resumes_with_a_step_of_the_decoder_alone(
+    stages: Any, made: Any, interrupt: Any, metrics: Any, tmp_path: Path
+) -> None:
+    alone = stages.configured(decoder={"steps": 6, "decoder_alone": 2, "wake": 0.0})
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    alone.train_decoder(made.parse, made.prior, whole)
+    with pytest.raises(StoppedError, match="stopped at step 4 of 6"):
+        alone.train_decoder(made.parse, made.prior, halves, progress=interrupt(4))
+    # The last record has the loss of step 3, of all networks.
+    alone.train_decoder(made.parse, made.prior, halves)
+    assert halves.read_bytes() == whole.read_bytes()
+    assert metrics(halves) == metrics(whole)
+
+
 def test_a_crashed_training_resumes_from_its_checkpoint(
     stages: Any, made: Any, crash: Any, interrupt: Any, metrics: Any, tmp_path: Path
 ) -> None:

@@ -30,6 +30,7 @@ def test_a_checkpoint_restores_everything(tmp_path: Path) -> None:
     fresh = training()
     load_checkpoint(tmp_path / "c", fresh)
     assert (fresh.step, fresh.best_step, fresh.best_score) == (5, 3, 1 / 3)
+    assert fresh.metrics == state.metrics != {}
     assert equal(copied(fresh), copied(state))
     assert equal(fresh.average, state.average)
     assert equal(fresh.best, state.best)
@@ -194,7 +195,7 @@ def test_a_checkpoint_records_its_run(tmp_path: Path) -> None:
     header = artifact.header
     assert (header.config, header.dataset, header.seed) == ({"a": 1}, {"b": 2}, 7)
     assert header.inputs == {"parse": "0" * 64}
-    assert header.metrics == {"step": 1, "best_step": 0}
+    assert header.metrics == {"step": 1, "best_step": 0, "recent_loss": state.metrics["loss"]}
     assert {
         "weights/body.conv.weight",
         "average/body.embedding",
