@@ -186,9 +186,10 @@ class Prior(nn.Module, ABC):
         # Give every cell the state after the last stroke before it.
         push = self.from_state(self.norm(x))
         states = lists.spread(torch.cat([x.to(push.dtype), push], 1))  # [N, L, 3 * width]
-        # A matrix product with one-hot rows: the backward pass of a gather is slower.
-        last = before[..., None] == torch.arange(lists.length, device=before.device)
-        state, push = (last.to(states.dtype) @ states).split([self.width, 2 * self.width], 2)
+        starts = torch.arange(len(before), device=before.device)[:, None] * lists.length
+        last = states.flatten(0, 1).index_select(0, (starts + before).flatten())
+        last = last.view(*before.shape, 3 * self.width)
+        state, push = last.split([self.width, 2 * self.width], 2)
         hidden = F.gelu(push + self.from_cell(surroundings))
         features = self.features(state, surroundings, hidden)
         return self._factors(self.whether_logits(hidden), features, z)

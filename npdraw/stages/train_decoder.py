@@ -49,10 +49,11 @@ from npdraw.training.state import (
     remember_best,
     seed_weights,
     sync_metrics,
+    watched_count,
 )
 
 VALIDATION_IMAGES = 500
-"""Held-out images, at most, that validations during training use."""
+"""Held-out images, at most, that validations during training use; fewer in short trainings."""
 
 VALIDATION_SAMPLES = 8
 """Hard samples of each validation image."""
@@ -173,7 +174,8 @@ def fit(
     config, settings, progress = session.config, session.config.decoder, session.progress
     start, steps = state.step, settings.steps
     every = max(10, steps // 10)
-    chosen = evenly_spaced(len(held_out), min(VALIDATION_IMAGES, len(held_out)))
+    count = watched_count(len(held_out), steps * settings.batch_size, VALIDATION_SAMPLES)
+    chosen = evenly_spaced(len(held_out), min(VALIDATION_IMAGES, count))
     watched = held_out[torch.from_numpy(chosen)]
     reading = from_record(session.run_key.dataset.get("reading"))
     ground = ground_of(reading, config.parse.channels).to(train.device) / 255

@@ -47,6 +47,7 @@ from npdraw.training.state import (
     remember_best,
     seed_weights,
     sync_metrics,
+    watched_count,
 )
 
 VALIDATION_DRAWINGS = 1000
@@ -138,7 +139,8 @@ def fit(
     config, settings, progress = session.config, session.config.prior, session.progress
     start, steps = state.step, settings.steps
     every = max(10, steps // 10)
-    chosen = evenly_spaced(len(held_out), min(VALIDATION_DRAWINGS, len(held_out)))
+    count = watched_count(len(held_out), steps * settings.batch_size, 1)
+    chosen = evenly_spaced(len(held_out), min(VALIDATION_DRAWINGS, count))
     watched = held_out[torch.from_numpy(chosen)]
     progress.start("train-prior", steps, unit="drawings", scale=settings.batch_size, done=start)
     while True:

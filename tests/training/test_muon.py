@@ -4,11 +4,12 @@ import pytest
 import torch
 from torch import nn
 
+from npdraw.training import muon
 from npdraw.training.muon import Muon, orthogonalize
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-@pytest.mark.parametrize("shape", [(6, 6), (4, 9), (9, 4), (1, 5), (5, 1), (30, 50)])
+@pytest.mark.parametrize("shape", [(6, 6), (4, 9), (9, 4), (1, 5), (5, 1), (30, 50), (6, 40), (40, 6)])
 def test_singular_values_approach_1_and_vectors_stay(
     shape: tuple[int, int], dtype: torch.dtype
 ) -> None:
@@ -25,6 +26,15 @@ def test_singular_values_approach_1_and_vectors_stay(
     assert stray < (0.1 if dtype == torch.bfloat16 else 1e-3)
 
 
+def test_wide_matrices_have_the_iterates_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Singular values over four orders of magnitude, as gradients have them.
+    u, v = (torch.linalg.qr(torch.randn(3, n, 8, dtype=torch.double))[0] for n in (8, 64))
+    matrices = u @ torch.diag_embed(torch.logspace(0, -4, 8, dtype=torch.double)) @ v.mT
+    found = orthogonalize(matrices.float())
+    monkeypatch.setattr(muon, "WIDE", 10**9)
+    torch.testing.assert_close(found.double(), orthogonalize(matrices), rtol=0, atol=1e-3)
+
+
 def test_each_matrix_is_orthogonalised_separately() -> None:
     matrices = torch.randn(4, 5, 7)
     together = orthogonalize(matrices)
@@ -36,11 +46,11 @@ def test_no_gradient_no_update() -> None:
     assert torch.equal(orthogonalize(torch.zeros(1, 3, 4)).float(), torch.zeros(1, 3, 4))
     weight = nn.Parameter(torch.randn(3, 4))
     before = weight.detach().clone()
-    muon = Muon([{"params": [weight]}], 0.1, weight_decay=0.5)
-    muon.step()  # without a gradient there is no decay either
+    optimizer = Muon([{"params": [weight]}], 0.1, weight_decay=0.5)
+    optimizer.step()  # without a gradient there is no decay either
     assert torch.equal(weight, before)
     weight.grad = torch.zeros(3, 4)
-    muon.step()
+    optimizer.step()
     torch.testing.assert_close(weight.detach(), before * (1 - 0.1 * 0.5))
 
 
@@ -50,7 +60,7 @@ def test_steps_equal_a_slow_loop() -> None:
     weights = [nn.Parameter(torch.randn(shape)) for shape in ((4, 6), (6, 4), (4, 6), (4, 2, 3, 1))]
     expected = [weight.detach().clone() for weight in weights]
     momenta = [torch.zeros_like(weight) for weight in expected]
-    muon = Muon([{"params": weights}], rate, momentum=keep, weight_decay=decay)
+    optimizer = Muon([{"params": weights}], rate, momentum=keep, weight_decay=decay)
     for _ in range(3):
         for index, weight in enumerate(weights):
             weight.grad = torch.randn(weight.shape)
@@ -60,7 +70,7 @@ def test_steps_equal_a_slow_loop() -> None:
             update = orthogonalize(matrix[None].bfloat16())[0].float().view(weight.shape)
             scale = 0.2 * max(matrix.shape) ** 0.5
             expected[index] = expected[index] * (1 - rate * decay) - rate * scale * update
-        muon.step()
+        optimizer.step()
     for weight, wanted in zip(weights, expected, strict=True):
         torch.testing.assert_close(weight.detach(), wanted, rtol=0.01, atol=0.005)
 

@@ -17,6 +17,7 @@ from npdraw.training.state import (
     optimizer_step,
     remember_best,
     sync_metrics,
+    watched_count,
 )
 from tests.training.tiny_training import Small, copied, equal, loss_of, steps, training
 
@@ -46,6 +47,15 @@ def test_learning_rate_of_the_shortest_runs_is_never_0() -> None:
 
 def test_samples_are_due_at_powers_of_two_and_then_regularly() -> None:
     assert [s for s in range(35) if is_due(s, 10)] == [0, 1, 2, 4, 8, 10, 20, 30]
+
+
+def test_validations_take_a_twentieth_of_a_training_but_are_not_too_small() -> None:
+    passes = 3 * 100_000
+    count = watched_count(10**6, 100_000, 8)
+    assert 11 * count * 8 == pytest.approx(0.05 * passes, rel=0.01)
+    assert watched_count(10**6, 100_000, 1) == pytest.approx(8 * count, rel=0.01)
+    assert watched_count(10**6, 100, 8) == 64
+    assert watched_count(20, 100_000, 8) == 20
     assert [s for s in range(9) if is_due(s, 1)] == list(range(9))
     assert [s for s in range(40) if is_due(s, 16)] == [0, 1, 2, 4, 8, 16, 32]
 
