@@ -1,6 +1,7 @@
 """Measure the speed of every stage on this machine, one JSON line each: `make bench`.
 
-Images are the embedded glyphs; sizes are those of the presets `mnist` and `mnist-paper`.
+Sizes are those of the presets `mnist`, `cifar10` and `mnist-paper`; images are the embedded glyphs,
+and in colour samples of the shipped `cifar10`.
 """
 
 from benchmarks.ceiling import ceilings
@@ -9,4 +10,5 @@ from npdraw.runtime.settings import Runtime
 
 measured = ceilings(Runtime().start())
 run("mnist", "", measured)
+run("cifar10", "cifar10/", measured)
 run("mnist-paper", "mnist-paper/", measured)

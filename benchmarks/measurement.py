@@ -21,18 +21,18 @@ from benchmarks.timing import operations, seconds
 from benchmarks.workloads import (
     Bench,
     Work,
-    bank_work,
     bench_of,
     decoder_step,
     evaluate_work,
     parse_work,
     prior_step,
     sample_work,
+    tables_work,
 )
 from npdraw.datasets import Pixels
 from npdraw.datasets.embedded import glyphs
 from npdraw.datasets.prepare import from_arrays
-from npdraw.inputs.models import layout_of
+from npdraw.inputs.brushes import brush_of, layout_of
 from npdraw.model.latents import Latents
 from npdraw.pictures.sheet import SAMPLE_BATCH
 from npdraw.reading import Reading
@@ -113,17 +113,17 @@ def workload(folder: Path, axis: str, size: int, stage: str) -> tuple[Work, int]
     images = read(folder, size if of_data_set else IMAGES, config.parse.image_size)
     divisor = 1 if of_data_set else IMAGES
     if stage == "bank":
-        return bank_work(torch.from_numpy(images), config, ITERATIONS), divisor
+        return tables_work(torch.from_numpy(images), config, ITERATIONS), divisor
     if of_data_set:  # holding no more copies of the images than the parser itself needs
-        bank = bank_work(torch.from_numpy(images[:IMAGES]), config, 2)()
+        tables = tables_work(torch.from_numpy(images[:IMAGES]), config, 2)()
         binary = torch.from_numpy((images > 127).view(np.uint8))
-        return parse_work(binary, bank, config), divisor
-    bench = bench_of(config, images, 2)
+        return parse_work(binary, brush_of(config.parse, tables)), divisor
+    bench = bench_of(config, images, 2, Runtime(device="cpu"))
     samples = size if axis == "S" else SAMPLES
     evaluated = EVALUATED if axis == "S" else EVALUATED * samples
     in_step = 1 if axis == "batch" else config.prior.batch_size
     make: dict[str, Callable[[], tuple[Work, int]]] = {
-        "parse": lambda: (parse_work(bench.binary, bench.bank, config), IMAGES),
+        "parse": lambda: (parse_work(bench.images, bench.brush), IMAGES),
         "paint": lambda: (_painting(bench), IMAGES),
         "sample": lambda: (sample_work(bench), SAMPLE_BATCH),
         "eval_nll": lambda: (evaluate_work(bench, EVALUATED, samples), evaluated),

@@ -24,7 +24,7 @@ from benchmarks.workloads import (
     sample_work,
 )
 from npdraw.config import Config, DecoderConfig, ParseConfig, PriorConfig
-from npdraw.inputs.models import layout_of
+from npdraw.inputs.brushes import brush_of, layout_of
 from npdraw.runtime.settings import Runtime
 
 IMAGES, SIDE, CHANNELS, GPUS = 1_000_000, 64, 3, 8
@@ -98,12 +98,13 @@ def bench_of(config: Config, batch: int) -> Bench:
     )
     parse, side = config.parse, config.parse.image_size
     torch.manual_seed(0)
-    grey = torch.randint(0, 256, (8, CHANNELS, side, side), dtype=torch.uint8)
+    values = torch.randint(0, 256, (8, CHANNELS, side, side), dtype=torch.uint8)
     bank = torch.rand(parse.parts, CHANNELS, parse.part_size, parse.part_size)
-    binary = (grey > 127).float()
+    binary = (values > 127).float()
     # In fp32: the operations are the same, and CPUs without bf16 would take minutes.
     runtime = Runtime(device="cpu", precision="fp32")
-    return Bench(config, runtime.start(), runtime, grey, binary, bank)
+    brush = brush_of(parse, {"bank": bank})
+    return Bench(config, runtime.start(), runtime, values, binary, brush)
 
 
 class Calls(TorchDispatchMode):
@@ -174,7 +175,7 @@ def counted(plan: Plan) -> dict[str, float]:
         "T": steps,
         "million parameters": parameters(model) / 1e6,
         "bank, one Lloyd iteration": 2 * PATCHES_PER_CELL * steps * config.parse.parts * pixels,
-        "parse": operations(parse_work(bench.binary, bench.bank, config)) / 8,
+        "parse": operations(parse_work(bench.images, bench.brush)) / 8,
         "train_prior": prior.image,
         "train_decoder": decoder.image + 3 * more,  # forward, and twice as much backward
         "sample": operations(sample_work(bench, 128)) / 128 + more,

@@ -1,10 +1,10 @@
 """Speed of every stage at the sizes of a preset, compared with a simple reference.
 
-The references are the obvious ways: parsing image by image, painting step by step, training in
-fp32, sampling without a cache, evaluating with separate decoder and prior passes.
+The references are the obvious ways: parsing and painting image by image, training in fp32, sampling
+without a cache, evaluating with separate decoder and prior passes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 
@@ -14,30 +14,33 @@ from torch import Tensor
 from benchmarks.timing import measure, seconds
 from benchmarks.workloads import (
     Bench,
-    bank_work,
+    bench_of,
     decoder_step,
     evaluate_work,
     parse_work,
     prior_step,
     sample_work,
+    tables_work,
 )
-from npdraw.config import BATCH_SIZE, SAMPLES
-from npdraw.datasets import load, parse_source
-from npdraw.datasets.splits import binarize
-from npdraw.inputs.models import layout_of
+from npdraw.config import BATCH_SIZE, SAMPLES, Config
+from npdraw.datasets import Pixels, load, parse_source
+from npdraw.inputs.models import read_model
+from npdraw.inputs.shipped import find_model
 from npdraw.model.importance import samples_per_pass
-from npdraw.model.latents import Latents, blank
-from npdraw.model.parsing import parse
+from npdraw.model.latents import Latents
 from npdraw.model.prior import Prior
-from npdraw.pictures.sheet import SAMPLE_BATCH, render
+from npdraw.pictures.sheet import SAMPLE_BATCH, draw, render
 from npdraw.presets import preset
 from npdraw.runtime.noise import uniform
 from npdraw.runtime.settings import Runtime
 
+COLOUR_IMAGES = 500
+"""Colour images that the stages work on."""
+
 
 @dataclass(frozen=True)
 class Preset(Bench):
-    """A bench at the sizes of a preset; images are the embedded glyphs."""
+    """A bench at the sizes of a preset."""
 
     prefix: str
     """Prefix of the names of the lines."""
@@ -51,62 +54,57 @@ def run(name: str, prefix: str, ceilings: dict[torch.dtype, float]) -> None:
     """Measure every stage at the sizes of the preset `name`; `ceilings` in GFLOP/s."""
     runtime, config = Runtime(), preset(name)
     device = runtime.start()
-    images = load(parse_source("glyphs"), "train", root=Path(), image_size=config.parse.image_size)
-    grey = torch.tensor(images.images)
-    low = ceilings[runtime.dtype(device)]
-    fp32 = ceilings[torch.float32]
-
-    bank = bank_work(grey, config)
-    measure(f"{prefix}bank", len(grey), bank, ceiling=fp32)
-    bench = Preset(
-        config,
-        device,
-        runtime,
-        grey.to(device),
-        torch.from_numpy(binarize(images.images, 0)).to(device).float(),
-        bank().to(device),
-        prefix,
-        fp32,
-        low,
-    )
+    values = images_for(config)
+    fp32, low = ceilings[torch.float32], ceilings[runtime.dtype(device)]
+    tables = tables_work(torch.from_numpy(values), config)
+    measure(f"{prefix}tables", len(values), tables, ceiling=fp32)
+    made = bench_of(config, values, None, runtime)
+    bench = Preset(*(getattr(made, field.name) for field in fields(made)), prefix, fp32, low)
     z = parsing_and_painting(bench)
     training(bench, z)
     sampling(bench)
     evaluation(bench, z)
 
 
+@torch.no_grad()
+def images_for(config: Config) -> Pixels:
+    """Return uint8 images [N, C, H, W]: the embedded glyphs; in colour, samples of `cifar10`."""
+    if config.parse.channels == 1:
+        size = config.parse.image_size
+        return load(parse_source("glyphs"), "train", root=Path(), image_size=size).images
+    model, _, _ = read_model(find_model("cifar10"))
+    _, images = render(model.eval(), draw(model.prior, list(range(COLOUR_IMAGES))))
+    return images.numpy()
+
+
 def parsing_and_painting(bench: Preset) -> Latents:
-    """Measure parse and paint, compared with one image and one step at a time."""
-    layout, threshold = layout_of(bench.config.parse), bench.config.parse.threshold
-    few = bench.binary[:BATCH_SIZE]
+    """Measure parse and paint, compared with one image at a time."""
+    few = bench.images[:BATCH_SIZE]
 
-    def one_by_one() -> None:
+    def parse_each() -> None:
         for image in few.split(1):
-            parse(image, bench.bank, layout, threshold=threshold)
+            bench.brush.parse(image)
 
-    one_at_a_time = len(few) / seconds(one_by_one)
-    chunk = bench.binary[:1000]
+    chunk = bench.images[:1000]
     measure(
         f"{bench.prefix}parse",
         len(chunk),
-        parse_work(chunk, bench.bank, bench.config),
+        parse_work(chunk, bench.brush),
         ceiling=bench.fp32,
-        reference=("one image at a time", one_at_a_time),
+        reference=("one image at a time", len(few) / seconds(parse_each)),
     )
     z = bench.drawings(4096)
-    model, drawings = bench.model(), z[:64]
+    drawings = z[:64]
 
-    def step_by_step() -> None:
-        canvas = model.paint(blank(len(drawings), layout.steps, bench.device))
-        for cell in torch.eye(layout.steps, dtype=torch.bool, device=bench.device):
-            canvas = torch.maximum(canvas, model.paint(drawings.only(cell)))
+    def paint_each() -> None:
+        for index in range(len(drawings)):
+            bench.brush.paint(drawings[index : index + 1])
 
-    looped = len(drawings) / seconds(step_by_step)
     measure(
         f"{bench.prefix}paint",
         len(drawings),
-        lambda: model.paint(drawings),
-        reference=("one step at a time", looped),
+        lambda: bench.brush.paint(drawings),
+        reference=("one drawing at a time", len(drawings) / seconds(paint_each)),
     )
     return z
 
@@ -130,7 +128,10 @@ def training(bench: Preset, z: Latents) -> None:
 
 @torch.no_grad()
 def sampling(bench: Preset) -> None:
-    """Measure sampling and decoding, compared with a prior without a cache."""
+    """Measure sampling and decoding, compared with a prior without a cache.
+
+    With ink there is no such reference: the factors of a stroke depend on its own choices.
+    """
     model, images = bench.model().eval(), 2 * SAMPLE_BATCH
     first = list(range(SAMPLE_BATCH))
 
@@ -146,7 +147,7 @@ def sampling(bench: Preset) -> None:
         images,
         sample_work(bench, images),
         ceiling=bench.low,
-        reference=("uncached", SAMPLE_BATCH / seconds(uncached)),
+        reference=None if bench.brush.inked else ("uncached", SAMPLE_BATCH / seconds(uncached)),
     )
 
 

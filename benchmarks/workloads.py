@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,11 +14,13 @@ from npdraw.datasets.splits import binarize
 from npdraw.inputs.brushes import brush_of, layout_of
 from npdraw.inputs.models import new_model, to_device
 from npdraw.model.bank import build_bank
+from npdraw.model.brush import Brush
 from npdraw.model.encoder import PartEncoder
 from npdraw.model.importance import importance_figures
+from npdraw.model.ink import InkBrush
 from npdraw.model.latents import Latents, blank
 from npdraw.model.npdraw import NPDraw
-from npdraw.model.parsing import parse
+from npdraw.model.palette import build_palette
 from npdraw.pictures.sheet import SAMPLE_BATCH, draw, render
 from npdraw.runtime.settings import Runtime
 from npdraw.stages import train_decoder, train_prior
@@ -29,17 +32,16 @@ Work = Callable[[], object]
 
 @dataclass(frozen=True)
 class Bench:
-    """Settings, images and part bank that the stages work on."""
+    """Settings, images and brush that the stages work on."""
 
     config: Config
     device: torch.device
     runtime: Runtime
-    grey: Tensor
+    values: Tensor
     """uint8 [N, C, H, W]."""
-    binary: Tensor
-    """float [N, C, H, W] in {0, 1}."""
-    bank: Tensor
-    """float [K, C, P, P]."""
+    images: Tensor
+    """The same as the model sees them: float [N, C, H, W], of two or 256 values in [0, 1]."""
+    brush: Brush
 
     @property
     def dtype(self) -> torch.dtype:
@@ -49,61 +51,70 @@ class Bench:
     def model(self) -> NPDraw:
         """Return an untrained model whose drawings are about as long as a trained model's."""
         torch.manual_seed(0)
-        model = new_model(self.config, brush_of(self.config.parse, {"bank": self.bank}))
+        model = new_model(self.config, self.brush)
         whether = self.drawings(200).whether
         painted, left = float(whether.sum()), float((~whether).sum())
         with torch.no_grad():
             model.prior.whether_head.weight.zero_()
             model.prior.whether_head.bias.fill_(math.log((painted + 0.5) / (left + 0.5)))
-            assert isinstance(model.encoder, PartEncoder)
-            model.encoder.heads.bias[0] = -2.0  # rarely paints where the image is blank
+            if isinstance(model.encoder, PartEncoder):
+                model.encoder.heads.bias[0] = -2.0  # rarely paints where the image is blank
         return to_device(model, self.device)
 
     def drawings(self, images: int) -> Latents:
         """Parse the first `images` images."""
-        layout, threshold = layout_of(self.config.parse), self.config.parse.threshold
-        return parse(self.binary[:images], self.bank, layout, threshold=threshold)
+        return self.brush.parse(self.images[:images])
 
 
-def bench_of(config: Config, images: Pixels, iterations: int) -> Bench:
-    """Return a bench on the CPU for uint8 images; the bank takes `iterations` Lloyd iterations."""
-    runtime = Runtime(device="cpu")
-    grey = torch.from_numpy(images)
-    binary = torch.from_numpy(binarize(images, 0)).float()
-    bank = bank_work(grey, config, iterations)()
-    return Bench(config, runtime.start(), runtime, grey, binary, bank)
+def bench_of(config: Config, values: Pixels, iterations: int | None, runtime: Runtime) -> Bench:
+    """Return a bench for uint8 images [N, C, H, W]; `iterations` as in `tables_work`."""
+    device, uint8 = runtime.start(), torch.from_numpy(values)
+    tables = tables_work(uint8, config, iterations)()
+    images = torch.from_numpy(binarize(values, 0)) if config.parse.binarize else uint8 / 255
+    brush = brush_of(config.parse, tables).to(device)
+    return Bench(config, device, runtime, uint8.to(device), images.float().to(device), brush)
 
 
-def bank_work(grey: Tensor, config: Config, iterations: int | None = None) -> Callable[[], Tensor]:
-    """Build the bank of uint8 images, in `iterations` Lloyd iterations or until it converges."""
+def tables_work(
+    values: Tensor, config: Config, iterations: int | None = None
+) -> Callable[[], dict[str, Tensor]]:
+    """Build the tables of a brush from uint8 images [N, C, H, W].
+
+    A bank takes `iterations` Lloyd iterations; None: until it converges.
+    """
     layout, settings = layout_of(config.parse), config.parse
+    common: dict[str, Any] = {"snap": settings.snap, "threshold": settings.threshold}
 
-    def work() -> Tensor:
-        generator = torch.Generator().manual_seed(0)
+    def bank() -> dict[str, Tensor]:
+        noise = torch.Generator().manual_seed(0)
         limits = {} if iterations is None else {"tolerance": -1e9, "iterations": iterations}
-        return build_bank(
-            grey,
+        made = build_bank(values, layout, settings.parts, generator=noise, **common, **limits)
+        return {"bank": made.parts}
+
+    def palette() -> dict[str, Tensor]:
+        made = build_palette(
+            values,
             layout,
-            settings.parts,
-            snap=settings.snap,
-            threshold=settings.threshold,
-            generator=generator,
-            **limits,  # type: ignore[arg-type]
-        ).parts
+            patterns=settings.parts,
+            inks=settings.inks,
+            contrasts=settings.contrasts,
+            ground=torch.zeros(settings.channels),
+            generator=torch.Generator().manual_seed(0),
+            **common,
+        )
+        return InkBrush(layout, made).tables()
 
-    return work
+    return palette if settings.inks else bank
 
 
-def parse_work(binary: Tensor, bank: Tensor, config: Config) -> Callable[[], Latents]:
-    """Parse binary images, uint8 or float, in chunks as the stage does."""
-    layout, threshold = layout_of(config.parse), config.parse.threshold
+def parse_work(images: Tensor, brush: Brush) -> Callable[[], Latents]:
+    """Parse images of the model's values, uint8 or float, in chunks as the stage does."""
 
     def work() -> Latents:
-        z = blank(len(binary), layout.steps, binary.device)
-        for start in range(0, len(binary), IMAGES_AT_ONCE):
+        z = blank(len(images), brush.layout.steps, images.device, inked=brush.inked)
+        for start in range(0, len(images), IMAGES_AT_ONCE):
             part = slice(start, start + IMAGES_AT_ONCE)
-            drawn = parse(binary[part].float(), bank, layout, threshold=threshold)
-            z[part] = drawn
+            z[part] = brush.parse(images[part].float())
         return z
 
     return work
@@ -127,7 +138,7 @@ def decoder_step(bench: Bench) -> Callable[[Runtime], object]:
     state = new_state(model, [(model, 1e-3)], config.decoder.weight_decay, dtype=bench.dtype)
 
     def step(runtime: Runtime) -> object:
-        return train_decoder.train_step(state, model, bench.grey, config, 0, runtime)
+        return train_decoder.train_step(state, model, bench.values, config, 0, runtime)
 
     return step
 
@@ -148,7 +159,7 @@ def sample_work(bench: Bench, images: int = SAMPLE_BATCH) -> Work:
 def evaluate_work(bench: Bench, images: int, samples: int, side: int = 1) -> Work:
     """Evaluate the first `images` with S = `samples`, `side` samples at once."""
     model = bench.model().eval()
-    binary = bench.binary[:images]
+    some = bench.images[:images]
     noise = torch.rand(
         images, samples, model.layout.steps, model.brush.numbers, device=bench.device
     )
@@ -156,6 +167,6 @@ def evaluate_work(bench: Bench, images: int, samples: int, side: int = 1) -> Wor
     @torch.no_grad()
     def work() -> None:
         with bench.runtime.autocast(bench.device):
-            importance_figures(model, binary, noise, "importance", side)
+            importance_figures(model, some, noise, "importance", side)
 
     return work

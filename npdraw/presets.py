@@ -146,8 +146,8 @@ PRESETS: Mapping[str, Config] = {
         preset="cifar10-best",
         data="cifar10",
         parse=_INK,
-        prior=replace(_FINE_PRIOR, depth=3, steps=800),
-        decoder=replace(_FINE_DECODER, steps=12_000, decoder_alone=2, ema=0.998),
+        prior=_FINE_PRIOR,
+        decoder=replace(_FINE_DECODER, steps=6_000, decoder_alone=2, ema=0.998),
     ),
     # Faces at full resolution, with parts as large as those of `pictures` at this size.
     "celeba": Config(
