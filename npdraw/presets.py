@@ -109,6 +109,10 @@ PRESETS: Mapping[str, Config] = {
             deform=0.05,
         ),
     ),
+    # Binarised once and for all, so that a digit never looks different: 50,000 are soon overfitted.
+    "mnist-static": Config(
+        preset="mnist-static", data="mnist-static", prior=PriorConfig(dropout=0.1)
+    ),
     "omniglot": Config(preset="omniglot", data="omniglot", parse=ParseConfig(parts=100, shift=1)),
     "omniglot-best": Config(
         preset="omniglot-best",

@@ -18,8 +18,9 @@ INPUT, MODEL, RUN, OUTPUT = "Input", "Model", "Run", "Output"
 
 SEEDS = "0-99"
 TEMPERATURE = 1.0
-SOURCES = ("glyphs", "mnist", "omniglot", "cifar10", "celeba", "folder:", "npz:", "idx:")
-SETS = f"{', '.join(SOURCES[:5])}, folder:PATH, npz:FILE or idx:FOLDER"
+NAMED = ("glyphs", "mnist", "mnist-static", "omniglot", "cifar10", "celeba")
+SOURCES = (*NAMED, "folder:", "npz:", "idx:")
+SETS = f"{', '.join(NAMED)}, folder:PATH, npz:FILE or idx:FOLDER"
 
 
 def _setting(section: str, name: str, panel: str = MODEL) -> Any:
@@ -157,7 +158,7 @@ Add = Annotated[
 LookAt = Annotated[
     str, _argument("SOURCE", "pictures or arrays: folder:PATH, npz:FILE or idx:FOLDER")
 ]
-SetName = Annotated[str, _argument("NAME", "mnist, omniglot or cifar10")]
+SetName = Annotated[str, _argument("NAME", "mnist, mnist-static, omniglot or cifar10")]
 Data = Annotated[str | None, _data(f"data set: {SETS}", "that of the preset")]
 OtherData = Annotated[
     str | None, _data(f"data set to use instead of the artifact's: {SETS}", "the artifact's")

@@ -36,6 +36,17 @@ SETS: Mapping[str, Facts] = {
             "test": "22498ea987607f37719b79dd1f938f649c0b0ca2ed5a669381b4f1c06f472600",
         },
     ),
+    "mnist-static": Facts(
+        60_000,
+        10_000,
+        28,
+        "H. Larochelle: cs.toronto.edu/~larocheh/public/datasets/binarized_mnist",
+        "none stated (made from MNIST)",
+        {
+            "train": "fcad890a68e98bb11384832a3854061d751c56c4d368d7dd4823fed291e64292",
+            "test": "55730f640ca9d74bb5560ef311f2c9dcce5300eec954c8afb2d4c69121934b42",
+        },
+    ),
     "omniglot": Facts(
         24_345,
         8_070,

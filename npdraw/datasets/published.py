@@ -1,7 +1,7 @@
 """What the published data sets share: their files with checksums, checked reading, download.
 
 The files lie where `torchvision.datasets` keeps them. One module per data set names its files and
-reads them: `mnist`, `omniglot`, `cifar10`, `celeba`.
+reads them: `mnist`, `mnist_static`, `omniglot`, `cifar10`, `celeba`.
 """
 
 import hashlib

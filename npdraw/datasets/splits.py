@@ -10,8 +10,8 @@ from npdraw.datasets.division import MIN_TRAINING
 from npdraw.datasets.facts import SETS
 from npdraw.errors import UsageError
 
-MNIST_VALIDATION = 5_000
-"""Validation images when all of MNIST is used, as is customary."""
+VALIDATION = {"mnist": 5_000, "mnist-static": 10_000}
+"""Validation images when all of a data set is used: as is customary, and as published."""
 
 T = TypeVar("T", bound=np.generic)
 
@@ -76,7 +76,7 @@ def _bad_limit(limit: object) -> UsageError:
 def validation_size(source: Source, kept: int, total: int) -> int:
     """Return how many of the kept training images, the last ones, form the validation split.
 
-    That is 1 %, but at least 20 and at most half; 5,000 if all of MNIST is kept.
+    That is 1 %, but at least 20 and at most half; `VALIDATION` if all of such a data set is kept.
 
     Raises:
         UsageError: fewer than 3 images are kept.
@@ -84,8 +84,8 @@ def validation_size(source: Source, kept: int, total: int) -> int:
     if kept < MIN_TRAINING:
         hint = f"Use a --limit of at least {MIN_TRAINING}."
         raise UsageError(f"only {kept} training images", hint=hint)
-    if source.name == "mnist" and kept == total == SETS["mnist"].train:
-        return MNIST_VALIDATION
+    if source.name in VALIDATION and kept == total == SETS[source.name].train:
+        return VALIDATION[source.name]
     return min(max(-(-kept // 100), 20), kept // 2)
 
 

@@ -203,7 +203,8 @@ def test_the_table_and_the_json_have_the_state(
     assert execute(words) == 0
     lines = [x for x in capsys.readouterr().out.splitlines() if x.startswith("mnist")]
     assert lines[0].split()[:2] == ["mnist", "damaged"]
-    assert lines[1].startswith(f"mnist: {tmp_path / 'mnist.npz'} is damaged")
+    assert lines[1].split()[:2] == ["mnist-static", "missing"]
+    assert lines[2].startswith(f"mnist: {tmp_path / 'mnist.npz'} is damaged")
     assert execute([*words, "--json"]) == 0
     sets = json.loads(capsys.readouterr().out)["sets"]
     assert sets["mnist"]["state"] == "damaged" and "mnist.npz" in sets["mnist"]["problem"]

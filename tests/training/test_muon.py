@@ -9,7 +9,9 @@ from npdraw.training.muon import Muon, orthogonalize
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-@pytest.mark.parametrize("shape", [(6, 6), (4, 9), (9, 4), (1, 5), (5, 1), (30, 50), (6, 40), (40, 6)])
+@pytest.mark.parametrize(
+    "shape", [(6, 6), (4, 9), (9, 4), (1, 5), (5, 1), (30, 50), (6, 40), (40, 6)]
+)
 def test_singular_values_approach_1_and_vectors_stay(
     shape: tuple[int, int], dtype: torch.dtype
 ) -> None:
