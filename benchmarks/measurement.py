@@ -36,6 +36,7 @@ from npdraw.inputs.brushes import brush_of, layout_of
 from npdraw.model.latents import Latents
 from npdraw.pictures.sheet import SAMPLE_BATCH
 from npdraw.reading import Reading
+from npdraw.runtime.progress import Silent
 from npdraw.runtime.settings import Runtime
 from npdraw.stages.parse import parse
 
@@ -53,20 +54,6 @@ SAMPLES = 5
 
 SECONDS = 0.6
 """Least time over which a cost is measured; at least one call after the warm-up call."""
-
-
-class Silent:
-    """A `Progress` that shows nothing."""
-
-    def start(
-        self, title: str, total: int, *, unit: str = "images", scale: int = 1, done: int = 0
-    ) -> None: ...
-
-    def update(self, done: int, **figures: float) -> None: ...
-
-    def finish(self) -> None: ...
-
-    def note(self, text: str) -> None: ...
 
 
 def peak() -> float:

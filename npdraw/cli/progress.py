@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from npdraw.cli.console import on_terminal, printable, value_text
 from npdraw.runtime.group import environment
+from npdraw.runtime.progress import Silent
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -28,32 +29,18 @@ MANY = 9
 
 
 @contextmanager
-def reporting(*, quiet: bool) -> Iterator["Silent"]:
+def reporting(*, quiet: bool) -> Iterator["Reporter"]:
     """Give a stage what it reports to, and leave the terminal in order however the stage ends."""
     silent = quiet or not environment().is_rank_zero
-    reporter = Silent() if silent else Bar() if on_terminal() else Lines()
+    reporter = Reporter() if silent else Bar() if on_terminal() else Lines()
     try:
         yield reporter
     finally:
         reporter.close()
 
 
-class Silent:
-    """Shows nothing."""
-
-    def start(
-        self, title: str, total: int, *, unit: str = "images", scale: int = 1, done: int = 0
-    ) -> None:
-        pass
-
-    def update(self, done: int, **figures: float) -> None:
-        pass
-
-    def finish(self) -> None:
-        pass
-
-    def note(self, text: str) -> None:
-        pass
+class Reporter(Silent):
+    """What a command reports to; it shows nothing, as with --quiet."""
 
     def close(self) -> None:
         """Leave the terminal in order, also after an error."""
@@ -88,7 +75,7 @@ class Task:
         return "  ".join([counts, *shown[:most], f"{speed} {self.unit}/s", clocks])
 
 
-class Lines(Silent):
+class Lines(Reporter):
     """Plain lines for a pipe or a file: one every ten seconds and one at the end, no escapes."""
 
     def __init__(self) -> None:
@@ -121,7 +108,7 @@ class Lines(Silent):
         self.note(f"{self.task.title} {self.task.status()}")
 
 
-class Bar(Silent):
+class Bar(Reporter):
     """A Rich progress bar on a terminal; a narrow one shows a single figure beside it."""
 
     def __init__(self) -> None:

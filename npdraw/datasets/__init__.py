@@ -16,17 +16,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from npdraw.datasets import (
-    celeba,
-    cifar10,
-    folder,
-    idx,
-    mnist,
-    mnist_static,
-    npz,
-    omniglot,
-    prepare,
-)
+from npdraw.datasets import celeba, cifar10, folder, idx, mnist, npz, omniglot, prepare
+from npdraw.datasets import mnist_static as static
 from npdraw.datasets.arrays import Arrays
 from npdraw.datasets.embedded import glyphs
 from npdraw.datasets.facts import SETS, Facts
@@ -57,7 +48,7 @@ class _Published(Protocol):
 
 _PUBLISHED: Mapping[str, _Published] = {
     "mnist": mnist,
-    "mnist-static": mnist_static,
+    "mnist-static": static,
     "omniglot": omniglot,
     "cifar10": cifar10,
     "celeba": celeba,

@@ -43,7 +43,7 @@ def read(root: Path, split: str) -> NDArray[np.uint8]:
 def _read(root: Path, file: File) -> NDArray[np.uint8]:
     # A line for each image: digits with a space or a line feed after each, fixed by the checksum.
     digits = np.frombuffer(read_checked("mnist-static", root, file), np.uint8)[::2]
-    return (digits == ord("1")).reshape(-1, 28, 28).astype(np.uint8) * 255
+    return np.where(digits == ord("1"), np.uint8(255), np.uint8(0)).reshape(-1, 28, 28)
 
 
 def check(root: Path) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 from npdraw.errors import UsageError
 from npdraw.files import check_writable, sweep_temporaries, write_atomic
 from npdraw.report.limits import limits_for
-from npdraw.report.outputs import outputs_of
+from npdraw.report.outputs import Outputs, outputs_of
 from npdraw.report.page import compose, is_unchanged
 from npdraw.report.runs import Run, find_runs, why_no_evaluation
 from npdraw.runtime.lock import check_output
@@ -58,7 +58,7 @@ def report(paths: Sequence[Path], *, root: Path, out: Path, runtime: Runtime) ->
             **{kind: piece.problem for kind, piece in run.pieces.items() if piece.problem},
             **({"evaluation": _evaluation(run)} if run.no_evaluation else {}),
             **output.problems,
-            **({"images": output.why_no_images} if output.why_no_images else {}),
+            **{name: reason for name, reason in _reasons(output).items() if reason},
         }
         for run, output in zip(runs, outputs, strict=True)
     }
@@ -72,6 +72,11 @@ def report(paths: Sequence[Path], *, root: Path, out: Path, runtime: Runtime) ->
         return result | {"up_to_date": True}
     write_atomic(out, [content])
     return result
+
+
+def _reasons(output: Outputs) -> dict[str, str]:
+    """Return the full reasons, with paths, why images are absent; empty where they are not."""
+    return {"images": output.why_no_images, "training images": output.why_no_training_images}
 
 
 def _evaluation(run: Run) -> str:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from npdraw.pictures.files import png
+from npdraw.pictures.sheet import side_by_side
+from npdraw.report.closest import Closest, median
 from npdraw.report.limits import Limits, spread
 from npdraw.report.outputs import Outputs
 from npdraw.report.runs import KINDS, Run, read_sheet
@@ -92,6 +94,42 @@ def _reconstructions(output: Outputs, limits: Limits) -> Reconstructions:
             for one in output.reconstructions[: limits.images]
         ]
     )
+
+
+class Copies(NamedTuple):
+    """Samples of one run beside the closest training images, or why there are none."""
+
+    strips: Sequence[Strip] = ()
+    note: str = ""
+    problem: str = ""
+
+
+def copies(outputs: Sequence[Outputs], limits: Limits) -> list[Copies]:
+    """Return the samples of each run beside the training images closest to them."""
+    return [_copies(output, limits) for output in outputs]
+
+
+def _copies(output: Outputs, limits: Limits) -> Copies:
+    if "model" in output.problems:
+        return Copies(problem=no_model(output))
+    if not output.closest:
+        return Copies(problem=f"No comparison: {output.problems['training images']}.")
+    note = f"Median difference from the closest one: {median(output.closest):.4f}"
+    if output.closest_decoded:
+        note += f", and {median(output.closest_decoded):.4f} for decoded test images"
+    strips = [
+        Strip(number, embedded(_joined(one)), f"{one.difference:.4f}")
+        for number, one in enumerate(output.closest[: limits.closest])
+    ]
+    return Copies(strips, f"{note}.")
+
+
+def _joined(one: Closest) -> Tensor:
+    """Return a sample and training images side by side, uint8 [C, H, width]."""
+    joined = one.pictures[:1]
+    for picture in one.pictures[1:]:
+        joined = side_by_side(joined, picture[None])
+    return joined[0]
 
 
 class Part(NamedTuple):

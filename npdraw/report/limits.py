@@ -11,6 +11,8 @@ class Limits:
     samples: int = 48
     images: int = 12
     """Reconstructed test images."""
+    closest: int = 20
+    """Samples beside the training images closest to them."""
     sketches: int = 6
     """Drawings to step through."""
     sheets: int = 6
@@ -23,7 +25,7 @@ class Limits:
 
     def halved(self) -> "Limits":
         """Return half of each limit, but no less than a useful minimum."""
-        minimum = Limits(6, 2, 1, 1, 50, 20, 10_000)
+        minimum = Limits(6, 2, 2, 1, 1, 50, 20, 10_000)
         pairs = zip(vars(minimum).values(), vars(self).values(), strict=True)
         return Limits(*(max(low, value // 2) for low, value in pairs))
 
@@ -33,7 +35,10 @@ def limits_for(runs: int) -> Limits:
     if runs == 1:
         return Limits()
     return Limits(
-        samples=max(16, 48 // runs), images=max(4, 12 // runs), sketches=max(2, 12 // runs)
+        samples=max(16, 48 // runs),
+        images=max(4, 12 // runs),
+        closest=max(4, 20 // runs),
+        sketches=max(2, 12 // runs),
     )
 
 

@@ -14,14 +14,16 @@ from npdraw.drawings.frames import prefixes, rendered
 from npdraw.drawings.strokes import as_json, bank_digest
 from npdraw.errors import ArtifactError, DivergedError, NpdrawError
 from npdraw.inputs.brushes import brush_of
-from npdraw.inputs.images import find_source, reading_of
+from npdraw.inputs.images import find_source, reading_of, same_images
 from npdraw.inputs.models import read_parse, stored_config
 from npdraw.model.brush import Brush, part_usage
 from npdraw.model.ink import InkBrush
 from npdraw.model.latents import Latents, concatenate
 from npdraw.pictures.ink import ink_colours
 from npdraw.pictures.sheet import side_by_side, to_uint8
+from npdraw.report.closest import Closest, closest
 from npdraw.report.runs import Run, problem_of
+from npdraw.runtime.progress import Silent
 from npdraw.runtime.settings import Runtime
 
 USAGE_SAMPLES = 256
@@ -29,6 +31,9 @@ USAGE_SAMPLES = 256
 
 SAMPLES, IMAGES = 48, 12
 """The most samples and reconstructions that a page shows."""
+
+COMPARED = 20
+"""Samples that are compared with the training images."""
 
 SAMPLE_SKETCHES, IMAGE_SKETCHES = 4, 2
 """The most samples and test images that a page can step through."""
@@ -66,6 +71,10 @@ class Outputs:
     samples: Sequence[Tensor] = ()
     """Canvas and image of the seeds from 0, uint8 [C, H, 2 W + 1] each."""
     reconstructions: Sequence[Reconstruction] = ()
+    closest: Sequence[Closest] = ()
+    """The first `COMPARED` samples beside the training images closest to them."""
+    closest_decoded: Sequence[Closest] = ()
+    """The same of the decoded test images, for comparison."""
     sketches: Sequence[Sketch] = ()
     bank: Sequence[Tensor] = ()
     """Pictures of the parts of each layer, uint8 [K, C, P, P]; empty if there are none."""
@@ -79,8 +88,10 @@ class Outputs:
     """Number of parameters of the model."""
     why_no_images: str = ""
     """The full error message; it may contain paths, which the page must not show."""
+    why_no_training_images: str = ""
+    """The same for the training images."""
     problems: dict[str, str] = field(default_factory=dict)
-    """Reasons, without paths, by what is absent: "model", "bank" or "images"."""
+    """Reasons, without paths, by what is absent: "model", "bank", "images" or "training images"."""
 
 
 def outputs_of(run: Run, root: Path, runtime: Runtime) -> Outputs:
@@ -107,10 +118,12 @@ def outputs_of(run: Run, root: Path, runtime: Runtime) -> Outputs:
         if outputs.usage is None:
             outputs.usage = part_usage(z, model.brush)
             outputs.counted_over = f"{USAGE_SAMPLES} samples"
-        outputs.samples = list(side_by_side(*rendered(model, z[:SAMPLES])))
+        canvases, images = rendered(model, z[:SAMPLES])
+        outputs.samples = list(side_by_side(canvases, images))
         sketches = [_sketch(model, z[n : n + 1], f"Sample {n}") for n in range(SAMPLE_SKETCHES)]
         outputs.sketches = sketches
         outputs.sketches = [*sketches, *_reconstruct(run, model, root, outputs)]
+        _compare(run, model, root, images[:COMPARED], outputs)
     except (ArtifactError, DivergedError) as error:
         outputs.problems["model"] = problem_of(error, piece.path)
     return outputs
@@ -178,3 +191,18 @@ def _reconstruct(run: Run, model: DrawingModel, root: Path, outputs: Outputs) ->
     ]
     shown = range(min(IMAGE_SKETCHES, len(z)))
     return [_sketch(model, z[n : n + 1], f"Test image {n}") for n in shown]
+
+
+def _compare(run: Run, model: DrawingModel, root: Path, samples: Tensor, outputs: Outputs) -> None:
+    """Fill in the training images closest to samples and to decoded test images."""
+    settings, name = model.config.parse, run.dataset.get("name")
+    try:
+        data = same_images(model.header, model.path, None, root, settings, Silent())
+    except NpdrawError as error:
+        outputs.problems["training images"] = f"the training images ({name}) are not available"
+        outputs.why_no_training_images = error.message
+        return
+    outputs.closest = closest(samples, data.train)
+    side = settings.image_size
+    decoded = [one.pixels[..., -side:] for one in outputs.reconstructions]
+    outputs.closest_decoded = closest(torch.stack(decoded), data.train) if decoded else ()

@@ -55,6 +55,7 @@ def _sections(runs: Sequence[Run], outputs: Sequence[Outputs], limits: Limits) -
         "curves": curves(runs, limits.points),
         "samples": gallery.samples(outputs, limits),
         "reconstructions": gallery.reconstructions(outputs, limits),
+        "copies": gallery.copies(outputs, limits),
         "parts": gallery.banks(outputs, limits),
         "progress": gallery.sheets(runs, limits),
         "settings": tables.settings(runs),

@@ -19,3 +19,21 @@ class Progress(Protocol):
 
     def note(self, text: str) -> None:
         """Show a line to the user."""
+
+
+class Silent:
+    """A `Progress` that shows nothing."""
+
+    def start(
+        self, title: str, total: int, *, unit: str = "images", scale: int = 1, done: int = 0
+    ) -> None:
+        """Do nothing."""
+
+    def update(self, done: int, **figures: float) -> None:
+        """Do nothing."""
+
+    def finish(self) -> None:
+        """Do nothing."""
+
+    def note(self, text: str) -> None:
+        """Do nothing."""
