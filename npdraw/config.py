@@ -95,7 +95,7 @@ class ParseConfig:
         check_ranges("parse", self)
         require(
             self.channels == 1 or not self.binarize,
-            "channels 3 with binarize; colour is not binary",
+            "binary pixels with 3 channels; colour is not binary, so leave out --pixels binary",
         )
         require(
             self.canvas_size == 0
@@ -131,10 +131,15 @@ class ParseConfig:
         """Check the settings of strokes with ink."""
         if self.inks == 0:
             require(
-                self.finer == (), "parse.finer without parse.inks; only strokes with ink add up"
+                self.finer == (),
+                "parse.finer without parse.inks; only strokes with ink add up, so set finer = []",
             )
             return
-        require(not self.binarize, "inks with binarize; binary images are painted with plain parts")
+        require(
+            not self.binarize,
+            "binary pixels with inks; binary images are painted with plain parts, as in the preset "
+            "glyphs",
+        )
         require(
             self.part_size == self.stride and self.jitter == 1,
             "inks with overlapping placements; parse.stride must be parse.part_size, and jitter 1",

@@ -188,7 +188,7 @@ def test_a_grid_has_a_largest_number_of_cells() -> None:
 
 def test_colour_is_not_binary() -> None:
     assert ParseConfig(channels=3, binarize=False).levels == 256
-    with pytest.raises(UsageError, match="channels 3 with binarize"):
+    with pytest.raises(UsageError, match="binary pixels with 3 channels"):
         ParseConfig(channels=3)
 
 

@@ -11,7 +11,7 @@ from npdraw.errors import UsageError
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"binarize": True}, "inks with binarize"),
+        ({"binarize": True}, "binary pixels with inks"),
         ({"jitter": 2}, "inks with overlapping placements"),
         ({"stride": 3}, "inks with overlapping placements"),
         ({"finer": (2, 5)}, "parse.finer has 5, must be at most parse.part_size, 4"),

@@ -22,6 +22,8 @@ _FIGURES: Mapping[str, tuple[str, str]] = {
     "whether_nats": _NATS,
     "where_nats": _NATS,
     "what_nats": _NATS,
+    "ink_nats": _NATS,
+    "contrast_nats": _NATS,
     "elbo": _NATS,
     "relaxed_elbo": _NATS,
     "rate": _NATS,

@@ -35,11 +35,15 @@ def reading_of_picture(source: Path | bytes) -> Reading | None:
         return None
 
 
-def notes_on_picture(source: Path | bytes, reading: Reading, *, strokes: bool) -> Iterator[str]:
+def notes_on_picture(
+    source: Path | bytes, reading: Reading | None, *, strokes: bool
+) -> Iterator[str]:
     """Yield what is lost or odd about a picture that is read so, for a model of `strokes` or not.
 
-    Nothing if it cannot be read.
+    `reading` is None for models of a named data set, which has no transparent pictures. Nothing if
+    the picture cannot be read.
     """
+    unknown, reading = reading is None, reading or Reading()
     try:
         picture = decode(source)
         other = strokes and looks_other_way(prepare.in_bytes(picture, reading), reading)
@@ -50,6 +54,8 @@ def notes_on_picture(source: Path | bytes, reading: Reading, *, strokes: bool) -
     if other:
         kind = "light strokes on a dark" if expects_light(reading) else "dark strokes on a light"
         yield f"{kind} ground, the other way round than the model's pictures: invert it first"
+    if unknown and picture.mode == "RGBA" and picture.getchannel("A").getextrema()[0] < 255:
+        yield f"its transparent pixels are put on {reading.background}"
     (width, height), side = picture.size, min(picture.size)
     if reading.fit == "crop" and side < (1 - _CUT) * max(width, height):
         yield f"cropped from {width} x {height} to the {side} x {side} in the middle"

@@ -54,7 +54,7 @@ def changed(z: Latents, changes: Changes, brush: Brush) -> Latents:
         if not 0 <= step < steps:
             raise UsageError(
                 f"{flag} {step}: steps are 0..{steps - 1}",
-                hint="Steps are the cells of the grid, counted along its rows.",
+                hint="Steps are the cells of the grid, counted along its rows, layer by layer.",
             )
         if bool(edited.whether[0, step]) != paints:
             state = "paints nothing" if paints else "paints already"
@@ -116,6 +116,10 @@ def _chosen(
     return {"what": chosen.pop("part"), **chosen}
 
 
+UNSEEN = "the canvas is as before: the changes do not show (nor does a part at contrast 0)"
+"""What `edit` says if strokes changed, but nothing that is painted."""
+
+
 def edit(
     model_path: Path,
     *,
@@ -146,12 +150,14 @@ def edit(
         after = before.with_cells(cells_in(region, model), sources[1].drawing)
     after = changed(after, changes, model.brush)
     shown.append(after)
+    changed_steps = before.differs(after)[0].nonzero().flatten().tolist()
+    unseen = changed_steps and torch.equal(model.paint(before), model.paint(after))
     result = {
-        "changed_steps": before.differs(after)[0].nonzero().flatten().tolist(),
+        "changed_steps": changed_steps,
         "strokes": strokes_of(after, model.layout),
         "drawing": str(out.with_suffix(".json")),
         "out": str(out),
-        **noted(*sources),
+        **noted(*sources, more=[UNSEEN] if unseen else []),
     }
     for written in (out, out.with_suffix(".json")):
         check_output(written, [Path(named) for named in (name, other or "")])

@@ -1,5 +1,6 @@
 """Names of drawings and images on the command line: seed:N, test:N, or a path."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,6 @@ from npdraw.drawings.strokes import read_drawing
 from npdraw.errors import DataError, UsageError
 from npdraw.inputs.images import find_source, reading_of
 from npdraw.model.latents import Latents
-from npdraw.reading import Reading
 
 SAMPLE, TEST = "seed:", "test:"
 
@@ -34,9 +34,9 @@ class NamedDrawing:
     """What was done to a picture."""
 
 
-def noted(*named: NamedDrawing) -> dict[str, list[str]]:
-    """Return the entry of a result with the notes on pictures; empty if there are none."""
-    notes = [note for one in named for note in one.notes]
+def noted(*named: NamedDrawing, more: Sequence[str] = ()) -> dict[str, list[str]]:
+    """Return the entry of a result with the notes on pictures and `more`; empty without any."""
+    notes = [note for one in named for note in one.notes] + list(more)
     return {"notes": notes} if notes else {}
 
 
@@ -72,7 +72,8 @@ def drawing_of_picture(source: Path | bytes, model: DrawingModel) -> NamedDrawin
 
     It is read like the pictures that the model was trained on. For a model of binary images of a
     named data set, light strokes on black, it is looked at, and inverted if its strokes are dark.
-    Notes say so, and what is cropped, or that it looks the other way round than the model's.
+    Notes say so, and what is cropped, what is under transparent pixels if the model was not trained
+    on any, or that it looks the other way round than the model's.
 
     Raises:
         DataError: the picture cannot be read.
@@ -86,7 +87,7 @@ def drawing_of_picture(source: Path | bytes, model: DrawingModel) -> NamedDrawin
         reading = reading_of_picture(source)
         if reading is not None and reading.invert:
             notes.append("dark strokes on a light ground, inverted")
-    notes += notes_on_picture(source, reading or Reading(), strokes=strokes)
+    notes += notes_on_picture(source, reading, strokes=strokes)
     pixels = read_picture(source, settings.image_size, settings.channels, reading)
     image = model.preprocess(torch.tensor(pixels)[None])
     said = tuple(f"{name}: {note}" for note in notes)

@@ -40,9 +40,10 @@ def cells_in(region: Region, model: DrawingModel) -> Tensor:
     high = torch.tensor([region.bottom, region.right])
     inside = ((first >= low) & (last <= high)).all(2).all(1)
     if not inside.any():
+        smallest = int(layout.sides.min()) * scale
         raise UsageError(
             f"no cell of the grid lies within region {region}",
-            hint=f"Cells are {layout.window * scale} pixels wide, {layout.stride * scale} apart, "
-            f"of {height} x {width}.",
+            hint=f"{'The smallest cells' if layout.finer else 'Cells'} are {smallest} pixels wide, "
+            f"the image has {height} x {width}.",
         )
     return inside

@@ -146,8 +146,12 @@ def _stroke(stroke: Any, name: str, brush: Brush, source: object) -> tuple[int, 
     counts = {"step": brush.layout.steps, "row": 0, "column": 0, "part": brush.sizes["what"]}
     if brush.inked:
         counts |= {key: brush.sizes[key] for key in ("ink", "contrast")}
-    if not isinstance(stroke, Mapping) or sorted(stroke) != sorted(counts):
-        raise _drawing_error(source, f"{name} has other entries than {', '.join(counts)}")
+    if not isinstance(stroke, Mapping):
+        raise _drawing_error(source, f"{name} is not an object with {', '.join(counts)}")
+    if lacking := [key for key in counts if key not in stroke]:
+        raise _drawing_error(source, f"{name} lacks {', '.join(lacking)}")
+    if unknown := [key for key in stroke if key not in counts]:
+        raise _drawing_error(source, f"{name} has the unknown entry {unknown[0]!r:.40}")
     for key, value in stroke.items():
         if type(value) is not int:
             raise _drawing_error(source, f"{key} of {name} is {value!r:.40}, not a whole number")

@@ -112,14 +112,14 @@ def _check_enough(patches: Tensor, parts: int) -> None:
     different = _count_different(patches.split(4096), parts)
     if different == 0:
         raise UsageError(
-            "the images have no patches that are not too faint to be painted",
+            "all patches of the images are too faint to be painted",
             hint="They may be empty at this size: try a larger --image-size, another --fit or "
             "--pixels levels, or a lower threshold in [parse] of a file for --config.",
         )
     if different < parts:
         raise UsageError(
-            f"{parts} parts, but the images have only {different} different patches that are not "
-            "too faint to be painted",
+            f"{parts} parts, but the images have only {different} different patches strong "
+            "enough to be painted",
             hint=f"Use at most {different} parts (--parts, or parts in [parse] of a file for "
             "--config), or give more images.",
         )

@@ -105,7 +105,7 @@ def _tables(
     count, inks, contrasts = sizes
     if len(patches) == 0:
         raise UsageError(
-            "the images have no patches that are not too faint to be painted",
+            "all patches of the images are too faint to be painted",
             hint="They may all be empty, or all of one colour: try a lower threshold in [parse] of "
             "a file for --config.",
         )

@@ -45,10 +45,8 @@ def check_picture(out: Path, *, suffixes: Sequence[str] = STILL, force: bool) ->
     """
     check_output(out, ())
     if out.suffix.lower() not in suffixes:
-        names = " or ".join(suffix.removeprefix(".").upper() for suffix in suffixes)
         raise UsageError(
-            f"{out} is not the name of a {names}",
-            hint=f"Give --out a name that ends in {suffixes[0]}.",
+            f"{out} does not end in {' or '.join(suffixes)}", hint="Choose another --out."
         )
     if not force and out.is_file() and text_of(out) is None:
         raise UsageError(

@@ -35,6 +35,8 @@ CHARTS = (
             "whether_nats": "stop and place",
             "where_nats": "offset in the cell",
             "what_nats": "choice of part",
+            "ink_nats": "choice of ink",
+            "contrast_nats": "choice of contrast",
         },
     ),
     Chart(

@@ -139,7 +139,7 @@ class Part(NamedTuple):
     picture: Picture
     uses: int
     share: str
-    """Its percentage of all strokes."""
+    """Its percentage of the strokes of its layer."""
     bar: str
     """Its count as a percentage of that of the most used part."""
 
@@ -180,14 +180,15 @@ def _layer(output: Outputs, number: int, most: int) -> Layer:
     assert output.usage is not None
     pictures, several = output.bank[number], len(output.bank) > 1
     counts: list[int] = output.usage.view(len(output.bank), -1)[number].tolist()
-    total, largest = max(1, int(output.usage.sum())), max(1, *counts)
+    total, largest = int(output.usage.sum()), max(1, *counts)
+    in_layer = max(1, sum(counts))
     order = sorted(range(len(counts)), key=lambda part: (-counts[part], part))[:most]
     parts = [
         Part(
             name=f"Part {part} of layer {number + 1}" if several else f"Part {part}",
             picture=embedded(pictures[part]),
             uses=counts[part],
-            share=f"{100 * counts[part] / total:.2f} %",
+            share=f"{100 * counts[part] / in_layer:.2f} %",
             bar=f"{100 * counts[part] / largest:.1f}",
         )
         for part in order

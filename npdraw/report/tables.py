@@ -24,6 +24,8 @@ METRICS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "whether_nats": ("of which when to stop and where to place", NATS),
         "where_nats": ("of which offset within the cell", NATS),
         "what_nats": ("of which choice of part", NATS),
+        "ink_nats": ("of which choice of ink", NATS),
+        "contrast_nats": ("of which choice of contrast", NATS),
         "steps": ("Training steps", ""),
         "best_step": ("Best step", ""),
         "seconds": ("Time", DURATION),

@@ -66,9 +66,9 @@ def parse(
     of `npdraw parse --json`.
 
     `reading` is how pictures and arrays that a path names become images, and `notes` are what to
-    say about it. With `fewer_parts`, images with fewer different patches than `parts` get as many
-    parts as they have patches, and the settings are those of that number. Twelve parameters,
-    because each is a flag of the command or follows from some.
+    say about it. With `fewer_parts`, images with too few different patches get fewer parts
+    (`_fitted`), and the settings are those of that number. Twelve parameters, because each is a
+    flag of the command or follows from some.
 
     Raises:
         DataError: the images cannot be read, or most of those that a path names are empty.
@@ -136,16 +136,23 @@ def parse(
 
 
 def _fitted(config: Config, data: TrainingImages) -> tuple[Config, list[str]]:
-    """Return the settings with no more parts than there are different patches, and a note."""
-    layout, wanted = layout_of(config.parse), config.parse.parts
-    if config.parse.inks:  # patterns may be few and repeat themselves
-        return config, []
+    """Return the settings with no more parts than the different patches allow, and a note.
+
+    With ink these are half of the patches of the first layer: a pattern for each would leave
+    nothing for the next layers to learn from.
+    """
+    settings, layout, wanted = config.parse, layout_of(config.parse), config.parse.parts
     images = _at_canvas_size(data.train, layout)
-    parts = different_patches(images, layout, config.parse.threshold, wanted)
+    if settings.inks:
+        parts = max(1, different_patches(images, layout.grids[0], -1.0, 2 * wanted) // 2)
+        kind, share = "patterns per layer", "half as many"
+    else:
+        parts = different_patches(images, layout, settings.threshold, wanted)
+        kind, share = "parts", "as many"
     if not 0 < parts < wanted:
         return config, []
-    note = f"{parts} parts, as many as there are different patches; {wanted} were wanted (--parts)"
-    return replace(config, parse=replace(config.parse, parts=parts)), [note]
+    note = f"{parts} {kind}, {share} as there are different patches; {wanted} were wanted (--parts)"
+    return replace(config, parse=replace(settings, parts=parts)), [note]
 
 
 def _record_of_source(source: Source, notes: Sequence[str]) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def test_its_json_has_the_keys_of_the_interface(
         (["mnist"], 2, "mnist is a data set that npdraw knows"),
         (["own"], 2, "Write folder:own."),
         (["folder:missing"], 4, "there is no folder missing"),
-        (["folder:own", "--out", "x.jpg"], 2, "x.jpg is not the name of a PNG"),
+        (["folder:own", "--out", "x.jpg"], 2, "x.jpg does not end in .png"),
         (["folder:own", "--out", "mine.png"], 2, "is not a picture that npdraw made"),
         (["folder:own", "--fit", "pads"], 2, "'pads' is not one of"),
     ],

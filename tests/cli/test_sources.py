@@ -62,7 +62,7 @@ def test_a_preset_or_a_file_fixes_what_it_says(paper: str, tmp_path: Path) -> No
     assert settings(chosen(paper, "mnist")) == ("mnist", 1, True, True)
     assert settings(chosen(paper, "cifar10")) == ("cifar10", 3, False, False)
     assert settings(chosen(paper, "cifar10-paper", pixels="binary"))[1:] == (1, True, True)
-    with pytest.raises(UsageError, match="inks with binarize"):
+    with pytest.raises(UsageError, match="binary pixels with inks"):
         chosen(paper, "cifar10", pixels="binary")
     assert settings(chosen(paper, "mnist", channels="3"))[1:] == (3, False, False)
     file = tmp_path / "x.toml"

@@ -50,7 +50,7 @@ def write_ink_model(path: Path, *, seed: int = 0, finer: tuple[int, ...] = (2,))
     tables = {
         **{pattern_name(layer): patterns(side) for layer, side in enumerate((4, *finer))},
         "inks": torch.rand(1 + len(finer), INKS, 3, generator=generator) - 0.5,
-        "contrasts": torch.tensor([[0.2, 0.5, 1.0], *[[0.1, 0.3, 0.6]] * len(finer)]),
+        "contrasts": torch.tensor([[0.0, 0.5, 1.0], *[[0.0, 0.3, 0.6]] * len(finer)]),
         "ground": torch.rand(3, generator=generator),
     }
     write_random_model(path, config, tables, seed)

@@ -9,7 +9,7 @@ import torch
 
 import npdraw
 from npdraw.drawings.drawing_model import DrawingModel
-from npdraw.drawings.edit import Changes, changed, decode, edit
+from npdraw.drawings.edit import UNSEEN, Changes, changed, decode, edit
 from npdraw.drawings.regions import Region, cells_in
 from npdraw.drawings.strokes import as_json, fingerprint, from_json, read_drawing, write_drawing
 from npdraw.errors import ArtifactError, UsageError
@@ -75,9 +75,9 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "part": ({"strokes": [stroke(part=PARTS)]}, "part of stroke 0 is 6, not in 0..5"),
     "text": ({"strokes": [stroke(ink="1")]}, "ink of stroke 0 is '1', not a whole number"),
     "true": ({"strokes": [stroke(contrast=True)]}, "contrast of stroke 0 is True"),
-    "no ink": ({"strokes": [lacking("ink")]}, "other entries than step, row, column, part, ink, "),
-    "no contrast": ({"strokes": [lacking("contrast")]}, "stroke 0 has other entries than"),
-    "surplus": ({"strokes": [stroke(layer=1)]}, "stroke 0 has other entries than"),
+    "no ink": ({"strokes": [lacking("ink")]}, "stroke 0 lacks ink"),
+    "no contrast": ({"strokes": [lacking("contrast")]}, "stroke 0 lacks contrast"),
+    "surplus": ({"strokes": [stroke(layer=1)]}, "stroke 0 has the unknown entry 'layer'"),
     "step": ({"strokes": [stroke(step=STEPS)]}, "step of stroke 0 is 20, not in 0..19"),
     "place": ({"strokes": [stroke(step=1)]}, "row 0, column 6, where step 1 cannot place it"),
     "one size": ({"part_size": 4}, "part_size 4, expected [4, 2]"),
@@ -192,6 +192,18 @@ def test_edit_writes_a_drawing_that_decode_reads(
     (tmp_path / "z.json").write_text(json.dumps(values))
     with pytest.raises(ArtifactError, match="ink of stroke 0 is 4"):
         decode(ink_path, drawing=str(tmp_path / "z.json"), out=tmp_path / "z.png", **command)
+
+
+def test_an_edit_that_does_not_show_is_noted(
+    inked: DrawingModel, ink_path: Path, command: dict[str, Any], tmp_path: Path
+) -> None:
+    for contrast, notes in ((0, [UNSEEN]), (2, None)):
+        path = tmp_path / f"{contrast}.json"
+        write_drawing(path, drawing(s1=(5, 3, contrast)), inked.brush)
+        given = {"name": str(path), "other": None, "region": None, "out": tmp_path / "x.png"}
+        result = edit(ink_path, **given, changes=Changes(replace=[(1, 2)]), **command)
+        assert result["changed_steps"] == [1]
+        assert result.get("notes") == notes
 
 
 def test_edits_are_local_on_every_layer(inked: DrawingModel) -> None:

@@ -102,6 +102,16 @@ def test_a_picture_that_looks_the_other_way_round_is_noted(made: Any, tmp_path: 
     assert not list(notes_on_picture(tmp_path / "x.png", Reading("white"), strokes=False))
 
 
+def test_what_is_under_transparent_pixels_is_noted_for_models_of_a_named_set(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "x.png"
+    for opacity, expected in ((0, ["its transparent pixels are put on black"]), (255, [])):
+        Image.new("RGBA", (8, 8), (200, 30, 60, opacity)).save(path)
+        assert list(notes_on_picture(path, None, strokes=False)) == expected
+        assert not list(notes_on_picture(path, Reading("white"), strokes=False))
+
+
 def test_a_picture_that_is_cropped_is_noted(made: Any, tmp_path: Path) -> None:
     model = own(open_model(made.model, tiny_runtime({})), Reading())
     _, notes = image_of(drawing(3, size=(80, 28)), model, tmp_path)

@@ -170,7 +170,7 @@ def test_more_parts_than_different_patches_are_refused():
 
 
 def test_images_without_any_ink_are_refused():
-    with pytest.raises(UsageError, match="no patches that are not too faint"):
+    with pytest.raises(UsageError, match="all patches of the images are too faint"):
         build_bank(
             torch.zeros(3, 1, 4, 4, dtype=torch.uint8),
             ONE,

@@ -109,5 +109,5 @@ def test_finer_layers_may_have_nothing_left_to_paint():
 
 
 def test_images_without_anything_to_paint_are_refused():
-    with pytest.raises(UsageError, match="no patches that are not too faint"):
+    with pytest.raises(UsageError, match="all patches of the images are too faint"):
         build(torch.zeros(9, 3, 8, 8, dtype=torch.uint8))

@@ -58,7 +58,7 @@ def test_parts_and_inks_of_each_layer(
         "Layer 1: 4 x 4 pixels",
         "Layer 2: 2 x 2 pixels",
     ]
-    titles = re.findall(r'title="Part (\d+) of layer (\d), painted ([\d,]+) times', text)
+    titles = re.findall(r'title="Part (\d+) of layer (\d), painted ([\d,]+) times?:', text)
     expected = [
         (str(part), str(layer + 1), f"{usage[layer, part]:,}")
         for layer in range(2)

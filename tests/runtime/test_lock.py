@@ -115,7 +115,7 @@ def test_an_output_is_never_an_input(stages: Any, trained: Any, tmp_path: Path) 
         with pytest.raises(UsageError, match="is an input"):
             stages.train_prior(parse, out, force=True)
     assert parse.read_bytes() == before
-    with pytest.raises(UsageError, match="not the name of a PNG"):
+    with pytest.raises(UsageError, match=r"does not end in \.png"):
         stages.sample(trained.model, parse, grid=True, force=True)
     assert parse.read_bytes() == before
 

@@ -82,7 +82,7 @@ def test_stored_drawings_and_metrics_are_of_one_binarisation(
 
 
 def test_images_without_strokes_are_refused(stages: Any, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no patches that are not too faint"):
+    with pytest.raises(UsageError, match="all patches of the images are too faint"):
         stages.configured(parse={"threshold": 1e6}).parse(tmp_path / "p")
 
 

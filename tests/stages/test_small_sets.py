@@ -16,6 +16,11 @@ from npdraw.inputs.models import read_parse
 from npdraw.reading import Reading
 from tests.datasets.own_pictures import drawings
 
+INK = {
+    "image_size": 8, "channels": 3, "binarize": False, "part_size": 4, "stride": 4, "jitter": 1,
+    "finer": (2,), "inks": 8, "contrasts": 3, "threshold": 0.01,
+}  # fmt: skip
+
 
 def simple(count: int, empty: int = 0) -> Any:
     """Return images of 8 x 8 pixels with six different patches of 4 x 4, `empty` of them black."""
@@ -56,11 +61,27 @@ def test_a_bank_has_as_many_parts_as_there_are_patches(few: Any, tmp_path: Path)
     assert len(read_parse(tmp_path / "other").tensors["bank"]) == parts - 1
 
 
+def test_with_ink_there_are_half_as_many_patterns_so_that_every_layer_has_some(
+    stages: Any, tmp_path: Path
+) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 3), np.uint8)
+    settings = {**INK, "parts": 300}
+    ink = stages.configured(parse=settings).from_images(
+        tmp_path / "x.npz", images[:44], images[44:]
+    )
+    out, seen = tmp_path / "parse.safetensors", ink.Recorder()
+    ink.parse(out, fewer_parts=True, progress=seen)
+    tables, dataset = read_parse(out).tensors, read_header(out).dataset
+    parts = dataset["train"] * 4 // 2  # four cells each in the first layer, all different
+    assert f"{parts} patterns per layer, half as many as there are different" in seen.notes[-1]
+    assert [len(tables[f"patterns_{n}"].unique(dim=0)) for n in (0, 1)] == [parts, parts]
+
+
 def test_a_number_of_parts_that_was_given_is_an_error(few: Any, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="30 parts, but the images have only") as caught:
         few.parse(tmp_path / "p")
     assert caught.value.hint.startswith("Use at most ")
-    with pytest.raises(UsageError, match="no patches that are not too faint") as caught:
+    with pytest.raises(UsageError, match="all patches of the images are too faint") as caught:
         few.configured(parse={"threshold": 1e6}).parse(tmp_path / "p", fewer_parts=True)
     for option in ("--image-size", "--fit", "--pixels", "threshold"):
         assert option in caught.value.hint
