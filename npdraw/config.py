@@ -130,16 +130,9 @@ class ParseConfig:
     def _check_ink(self) -> None:
         """Check the settings of strokes with ink."""
         if self.inks == 0:
-            require(
-                self.finer == (),
-                "parse.finer without parse.inks; only strokes with ink add up, so set finer = []",
-            )
+            require(self.finer == (), "parse.finer without parse.inks; set finer = [] as well")
             return
-        require(
-            not self.binarize,
-            "binary pixels with inks; binary images are painted with plain parts, as in the preset "
-            "glyphs",
-        )
+        require(not self.binarize, "binary pixels with inks; for those use the preset glyphs")
         require(
             self.part_size == self.stride and self.jitter == 1,
             "inks with overlapping placements; parse.stride must be parse.part_size, and jitter 1",

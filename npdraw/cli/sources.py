@@ -65,10 +65,11 @@ def choose(
     if preset is None and not {"image_size", "canvas_size"} & set(given):
         flags["parse"]["image_size"] = image_side(seen.side)
     sized = resolve.part_sizes(row, file, flags["parse"])
+    named = set(flags["parse"])
     flags["parse"] |= sized
     config = resolve.config(row, data, file, **flags)
-    option = "part_size, stride and finer in [parse] of a file for --config"
-    option = option if config.parse.inks else "--part-size and --stride"
+    by_flags = "stride" in named and not config.parse.inks
+    option = "--part-size and --stride" if by_flags else "--config"
     seen = replace(seen, wanted=wanted)
     notes = seen.lines(config.parse.image_size)
     if sized:

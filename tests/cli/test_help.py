@@ -176,9 +176,9 @@ assert not {HEAVY} & set(sys.modules)
 """
     for typed, expected in (
         ("npdraw train-", ["train-prior", "train-decoder"]),
-        ("npdraw parse --preset mnist", ["mnist", "mnist-best", "mnist-paper"]),
+        ("npdraw parse --preset mnist", ["mnist", "mnist-best", "mnist-static", "mnist-paper"]),
         ("npdraw parse --snap m", ["mean", "medoid"]),
-        ("npdraw parse --data m", ["mnist"]),
+        ("npdraw parse --data m", ["mnist", "mnist-static"]),
         ("npdraw run --data n", ["npz:"]),
     ):
         done = run_python(

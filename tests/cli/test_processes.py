@@ -149,7 +149,7 @@ def test_some_commands_run_in_one_process(
 def test_other_ranks_show_no_progress(become: Become) -> None:
     become(1)
     with progress.reporting(quiet=False) as reporter:
-        assert type(reporter) is progress.Silent
+        assert type(reporter) is progress.Reporter
     become(0)
     with progress.reporting(quiet=False) as reporter:
         assert type(reporter) is progress.Lines

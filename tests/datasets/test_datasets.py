@@ -83,7 +83,7 @@ def test_a_source_is_written_as_it_was_given():
 def test_an_unknown_source_lists_the_known_ones(text):
     with pytest.raises(UsageError, match="unknown data set") as error:
         parse_source(text)
-    assert "glyphs, idx:FOLDER, mnist, npz:FILE, omniglot" in error.value.hint
+    assert "glyphs, idx:FOLDER, mnist, mnist-static, npz:FILE, omniglot" in error.value.hint
 
 
 def test_the_nearest_source_is_suggested_and_a_path_asked_for():

@@ -57,7 +57,7 @@ def test_a_picture_that_cannot_be_written_is_refused_before_a_model_is_read(
         (edit, {"name": "seed:0", "other": None, "region": None, "changes": Changes()}),
     ]
     for out, words in (
-        (tmp_path / "x.txt", "is not the name of a"),
+        (tmp_path / "x.txt", "does not end in"),
         (theirs, "is not a picture that npdraw made"),
         (tmp_path, "it is a folder"),
     ):

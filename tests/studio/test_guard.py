@@ -158,7 +158,7 @@ def test_malformed_requests(studio: Served, text: bytes) -> None:
         ({"step": 4}, "step of stroke 0 is 4, not in 0..3"),
         ({"step": 10**30}, "step of stroke 0"),
         ({"row": 3}, "cannot place it"),
-        ({"extra": 1}, "other entries"),
+        ({"extra": 1}, "unknown entry 'extra'"),
     ],
 )
 def test_strokes_out_of_range(studio: Served, changes: dict[str, Any], words: str) -> None:
