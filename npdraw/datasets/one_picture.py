@@ -54,7 +54,7 @@ def notes_on_picture(
     if other:
         kind = "light strokes on a dark" if expects_light(reading) else "dark strokes on a light"
         yield f"{kind} ground, the other way round than the model's pictures: invert it first"
-    if unknown and picture.mode == "RGBA" and picture.getchannel("A").getextrema()[0] < 255:
+    if unknown and picture.mode == "RGBA" and min(picture.getchannel("A").tobytes()) < 255:
         yield f"its transparent pixels are put on {reading.background}"
     (width, height), side = picture.size, min(picture.size)
     if reading.fit == "crop" and side < (1 - _CUT) * max(width, height):

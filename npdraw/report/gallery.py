@@ -59,10 +59,10 @@ def no_model(output: Outputs) -> str:
 
 
 class Strip(NamedTuple):
-    """A reconstruction: what it shows, and its caption."""
+    """Pictures side by side, what they are, and a caption."""
 
-    number: int
     picture: Picture
+    alt: str
     caption: str
 
 
@@ -87,8 +87,9 @@ def _reconstructions(output: Outputs, limits: Limits) -> Reconstructions:
     return Reconstructions(
         [
             Strip(
-                one.number,
                 embedded(one.pixels),
+                f"Test image {one.number}, canvas of its parse, canvas of the encoder's drawing, "
+                "decoded image",
                 f"{one.parts} parts, canvas error {one.error:.4f}",
             )
             for one in output.reconstructions[: limits.images]
@@ -118,7 +119,11 @@ def _copies(output: Outputs, limits: Limits) -> Copies:
     if output.closest_decoded:
         note += f", and {median(output.closest_decoded):.4f} for decoded test images"
     strips = [
-        Strip(number, embedded(_joined(one)), f"{one.difference:.4f}")
+        Strip(
+            embedded(_joined(one)),
+            f"Sample {number} and the training images closest to it",
+            f"{one.difference:.4f}",
+        )
         for number, one in enumerate(output.closest[: limits.closest])
     ]
     return Copies(strips, f"{note}.")
