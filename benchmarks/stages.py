@@ -130,7 +130,7 @@ def training(bench: Preset, z: Latents) -> None:
 def sampling(bench: Preset) -> None:
     """Measure sampling and decoding, compared with a prior without a cache.
 
-    With ink there is no such reference: the factors of a stroke depend on its own choices.
+    Strokes with ink have no such reference, since their factors depend on their own choices.
     """
     model, images = bench.model().eval(), 2 * SAMPLE_BATCH
     first = list(range(SAMPLE_BATCH))

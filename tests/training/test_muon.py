@@ -49,7 +49,7 @@ def test_no_gradient_no_update() -> None:
     weight = nn.Parameter(torch.randn(3, 4))
     before = weight.detach().clone()
     optimizer = Muon([{"params": [weight]}], 0.1, weight_decay=0.5)
-    optimizer.step()  # without a gradient there is no decay either
+    optimizer.step()  # parameters without a gradient do not decay
     assert torch.equal(weight, before)
     weight.grad = torch.zeros(3, 4)
     optimizer.step()
