@@ -54,7 +54,8 @@ def bounds(model: NPDraw, z: Latents, images: Tensor, noise: Tensor) -> tuple[Te
 def log_weight(model: NPDraw, z: Latents, images: Tensor) -> Tensor:
     """Return log p(x, z) - log q(z | x) of given drawings, [N] nats, equation (7.1)."""
     spans, seen = model.layout.spans, model.layout.shrink(images)
-    q, _, canvas = model.posterior(seen, lambda _, layer, __: z[:, spans[layer]])
+    q, _, painting = model.posterior(seen, lambda _, layer, __: z[:, spans[layer]])
+    canvas = painting.canvases[-1]
     return model.log_likelihood(canvas, images) + model.prior.log_prob(z) - q.joint(z)
 
 

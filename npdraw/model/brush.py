@@ -6,6 +6,7 @@ patterns in ink, layer by layer. Prior, encoder and model reach both through `Br
 """
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,21 @@ from npdraw.model.canvas import paint, paint_relaxed
 from npdraw.model.latents import Latents, Relaxed, blank, join_steps
 from npdraw.model.layout import Layout
 from npdraw.model.parsing import parse
+
+
+@dataclass(frozen=True)
+class Painting:
+    """Drawings as they were painted, so that networks that look at them paint nothing again."""
+
+    canvases: tuple[Tensor, ...] = ()
+    """The canvas after each layer, [N, C + 1, H, W]."""
+    contents: tuple[Tensor, ...] = ()
+    """What the steps of each layer would add if they painted, [N, t, C, P, P]; with ink only."""
+
+    @property
+    def canvas(self) -> Tensor | None:
+        """The canvas so far; None if there is no layer yet."""
+        return self.canvases[-1] if self.canvases else None
 
 
 class Brush(nn.Module, ABC):
@@ -64,19 +80,42 @@ class Brush(nn.Module, ABC):
 
         The last channel is the coverage, 1 where anything was painted.
         """
-        canvas = None
-        for layer, span in enumerate(self.layout.spans):
+        return self.painting(z).canvases[-1]
+
+    def painting(self, z: Latents | Relaxed) -> Painting:
+        """Paint whole drawings, and keep what was painted."""
+        painting = Painting()
+        for span in self.layout.spans:
             some = z[:, span] if isinstance(z, Latents) else z.steps(span)
-            canvas = self.paint_layer(some, layer, canvas)
-        assert canvas is not None  # a layout has at least one layer
-        return canvas
+            painting = self.paint_next(some, painting)
+        return painting
+
+    def paint_next(self, z: Latents | Relaxed, painting: Painting) -> Painting:
+        """Paint the steps of the next layer, `z`, over the layers of a painting."""
+        layer = len(painting.canvases)
+        content = self.content(z, layer)
+        canvas = self.paint_layer(z, layer, painting.canvas, content)
+        contents = painting.contents if content is None else (*painting.contents, content)
+        return Painting((*painting.canvases, canvas), contents)
+
+    def content(self, z: Latents | Relaxed, layer: int) -> Tensor | None:
+        """Return what the steps of a layer would add if they painted; None for plain parts."""
+        del z, layer
+        return None
 
     @abstractmethod
-    def paint_layer(self, z: Latents | Relaxed, layer: int, canvas: Tensor | None) -> Tensor:
+    def paint_layer(
+        self,
+        z: Latents | Relaxed,
+        layer: int,
+        canvas: Tensor | None,
+        content: Tensor | None = None,
+    ) -> Tensor:
         """Paint the steps of one layer, `z`, on the canvas of the layers before it.
 
-        `canvas` [N, C + 1, H, W] is None for the first layer. Soft drawings are painted
-        differentiably, in fp32; on hard drawings both routes agree exactly.
+        `canvas` [N, C + 1, H, W] is None for the first layer; `content` is that of `z`, if it is
+        known. Soft drawings are painted differentiably, in fp32; on hard drawings both routes agree
+        exactly.
         """
 
     @abstractmethod
@@ -139,7 +178,9 @@ class PartBrush(Brush):
         """How many placements and parts there are."""
         return {"where": self.layout.placements, "what": len(self.bank)}
 
-    def paint_layer(self, z: Latents | Relaxed, _: int, __: Tensor | None) -> Tensor:
+    def paint_layer(
+        self, z: Latents | Relaxed, _: int, __: Tensor | None, ___: Tensor | None = None
+    ) -> Tensor:
         """Paint drawings; there is one layer."""
         if isinstance(z, Latents):
             return paint(z, self.bank, self.layout, self.compositing)
@@ -147,6 +188,10 @@ class PartBrush(Brush):
 
     def parse_layer(self, images: Tensor, _: int, __: Tensor | None) -> Latents:
         """Return the drawings that best explain the images; there is one layer."""
+        return self.best(images)
+
+    def best(self, images: Tensor, gains: Tensor | None = None) -> Latents:
+        """Return the drawings that best explain images; `gains` as in `parsing.parse`."""
         return parse(
             images,
             self.bank,
@@ -154,6 +199,7 @@ class PartBrush(Brush):
             threshold=self.threshold,
             compositing=self.compositing,
             sweeps=self.sweeps,
+            gains=gains,
         )
 
     def pictures(self) -> list[Tensor]:

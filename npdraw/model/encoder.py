@@ -17,9 +17,13 @@ from torch import Tensor, nn
 from npdraw.model.blocks import residual_blocks
 from npdraw.model.brush import Brush, PartBrush
 from npdraw.model.factors import Factors
-from npdraw.model.ink import InkBrush
+from npdraw.model.ink import Gains, InkBrush
+from npdraw.model.latents import Latents
 from npdraw.model.layout import Layout
 from npdraw.model.parsing import match_gains
+
+Match = Gains | Tensor
+"""How well strokes fit: with ink `Gains`, otherwise those of parts at placements, [N, T, O, K]."""
 
 MARGIN = 2
 """Pixels around a cell's window that the first layer sees."""
@@ -40,11 +44,24 @@ class Encoder(nn.Module, ABC):
     """Maps images to the distributions of the steps of a layer."""
 
     @abstractmethod
-    def forward(self, images: Tensor, layer: int, canvas: Tensor | None) -> Factors:
+    def gains(self, images: Tensor, layer: int, canvas: Tensor | None) -> Match:
+        """Return how well strokes of a layer fit images [N, C, H, W] in [0, 1]; always in fp32.
+
+        `canvas` [N, C + 1, H, W] is what the earlier layers painted; None for the first.
+        """
+
+    @abstractmethod
+    def parse(self, images: Tensor, gains: Match | None) -> Latents:
+        """Return the parse of a layer, equation (3.1), from its gains."""
+
+    @abstractmethod
+    def forward(
+        self, images: Tensor, layer: int, canvas: Tensor | None, gains: Match | None = None
+    ) -> Factors:
         """Return q(layer | x, earlier layers) of images [N, C, H, W] in [0, 1], equation (6.1).
 
-        `canvas` [N, C + 1, H, W] is what the earlier layers painted; None for the first. No factor
-        depends on another of the same layer.
+        `canvas` as for `gains`, which are computed if they are not given. No factor depends on
+        another of the same layer.
         """
 
 
@@ -77,14 +94,28 @@ class PartEncoder(Encoder):
         self.heads = _heads(channels, 1 + brush.layout.placements + self.parts)
         self.gain_scale = nn.Parameter(torch.full((3,), gain))
 
-    def forward(self, images: Tensor, _: int = 0, __: Tensor | None = None) -> Factors:
+    def gains(self, images: Tensor, _: int = 0, __: Tensor | None = None) -> Tensor:
+        """Return the gains of all parts at all placements, [N, T, O, K]."""
+        with torch.autocast(images.device.type, enabled=False):
+            return match_gains(images, self.brush.bank, self.brush.layout)
+
+    def parse(self, images: Tensor, gains: Match | None) -> Latents:
+        """Return the drawings that best explain the images."""
+        assert isinstance(gains, Tensor)
+        with torch.autocast(images.device.type, enabled=False):
+            return self.brush.best(images, gains)
+
+    def forward(
+        self, images: Tensor, _: int = 0, __: Tensor | None = None, gains: Match | None = None
+    ) -> Factors:
         """Return q(z | x): there is one layer. What does not depend on where."""
         layout = self.brush.layout
+        fit = self.gains(images) if gains is None else gains
+        assert isinstance(fit, Tensor)
         features = self.cells(self.stem(_in_order(images, layout)))
         logits = self.heads(F.silu(features)).float().flatten(2).transpose(1, 2)  # [N, T, .]
         with torch.autocast(images.device.type, enabled=False):
-            gains = match_gains(images, self.brush.bank, layout)  # [N, T, O, K]
-            by_part, by_placement = gains.amax(2), gains.amax(3)
+            by_part, by_placement = fit.amax(2), fit.amax(3)
             whether, where, what = logits.split([1, layout.placements, self.parts], dim=2)
             scale = self.gain_scale
             return Factors(
@@ -114,26 +145,38 @@ class InkEncoder(Encoder):
         start = math.log(gain) / SLOW
         self.log_scales = nn.Parameter(torch.full((len(self.stems), len(self.outputs)), start))
 
-    def forward(self, images: Tensor, layer: int, canvas: Tensor | None) -> Factors:
+    def gains(self, images: Tensor, layer: int, canvas: Tensor | None) -> Gains:
+        """Return the gains of inks, contrasts and the `candidates` patterns that fit best."""
+        with torch.autocast(images.device.type, enabled=False):
+            return self.brush.gains(self.brush.residual(images, canvas), layer, self.candidates)
+
+    def parse(self, _: Tensor, gains: Match | None) -> Latents:
+        """Return the strokes with the largest gains."""
+        assert isinstance(gains, Gains)
+        return self.brush.best(gains)
+
+    def forward(
+        self, images: Tensor, layer: int, canvas: Tensor | None, gains: Match | None = None
+    ) -> Factors:
         """Return q(layer | x, earlier layers), from the image and what the canvas lacks.
 
         What is one of the `candidates` patterns that fit best.
         """
-        brush = self.brush
+        brush, fit = self.brush, self.gains(images, layer, canvas) if gains is None else gains
+        assert isinstance(fit, Gains)
         grid, residual = brush.layout.grids[layer], brush.residual(images, canvas)
         seen = residual if layer == 0 else torch.cat([images, residual], 1)
         features = self.cells[layer](self.stems[layer](_in_order(seen, grid)))
         logits = self.heads[layer](F.silu(features)).flatten(2).transpose(1, 2)
         with torch.autocast(images.device.type, enabled=False):
-            gains = brush.gains(residual, layer, self.candidates)
             scale = (SLOW * self.log_scales[layer]).exp()
             whether, what, ink, contrast = (x.float() for x in logits.split(self.outputs, dim=2))
-            what = what.gather(2, gains.candidates)
+            what = what.gather(2, fit.candidates)
             return Factors(
-                whether.squeeze(2) + scale[0] * (gains.best - brush.threshold),
+                whether.squeeze(2) + scale[0] * (fit.best - brush.threshold),
                 torch.zeros_like(whether),
-                torch.log_softmax(what + scale[1] * gains.by_pattern, 2)[:, :, None],
-                torch.log_softmax(ink + scale[2] * gains.by_ink, 2),
-                torch.log_softmax(contrast + scale[3] * gains.by_contrast, 2),
-                gains.candidates,
+                torch.log_softmax(what + scale[1] * fit.by_pattern, 2)[:, :, None],
+                torch.log_softmax(ink + scale[2] * fit.by_ink, 2),
+                torch.log_softmax(contrast + scale[3] * fit.by_contrast, 2),
+                fit.candidates,
             )

@@ -137,6 +137,10 @@ class InkBrush(Brush):
         with torch.autocast(table.device.type, enabled=False):
             if isinstance(z, Latents):
                 pattern, ink, contrast = table[z.what], inks[z.ink], contrasts[z.contrast]
+            elif z.what.shape[-1] == 1 and z.candidates is not None:
+                chosen = table[z.candidates.squeeze(-1)]
+                pattern = z.what[..., None, None] * chosen
+                ink, contrast = z.ink @ inks, z.contrast @ contrasts
             else:
                 assert z.candidates is not None
                 # Products with all patterns take less time than to gather those of each cell.
@@ -146,17 +150,25 @@ class InkBrush(Brush):
                 ink, contrast = z.ink @ inks, z.contrast @ contrasts
             return ink[..., None, None] + contrast[..., None, None, None] * pattern
 
-    def added(self, z: Latents | Relaxed, layer: int) -> Tensor:
+    def added(self, z: Latents | Relaxed, layer: int, content: Tensor | None = None) -> Tensor:
         """Return what the steps of a layer add to a canvas, [N, C + 1, H, W] with coverage."""
-        grid = self.layout.grids[layer]
+        grid, shown = self.layout.grids[layer], content
+        if shown is None:
+            shown = self.content(z, layer)
         with torch.autocast(self.ground.device.type, enabled=False):
             whether = z.whether[..., None, None, None].float()
-            windows = F.pad(self.content(z, layer), (0, 0, 0, 0, 0, 1), value=1.0) * whether
+            windows = F.pad(shown, (0, 0, 0, 0, 0, 1), value=1.0) * whether
             return grid.crop(fold(windows, grid.stride, grid))
 
-    def paint_layer(self, z: Latents | Relaxed, layer: int, canvas: Tensor | None) -> Tensor:
+    def paint_layer(
+        self,
+        z: Latents | Relaxed,
+        layer: int,
+        canvas: Tensor | None,
+        content: Tensor | None = None,
+    ) -> Tensor:
         """Add the strokes of a layer to the canvas [N, C + 1, H, W], equation (4.3)."""
-        added = self.added(z, layer)
+        added = self.added(z, layer, content)
         before = self._empty(added) if canvas is None else canvas
         image = before[:, :-1] + added[:, :-1]
         return torch.cat([image, torch.maximum(before[:, -1:], added[:, -1:])], 1)
@@ -201,7 +213,10 @@ class InkBrush(Brush):
         paints if it exceeds the threshold.
         """
         # Of equal patterns, one that the encoder lists as a candidate.
-        gains = self.gains(self.residual(images, canvas), layer, self.candidates)
+        return self.best(self.gains(self.residual(images, canvas), layer, self.candidates))
+
+    def best(self, gains: Gains) -> Latents:
+        """Return the strokes with the largest gains, as `parse_layer` does."""
         what, where = gains.candidates[:, :, 0], torch.zeros_like(gains.candidates[:, :, 0])
         ink, contrast = gains.by_ink.argmax(2), gains.by_contrast.argmax(2)
         return Latents(gains.best > self.threshold, where, what, ink, contrast).canonical()

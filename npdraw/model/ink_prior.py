@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from npdraw.model.brush import Painting
 from npdraw.model.encoder import MARGIN
 from npdraw.model.factors import NUMBERS, Factors, sample_inverse_cdf
 from npdraw.model.ink import InkBrush
@@ -54,14 +55,15 @@ class InkPrior(Prior):
         """Return number, steps and latents of each layer."""
         return [(layer, span, z.steps(span)) for layer, span in enumerate(self.layout.spans)]
 
-    def _drawn(self, z: Relaxed) -> Tensor:
+    def _drawn(self, z: Relaxed, painting: Painting | None) -> Tensor:
         """Embed ink, contrast and pixels of each cell, equation (5.8): [N, T, width].
 
         A pattern is embedded through its pixels alone.
         """
+        assert painting is not None  # `forward` paints drawings with ink
         drawn = []
         for layer, _, some in self._per_layer(z):
-            pixels = self.brush.content(some, layer).flatten(2)
+            pixels = painting.contents[layer].flatten(2)
             embedded, tensors = self.pixel_embeddings[layer](pixels), some.tensors()
             for name, table in self.embeddings.items():
                 embedded = embedded + tensors[name] @ table[self._rows(name, layer)]
@@ -84,15 +86,14 @@ class InkPrior(Prior):
             embedded = embedded + embedding(pixels) * (layer == number)[:, None]
         return embedded
 
-    def glimpse(self, z: Relaxed) -> Tensor | None:
+    def glimpse(self, painting: Painting | None) -> Tensor | None:
         """Return what the cells see of the canvas of earlier layers, 0 in the first layer."""
-        if not self.glimpses:
+        if not self.glimpses or painting is None:
             return None
-        images, canvas = z.whether.shape[0], None
-        seen = [z.whether.new_zeros(images, self.layout.spans[0].stop, self.width)]
-        for layer, _, some in self._per_layer(z)[:-1]:
-            canvas = self.brush.paint_layer(some, layer, canvas)
-            seen.append(self._look(canvas[:, :-1], layer + 1))
+        *earlier, last = painting.canvases
+        seen = [last.new_zeros(len(last), self.layout.spans[0].stop, self.width)]
+        for layer, canvas in enumerate(earlier, 1):
+            seen.append(self._look(canvas[:, :-1], layer))
         return torch.cat(seen, 1)
 
     def _look(self, painted: Tensor, layer: int) -> Tensor:

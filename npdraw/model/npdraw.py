@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from npdraw.model.brush import Brush
+from npdraw.model.brush import Brush, Painting
 from npdraw.model.decoder import new_decoder
-from npdraw.model.encoder import new_encoder
+from npdraw.model.encoder import Match, new_encoder
 from npdraw.model.factors import Factors, join_factors, sample_inverse_cdf
 from npdraw.model.latents import (
     Latents,
@@ -107,24 +107,26 @@ class NPDraw(nn.Module):
     def posterior(
         self,
         seen: Tensor,
-        draw: Callable[[Factors, int, Tensor | None], Drawing],
+        draw: Callable[[Factors, int, Match | None], Drawing],
         first: Factors | None = None,
-    ) -> tuple[Factors, list[Drawing], Tensor]:
-        """Return q(z | x), the drawings that `draw` makes layer by layer, and their canvases.
+    ) -> tuple[Factors, list[Drawing], Painting]:
+        """Return q(z | x), the drawings that `draw` makes layer by layer, and how they are painted.
 
-        `draw` is given the distributions of the steps of a layer, its number, and the canvas of the
-        layers before it (None for the first), on which they depend. Images `seen` [N, C, h, w] have
-        the size of the canvas; `first` is q of the first layer, if it is known (`encode`).
+        `draw` is given the distributions of the steps of a layer, its number, and the gains that
+        they depend on. Images `seen` [N, C, h, w] have the size of the canvas; `first` is q of the
+        first layer, if it is known (`encode`), and then its gains are None.
         """
-        factors, layers, canvas = [], [], None
+        factors, layers, painting = [], [], Painting()
         for layer in range(len(self.layout.grids)):
-            known = first if layer == 0 else None
-            q = known if known is not None else self.encoder(seen, layer, canvas)
+            if layer == 0 and first is not None:
+                q, gains = first, None
+            else:
+                gains = self.encoder.gains(seen, layer, painting.canvas)
+                q = self.encoder(seen, layer, painting.canvas, gains)
             factors.append(q)
-            layers.append(draw(q, layer, canvas))
-            canvas = self.brush.paint_layer(layers[-1], layer, canvas)
-        assert canvas is not None  # there is at least one layer
-        return join_factors(factors), layers, canvas
+            layers.append(draw(q, layer, gains))
+            painting = self.brush.paint_next(layers[-1], painting)
+        return join_factors(factors), layers, painting
 
     def relaxed(self, images: Tensor, uniform: Tensor, relaxation: Relaxation) -> Terms:
         """Return the terms of the loss of one relaxed sample per image, equation (6.8).
@@ -134,20 +136,21 @@ class NPDraw(nn.Module):
         seen, spans = self.layout.shrink(images), self.layout.spans
         imitation = images.new_zeros(len(images))
 
-        def draw(q: Factors, layer: int, canvas: Tensor | None) -> Relaxed:
+        def draw(q: Factors, layer: int, gains: Match | None) -> Relaxed:
             nonlocal imitation
-            if relaxation.imitate:  # in fp32, as the stored parses: bf16 would choose other parts
-                with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
-                    parse = self.brush.parse_layer(seen, layer, canvas)
+            if relaxation.imitate:
+                with torch.no_grad():
+                    parse = self.encoder.parse(seen, gains)
                 imitation = imitation - q.joint(parse)
             noise = uniform[:, spans[layer]]
             return q.relax(noise, relaxation.temperature, relaxation.hard_rows)
 
-        q, layers, canvas = self.posterior(seen, draw)
+        q, layers, painting = self.posterior(seen, draw)
+        canvas = painting.canvases[-1]
         error = (canvas[:, :-1] - seen).square()
         return Terms(
             distortion=-self.log_likelihood(canvas, images),
-            rate=q.kl(self.prior(join_soft_steps(layers))).sum(1),
+            rate=q.kl(self.prior(join_soft_steps(layers), painting)).sum(1),
             parse=imitation,
             canvas=error.flatten(1).sum(1),
             strokes=torch.sigmoid(q.whether).sum(1),
@@ -161,11 +164,11 @@ class NPDraw(nn.Module):
         """
         spans = self.layout.spans
         with torch.no_grad():
-            _, _, canvas = self.posterior(
+            _, _, painting = self.posterior(
                 self.layout.shrink(images),
                 lambda q, layer, _: q.sample(uniform[:, spans[layer]], canonical=False),
             )
-        return -self.log_likelihood(canvas, images)
+        return -self.log_likelihood(painting.canvases[-1], images)
 
     def wake(self, images: Tensor, uniform: Tensor, how: WakeConfig) -> WakeTerms:
         """Return log densities of one drawing per image, nearly a sample of p(z | x).
@@ -200,8 +203,8 @@ class NPDraw(nn.Module):
 
         # Its densities, with gradients, equation (6.11).
         known, spans = self.layout.shrink(images), self.layout.spans
-        q, _, canvas = self.posterior(known, lambda _, layer, __: z[:, spans[layer]], q)
-        log_likelihood = self.log_likelihood(canvas, images)
+        q, _, painting = self.posterior(known, lambda _, layer, __: z[:, spans[layer]], q)
+        log_likelihood = self.log_likelihood(painting.canvases[-1], images)
         return WakeTerms(
             joint=log_likelihood + self.prior.log_prob(z),
             proposal=q.joint(z),
@@ -251,7 +254,7 @@ class NPDraw(nn.Module):
         [0, 1).
         """
         seen, spans = self.layout.shrink(images), self.layout.spans
-        q, layers, canvas = self.posterior(
+        q, layers, painting = self.posterior(
             seen,
             lambda q, layer, _: q.sample(uniform[:, spans[layer]], canonical=False),
             first,
@@ -259,7 +262,8 @@ class NPDraw(nn.Module):
         # The analytic rate averages over strokes that might have been painted: the prior is asked
         # about those, too.
         drawn = join_steps(layers)
-        z, p = drawn.canonical(), self.prior(self.brush.one_hot(drawn, q.candidates))
+        z, p = drawn.canonical(), self.prior(self.brush.one_hot(drawn, q.candidates), painting)
+        canvas = painting.canvases[-1]
         error = (canvas[:, :-1] - seen).square()
         return ImportanceSample(
             z=z,

@@ -34,16 +34,19 @@ def parse(
     threshold: float,
     compositing: str = "max",
     sweeps: int = 5,
+    gains: Tensor | None = None,
 ) -> Latents:
     """Parse images [N, C, H, W] in [0, 1] into drawings.
 
     A part is painted if it lowers the squared error by more than `threshold`. Where windows do not
     overlap, steps are independent and decided at once. Otherwise steps are decided given all the
     others, in passes over the grid, until nothing changes or `sweeps` passes are done. The
-    objective, equation (3.1), never rises.
+    objective, equation (3.1), never rises. `gains` are `match_gains` of the images, if they are
+    known.
     """
     if not layout.overlapping:
-        return _decide(match_gains(images, bank, layout), threshold)
+        known = match_gains(images, bank, layout) if gains is None else gains
+        return _decide(known, threshold)
     z = blank(len(images), layout.steps, images.device)
     for _ in range(sweeps):
         before = z

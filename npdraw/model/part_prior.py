@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from npdraw.model.brush import PartBrush
+from npdraw.model.brush import Painting, PartBrush
 from npdraw.model.factors import Factors
 from npdraw.model.latents import Latents, Relaxed
 from npdraw.model.prior import Prior
@@ -38,7 +38,7 @@ class PartPrior(Prior):
         table = self.part_embedding + self.pixel_embedding(self.brush.bank.flatten(1))
         return (table,)
 
-    def _drawn(self, z: Relaxed) -> Tensor:
+    def _drawn(self, z: Relaxed, _: Painting | None) -> Tensor:
         """Embed the part of each cell, equation (5.1): [N, T, width]."""
         drawn: Tensor = z.what @ self.stroke_tables()[0]
         if self.layout.placements > 1:

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from npdraw.model.attention import ROWS, Layer, lists_of
-from npdraw.model.brush import Brush
+from npdraw.model.brush import Brush, Painting
 from npdraw.model.factors import Factors
 from npdraw.model.latents import Latents, Relaxed
 from npdraw.model.layout import neighbours
@@ -82,7 +82,7 @@ class Prior(nn.Module, ABC):
         """Create the modules of `_factors` and `draw_stroke`."""
 
     @abstractmethod
-    def _drawn(self, z: Relaxed) -> Tensor:
+    def _drawn(self, z: Relaxed, painting: Painting | None) -> Tensor:
         """Embed what each cell would draw, linear in the soft latents: [N, T, width]."""
 
     @abstractmethod
@@ -110,9 +110,9 @@ class Prior(nn.Module, ABC):
     def embed_stroke(self, drawn: Latents, cell: Tensor, tables: tuple[Tensor, ...]) -> Tensor:
         """Embed the strokes [R] at `cell` [R], as `_drawn` does: [R, width]."""
 
-    def glimpse(self, z: Relaxed) -> Tensor | None:
+    def glimpse(self, painting: Painting | None) -> Tensor | None:
         """Return what the cells see of the canvas of earlier layers, [N, T, width], or None."""
-        del z
+        del painting
         return None
 
     def glimpse_of(self, z: Latents, layer: int) -> Tensor:
@@ -127,10 +127,10 @@ class Prior(nn.Module, ABC):
         """The layers of the Transformer."""
         return list(self.layers)  # type: ignore[arg-type]
 
-    def _embed(self, z: Relaxed) -> Tensor:
+    def _embed(self, z: Relaxed, painting: Painting | None) -> Tensor:
         """Embed what each cell drew, equation (5.1), linear in the soft latents: [N, T, width]."""
         paint = z.whether[..., None]
-        embedded: Tensor = paint * self._drawn(z) + (1 - paint) * self.blank_embedding
+        embedded: Tensor = paint * self._drawn(z, painting) + (1 - paint) * self.blank_embedding
         return embedded
 
     def surroundings(self, embedded: Tensor) -> Tensor:
@@ -158,17 +158,19 @@ class Prior(nn.Module, ABC):
         features: Tensor = self.feature_norm(state + surroundings + self.feature(hidden))
         return features
 
-    def forward(self, z: Relaxed) -> Factors:
+    def forward(self, z: Relaxed, painting: Painting | None = None) -> Factors:
         """Return p(z_t | z_<t) of every cell in one pass; cell t sees only the cells before it.
 
-        Equations (5.1) to (5.5). A cell whose soft `whether` is above 1/2 is a stroke: its
-        embedding is linear in whether and what, and so their gradients reach all later cells. A
-        cell below 1/2 is not a stroke: its gradients reach the cells that it surrounds. How
-        crossing 1/2 changes the list has no gradient.
+        `painting` is that of `z`, if it is known. Equations (5.1) to (5.5). A cell whose soft
+        `whether` is above 1/2 is a stroke: its embedding is linear in whether and what, and so
+        their gradients reach all later cells. A cell below 1/2 is not a stroke: its gradients reach
+        the cells that it surrounds. How crossing 1/2 changes the list has no gradient.
         """
         # Embed the cells, and list the strokes of each drawing.
-        embedded = self._embed(z)
-        surroundings, glimpse = self.surroundings(embedded), self.glimpse(z)
+        if painting is None and self.brush.inked:
+            painting = self.brush.painting(z)
+        embedded = self._embed(z, painting)
+        surroundings, glimpse = self.surroundings(embedded), self.glimpse(painting)
         if glimpse is not None:
             surroundings = surroundings + glimpse
         painted = z.whether > 0.5
