@@ -60,7 +60,9 @@ _OWN_DECODER = replace(
     batch_size=16,
     steps=1800,
     encoder_learning_rate=5e-3,
-    stroke_weight=1.0,
+    # Without it a layer may stop painting for good: at a probability of 0 nothing else has a slope
+    # (LOG.md, 2026-11-30).
+    final_parse_weight=0.01,
 )
 
 _PAPER_PRIOR = PriorConfig(

@@ -5,6 +5,7 @@ import shlex
 import signal
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import typer
 
@@ -147,6 +148,10 @@ def _usage(error: typer.TyperException, command: str) -> UsageError:
     else:
         message, _, near = error.format_message().partition(". Did you mean ")
         near = near and f"Did you mean {near} "
+    _, _, extra = message.partition("unexpected extra argument(s) (")
+    folder = extra.rstrip(".)")
+    if command in ("parse", "run") and folder and Path(folder).is_dir():
+        near = f"A folder of pictures is named with --data folder:{folder}. "
     message = message.replace("Value error, ", "").rstrip(".")
     return UsageError(message, hint=f"{near}See: {page} --help")
 

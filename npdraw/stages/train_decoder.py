@@ -55,6 +55,9 @@ from npdraw.training.state import (
 VALIDATION_IMAGES = 500
 """Held-out images, at most, that validations during training use; fewer in short trainings."""
 
+LOST = 4.0
+"""How many times as large as that of the parse a model's canvas error may be without a note."""
+
 VALIDATION_SAMPLES = 8
 """Hard samples of each validation image."""
 
@@ -138,8 +141,18 @@ def train_decoder(
             relaxed = relaxed_elbo(model, held_out, session.seed, temperature, group)
         result = {"steps": settings.steps, "best_step": state.best_step, **metrics}
         result["relaxed_elbo"] = relaxed
+        _note_lost(metrics["canvas_mse"], float(parse.header.metrics["canvas_mse"]), progress)
         tensors = weights_of(model, model.brush)
         return write_finished(session, log, tensors, result, resumed_from)
+
+
+def _note_lost(error: float, parsed: float, progress: Progress) -> None:
+    """Say so if drawings no longer show the images, as after a training that became unstable."""
+    if error > LOST * parsed:
+        progress.note(
+            f"the drawings show little of the images: canvas_mse {error:.4f}, {parsed:.4f} for the "
+            "parse; another --seed or a lower decoder.encoder_learning_rate may help"
+        )
 
 
 def _untrained(

@@ -93,6 +93,14 @@ def test_success_is_0(fake_stage: Any, folder: Path, capsys: pytest.CaptureFixtu
     assert shown.err == ""
 
 
+def test_a_folder_without_data_is_explained(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "pictures").mkdir()
+    assert execute(["run", "pictures"]) == 2
+    assert "named with --data folder:pictures" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message", "hint"),
     [

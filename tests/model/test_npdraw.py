@@ -203,6 +203,23 @@ def test_the_parse_term_is_the_cross_entropy_of_each_layer_given_the_canvas_befo
     assert torch.allclose(found, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("imitate", [False, True])
+def test_only_the_parse_term_brings_back_a_layer_that_has_stopped_painting(make_model, imitate):
+    layout = Layout(8, 8, part_size=4, stride=4, finer=(2,))
+    model = make_model(layout, "ink", 2)
+    head = model.encoder.heads[0]
+    with torch.no_grad():
+        head.bias[0] = -1e4  # the sigmoid is 0, and so is its slope
+    images = images_for(model, 8)
+    uniform = torch.rand(8, layout.steps, model.brush.noise_size)
+    terms = model.relaxed(images, uniform, Relaxation(0.6, 8, imitate=imitate))
+    loss = terms.distortion + terms.rate + terms.canvas + 0.01 * terms.parse
+    loss.sum().backward()
+    painted = int(model.brush.parse_layer(images, 0, None).whether.sum())
+    assert painted > 0
+    assert head.bias.grad[0].item() == pytest.approx(-0.01 * painted if imitate else 0.0, rel=1e-4)
+
+
 @setups
 def test_a_step_of_the_decoder_alone_sees_a_hard_sample_and_trains_nothing_else(
     layout, kind, patch, make_model

@@ -217,3 +217,15 @@ def test_dry_run_writes_nothing(stages: Any, made: Any, tmp_path: Path) -> None:
     assert result["settings"] == as_dict(stages.config)
     stored = tensors(made.model)
     assert result["parameters"] == sum(t.numel() for t in stored.values()) - stored["bank"].numel()
+
+
+def test_drawings_that_no_longer_show_the_images_are_noted(
+    stages: Any, made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed, validate = read_header(made.parse).metrics["canvas_mse"], stage.validate
+    for times, noted in ((0.9 * stage.LOST, False), (1.1 * stage.LOST, True)):
+        wrong = {"canvas_mse": times * parsed}
+        monkeypatch.setattr(stage, "validate", lambda *a, new=wrong: validate(*a) | new)
+        progress = stages.Recorder()
+        stages.train_decoder(made.parse, made.prior, tmp_path / f"{noted}", progress=progress)
+        assert any("show little of the images" in note for note in progress.notes) == noted
