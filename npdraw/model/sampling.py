@@ -17,9 +17,13 @@ from npdraw.model.partial_drawings import NextStroke, PartialDrawings, Place, Sa
 if TYPE_CHECKING:
     from npdraw.model.prior import Prior
 
-WINDOW = 32
-"""Cells that are asked at a time whether they are the next stroke. In drawings of hundreds of
-strokes it is nearly always one of the next few."""
+WINDOWS = 8, 32
+"""Cells that are asked at first, and at a time after that, whether they are the next stroke. In
+drawings of hundreds of strokes it is nearly always one of the next few."""
+
+ENTERING = 8
+"""Drawings that are shown the canvas at a time when they come to a new layer. They seldom come
+together; always as many, since float sums depend on the number of rows."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +69,12 @@ class Sampler:
         """Find the cell of the next stroke: the first whose number is below its hazard, (5.6).
 
         All cells between two strokes are blank, so that each later cell can be asked as if it were
-        the next stroke. `WINDOW` cells are asked at a time, all of one layer.
+        the next stroke. Some cells are asked at a time (`WINDOWS`), all of one layer.
         """
         steps, device = self.prior.layout.steps, state.device
         ends = torch.tensor([span.stop for span in self.prior.layout.spans], device=device)
         push = self.prior.from_state(self.prior.norm(state))
-        rows, offsets = torch.arange(len(push), device=device), torch.arange(WINDOW, device=device)
+        rows, window = torch.arange(len(push), device=device), WINDOWS[0]
         first = drawings.last.squeeze(1) + 1
         exists = torch.zeros_like(first, dtype=torch.bool)
         # A finished drawing goes along with any cell; `_commit` leaves no trace of it.
@@ -78,7 +82,7 @@ class Sampler:
         while bool((~exists & (first < steps)).any()):
             layer = self.prior.layer_of[first.clamp_max(steps - 1)]
             self._enter(drawings, layer, z)
-            cells = first[:, None] + offsets
+            cells = first[:, None] + torch.arange(window, device=device)
             inside, at = cells < ends[layer][:, None], cells.clamp_max(steps - 1)
             known = drawings.cell_terms.flatten(0, 1).index_select(
                 0, (rows[:, None] * steps + at).flatten()
@@ -94,7 +98,8 @@ class Sampler:
             cell = torch.where(found, first + which, cell)
             chosen = torch.where(found[:, None], hidden[rows, which], chosen)
             exists = exists | found
-            first = torch.where(exists, first, torch.minimum(first + WINDOW, ends[layer]))
+            first = torch.where(exists, first, torch.minimum(first + window, ends[layer]))
+            window = WINDOWS[1]
         return Place(exists, cell, chosen)
 
     def _enter(self, drawings: PartialDrawings, layer: Tensor, z: Latents) -> None:
@@ -103,13 +108,15 @@ class Sampler:
         `layer` [R] is where each drawing is now; `z` are the drawings so far.
         """
         for number, span in enumerate(self.prior.layout.spans[1:], 1):
-            new = (layer == number) & (drawings.seen < number)
-            if bool(new.any()):
-                glimpse = self.prior.glimpse_of(z[drawings.image], number)
-                glimpse = glimpse.float() * new[:, None, None]
-                drawings.surroundings[:, span] += glimpse
-                drawings.cell_terms[:, span] += self.prior.from_cell(glimpse).float()
-                drawings.seen.copy_(torch.where(new, layer, drawings.seen))
+            new = ((layer == number) & (drawings.seen < number)).nonzero().squeeze(1)
+            for start in range(0, len(new), ENTERING):
+                rows = new[start : start + ENTERING]
+                padded = F.pad(rows, (0, ENTERING - len(rows)), value=int(rows[0]))
+                glimpse = self.prior.glimpse_of(z[drawings.image[padded]], number).float()
+                terms = self.prior.from_cell(glimpse).float()
+                drawings.surroundings[rows, span] += glimpse[: len(rows)]
+                drawings.cell_terms[rows, span] += terms[: len(rows)]
+                drawings.seen[rows] = number
 
     def _choose(
         self, drawings: PartialDrawings, state: Tensor, place: Place, request: SampleRequest

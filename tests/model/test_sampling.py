@@ -20,11 +20,11 @@ large = pytest.mark.parametrize("layout", [LARGE, CROPPED], ids=repr)
 
 @pytest.mark.parametrize("layout", [PLAIN, LARGE, CROPPED], ids=repr)
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
-@pytest.mark.parametrize(("head_width", "window"), [(4, sampling.WINDOW), (8, 2)])
+@pytest.mark.parametrize(("head_width", "window"), [(4, sampling.WINDOWS), (8, (1, 2))])
 def test_cached_sampling_is_sampling_with_the_whole_model_at_every_step(
     layout, temperature, head_width, window, make_prior, same, monkeypatch
 ):
-    monkeypatch.setattr(sampling, "WINDOW", window)
+    monkeypatch.setattr(sampling, "WINDOWS", window)
     prior = make_prior(brush_for(layout, 4), head_width=head_width)
     uniform, z = torch.rand(16, layout.steps, prior.brush.numbers), prior.brush.blank(16)
     # Within a step, choices depend on those before them.
