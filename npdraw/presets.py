@@ -58,11 +58,11 @@ _OWN_DECODER = replace(
     decoder_patch=0,
     encoder_gain=0.0,
     batch_size=16,
-    steps=1800,
+    steps=1500,
     encoder_learning_rate=5e-3,
     # Without it a layer may stop painting for good: at a probability of 0 nothing else has a slope
     # (LOG.md, 2026-11-30).
-    final_parse_weight=0.01,
+    final_parse_weight=0.001,
 )
 
 _PAPER_PRIOR = PriorConfig(
