@@ -28,7 +28,7 @@ class Painting:
 
     @property
     def canvas(self) -> Tensor | None:
-        """The canvas so far; None if there is no layer yet."""
+        """The canvas after the last painted layer, or None before the first."""
         return self.canvases[-1] if self.canvases else None
 
 
