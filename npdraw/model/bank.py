@@ -41,7 +41,8 @@ def collect_patches(images: Tensor, layout: Layout, threshold: float) -> Tensor:
     """
     pixels = images.shape[1] * layout.part_size**2
     # Untouched pages of an empty tensor take no memory; concatenating chunks would take it twice.
-    kept, count = torch.empty(len(images) * layout.steps * layout.placements, pixels), 0
+    most = len(images) * layout.steps * layout.placements
+    kept, count = torch.empty(most, pixels, device=images.device), 0
     for chunk in images.split(1024):
         patches = layout.patches(chunk.float() / 255).flatten(0, 2)
         chosen = patches[patches.square().sum(1) > threshold]
@@ -104,7 +105,9 @@ def build_bank(
 def _clustered(images: Tensor, layout: Layout) -> Tensor:
     """Return the images whose patches are clustered: all, or evenly spaced ones."""
     most = max(1, MOST // (layout.steps * layout.placements))
-    return images if len(images) <= most else images[torch.arange(most) * len(images) // most]
+    if len(images) <= most:
+        return images
+    return images[torch.arange(most, device=images.device) * len(images) // most]
 
 
 def _check_enough(patches: Tensor, parts: int) -> None:
@@ -127,10 +130,10 @@ def _check_enough(patches: Tensor, parts: int) -> None:
 
 def _count_different(chunks: Iterable[Tensor], most: int) -> int:
     """Return the number of different rows of all chunks [M, D], counted up to `most`."""
-    known = torch.empty(0)
+    known: Tensor | None = None
     for chunk in chunks:
         # Sorting to find duplicates is slow, so it ends as soon as there are enough.
-        known = (torch.cat([known, chunk]) if len(known) else chunk).unique(dim=0)
+        known = (chunk if known is None else torch.cat([known, chunk])).unique(dim=0)
         if len(known) >= most:
             return most
-    return len(known)
+    return 0 if known is None else len(known)

@@ -9,6 +9,9 @@ CHUNK = 65_536
 DISTANCES = 1 << 24
 """Distances in memory at once, at most: 64 MB."""
 
+FULL = float(1 << 40)
+"""The largest squared distance in seeding, as an integer: sums of 2^22 of them are exact."""
+
 
 def cluster(
     points: Tensor,
@@ -23,7 +26,8 @@ def cluster(
 
     k-means++ seeding, then Lloyd iterations on equation (2.1) until the error improves by at most
     `tolerance` (relative). `snap` "medoid" replaces each centre by the nearest point, equation
-    (2.2); "mean" keeps it.
+    (2.2); "mean" keeps it. All is computed on the device of the points, in a fixed order;
+    `generator` is one of the CPU, so that the draws are the same on every device.
     """
     centres = _seed(points, count, generator)
     previous = float("inf")
@@ -38,14 +42,21 @@ def cluster(
 
 
 def _seed(points: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Seed by k-means++: draw each next centre among the points by squared distance."""
-    first = torch.randint(len(points), (1,), generator=generator)
-    centres = [points[first]]
+    """Seed by k-means++: draw each next centre among the points by squared distance.
+
+    Distances are summed as integers, whose sum does not depend on the order: a GPU adds floats in
+    any order, and the least difference may lead to other centres.
+    """
+    device, cpu = points.device, generator.device
+    first = torch.randint(len(points), (1,), generator=generator, device=cpu)
+    draws = torch.rand(count - 1, generator=generator, dtype=torch.float64, device=cpu)
+    centres = [points[first.to(device)]]
     norms = torch.cat([chunk.square().sum(1) for chunk in points.split(CHUNK)])
     distance = _to_one(points, norms, centres[0])
-    for _ in range(count - 1):
-        cumulative = distance.double().cumsum(0)
-        target = torch.rand(1, generator=generator, dtype=torch.float64) * cumulative[-1]
+    for draw in draws.to(device).split(1):
+        unit = FULL / distance.amax().double().clamp_min(torch.finfo(torch.float64).tiny)
+        cumulative = (distance * unit).long().cumsum(0)
+        target = (draw * cumulative[-1]).long()
         index = torch.searchsorted(cumulative, target, right=True).clamp_max(len(points) - 1)
         centres.append(points[index])
         distance = torch.minimum(distance, _to_one(points, norms, centres[-1]))
@@ -59,7 +70,8 @@ def _to_one(points: Tensor, norms: Tensor, centre: Tensor) -> Tensor:
 
 def nearest(points: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
     """Return the nearest centre of each point, int64 [M], and the squared distance, [M]."""
-    labels, distances = torch.empty(len(points), dtype=torch.int64), torch.empty(len(points))
+    labels = torch.empty(len(points), dtype=torch.int64, device=points.device)
+    distances = points.new_empty(len(points))
     norms, room = centres.square().sum(1), _room(points, centres)
     for first in range(0, len(points), len(room)):
         chunk = points[first : first + len(room)]
@@ -77,25 +89,32 @@ def _room(points: Tensor, centres: Tensor) -> Tensor:
     the next large one had to go elsewhere, and memory grew with every chunk.
     """
     rows = min(len(points), CHUNK, max(1, DISTANCES // len(centres)))
-    return torch.empty(rows, len(centres))
+    return points.new_empty(rows, len(centres))
 
 
 def _update(points: Tensor, label: Tensor, distance: Tensor, count: int) -> Tensor:
     """Return the mean of each cluster; an empty one restarts at the point that fits worst."""
     members = torch.bincount(label, minlength=count)
-    total = torch.zeros(count, points.shape[1]).index_add_(0, label, points)
-    centres = total / members.clamp_min(1)[:, None]
+    centres = _sums(points, label, count) / members.clamp_min(1)[:, None]
     empty = (members == 0).nonzero().flatten()
     if len(empty):
         worst = distance.topk(min(len(empty), len(points))).indices
-        centres[empty] = points[worst[torch.arange(len(empty)) % len(worst)]]
+        centres[empty] = points[worst[torch.arange(len(empty), device=worst.device) % len(worst)]]
     return centres
+
+
+def _sums(points: Tensor, label: Tensor, count: int) -> Tensor:
+    """Return the sum of the points of each label, [count, D], added in a fixed order."""
+    sums = points.new_zeros(count, points.shape[1])
+    if points.is_cuda:  # here `index_add_` adds in any order; `index_put_` sorts by label first
+        return sums.index_put_((label,), points, accumulate=True)
+    return sums.index_add_(0, label, points)
 
 
 def _medoids(points: Tensor, centres: Tensor) -> Tensor:
     """Return the point nearest to each centre."""
-    best = torch.full((len(centres),), float("inf"))
-    index = torch.zeros(len(centres), dtype=torch.int64)
+    best = centres.new_full((len(centres),), float("inf"))
+    index = torch.zeros(len(centres), dtype=torch.int64, device=centres.device)
     norms, room = centres.square().sum(1), _room(points, centres)
     for first in range(0, len(points), len(room)):
         chunk = points[first : first + len(room)]

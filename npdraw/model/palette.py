@@ -50,9 +50,10 @@ def build_palette(
     are drawn with probability proportional to their squared length, so that clusters matter as
     much as they can lower the error, and `snap` "medoid" keeps each pattern a real patch.
     Contrasts are 0, for strokes of one colour, and cluster centres of the lengths along the best
-    pattern. Patches that the parser would not paint at `threshold` do not count.
+    pattern. Patches that the parser would not paint at `threshold` do not count. Images and
+    `ground` share a device, on which all is computed; `generator` is one of the CPU.
     """
-    values = images[_evenly(len(images), IMAGES)].float() / 255
+    values = images[_evenly(images, IMAGES)].float() / 255
     sizes = patterns, inks, contrasts
     made: list[Tables] = []
     canvases: list[Tensor | None] = [None] * len(values.split(AT_ONCE))
@@ -67,7 +68,7 @@ def build_palette(
             parts.append(patches[patches.square().sum(1) > threshold])
         worthwhile = torch.cat(parts)
         if layer and len(worthwhile) == 0:  # nothing is left to paint: any tables will do
-            worthwhile, _ = _any_pattern(worthwhile.shape[1], len(ground))
+            worthwhile, _ = _any_pattern(worthwhile, len(ground))
         made.append(_tables(worthwhile, len(ground), sizes, snap, generator))
     return _palette(made, ground)
 
@@ -79,13 +80,14 @@ Tables = tuple[Tensor, Tensor, Tensor]
 def _brush(layout: Layout, made: list[Tables], ground: Tensor, threshold: float) -> InkBrush:
     """Return a brush for the layers whose tables are made."""
     sides = layout.finer[: max(0, len(made) - 1)]
-    return InkBrush(replace(layout, finer=sides), _palette(made, ground), threshold=threshold)
+    brush = InkBrush(replace(layout, finer=sides), _palette(made, ground), threshold=threshold)
+    return brush.to(ground.device)
 
 
 def _palette(made: list[Tables], ground: Tensor) -> Palette:
     """Join the tables of layers."""
     patterns, inks, contrasts = zip(*made, strict=True) if made else ((), (), ())
-    none = torch.empty(0)
+    none = ground.new_empty(0)
     return Palette(
         tuple(patterns),
         torch.stack(inks) if inks else none,
@@ -111,8 +113,9 @@ def _tables(
         )
     side = round((patches.shape[1] // channels) ** 0.5)
     means = patches.unflatten(1, (channels, -1)).mean(2)
-    chosen = torch.randperm(len(means), generator=generator)[:PATCHES]
-    palette = cluster(means[chosen], inks, snap="mean", generator=generator)
+    cpu, device = generator.device, patches.device
+    chosen = torch.randperm(len(means), generator=generator, device=cpu)[:PATCHES]
+    palette = cluster(means[chosen.to(device)], inks, snap="mean", generator=generator)
 
     # Patterns: directions, weighed by what they can explain. Flat patches have none; if all are
     # flat, any pattern will do, at the least contrast.
@@ -120,10 +123,11 @@ def _tables(
     length = rest.norm(dim=1)
     patterned = (length > FLAT).nonzero().flatten()
     if len(patterned) == 0:
-        rest, length = _any_pattern(patches.shape[1], channels)
-        patterned = torch.zeros(1, dtype=torch.int64)
-    weights = length[patterned].square()
-    drawn = patterned[torch.multinomial(weights, min(len(weights), PATCHES), generator=generator)]
+        rest, length = _any_pattern(patches, channels)
+        patterned = torch.zeros(1, dtype=torch.int64, device=device)
+    weights = length[patterned].square().to(cpu)
+    chosen = torch.multinomial(weights, min(len(weights), PATCHES), generator=generator)
+    drawn = patterned[chosen.to(device)]
     directions = rest[drawn] / length[drawn, None]
     centres = cluster(directions, count, snap=snap, generator=generator, tolerance=TOLERANCE)
     centres = centres / centres.norm(dim=1, keepdim=True)
@@ -139,14 +143,18 @@ def _tables(
     )
 
 
-def _any_pattern(pixels: int, channels: int) -> tuple[Tensor, Tensor]:
-    """Return a patch [1, C * P * P] without mean, and its length [1], too short to be seen."""
-    ramp = torch.linspace(-1, 1, pixels // channels).repeat(channels)[None]
+def _any_pattern(like: Tensor, channels: int) -> tuple[Tensor, Tensor]:
+    """Return a patch [1, C * P * P] without mean, and its length [1], too short to be seen.
+
+    Patches `like` [M, C * P * P] give its size and device.
+    """
+    ramp = torch.linspace(-1, 1, like.shape[1] // channels, device=like.device)
+    ramp = ramp.repeat(channels)[None]
     ramp = FLAT * ramp / ramp.norm()
     return ramp, ramp.norm(dim=1)
 
 
-def _evenly(count: int, most: int) -> Tensor:
-    """Return at most `most` indices, evenly spaced over 0..count-1."""
-    kept = min(count, most)
-    return torch.arange(kept) * count // kept
+def _evenly(images: Tensor, most: int) -> Tensor:
+    """Return the indices of at most `most` images, evenly spaced over all."""
+    kept = min(len(images), most)
+    return torch.arange(kept, device=images.device) * len(images) // kept

@@ -103,7 +103,7 @@ def parse(
             clear(folder)
             record = _record_of_source(data.source, [*notes, *data.notes, *more])
             write_json(folder / "config.json", run_key.config | record)
-            return _tables(config, data, reading, seed)
+            return _tables(config, data, reading, seed, device)
 
         built = on_rank_zero(group, start)
         tables = {name: torch.tensor(values) for name, values in built["tables"].items()}
@@ -184,14 +184,21 @@ def _plan(run_key: RunKey, settings: ParseConfig, images: int, out: Path) -> dic
 
 
 def _tables(
-    config: Config, data: TrainingImages, reading: Reading | None, seed: int
+    config: Config,
+    data: TrainingImages,
+    reading: Reading | None,
+    seed: int,
+    device: torch.device,
 ) -> dict[str, Any]:
-    """Build the tables of the brush from the training images, and metrics of them.
+    """Build the tables of the brush from the training images on `device`, and metrics of them.
 
     As JSON, which holds every float32 exactly, to send them to other processes.
     """
     settings, layout = config.parse, layout_of(config.parse)
-    images, noise = _at_canvas_size(data.train, layout), generator("bank", seed, 0, _CPU)
+    if device.type == "mps":  # k-means needs float64, which MPS lacks
+        device = torch.device("cpu")
+    images = _at_canvas_size(data.train, layout).to(device)
+    noise = generator("bank", seed, 0, torch.device("cpu"))
     metrics: dict[str, Any] = {}
     if settings.inks:
         palette = build_palette(
@@ -202,7 +209,7 @@ def _tables(
             contrasts=settings.contrasts,
             snap=settings.snap,
             threshold=settings.threshold,
-            ground=ground_of(reading, settings.channels) / 255,
+            ground=ground_of(reading, settings.channels).to(device) / 255,
             generator=noise,
         )
         tables = InkBrush(layout, palette).tables()
@@ -218,9 +225,6 @@ def _tables(
         tables = {"bank": bank.parts}
         metrics = {"patches": bank.patches, "bank_mse": bank.error}
     return {"tables": {k: t.tolist() for k, t in tables.items()}, "metrics": metrics}
-
-
-_CPU = torch.device("cpu")
 
 
 def _at_canvas_size(images: Tensor, layout: Layout) -> Tensor:

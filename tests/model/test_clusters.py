@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import pytest
 import torch
 
 from npdraw.model import clusters
@@ -65,3 +66,27 @@ def test_fewer_points_than_centres_repeat_themselves():
         centres = clusters.cluster(points, 7, snap=snap, generator=generator)
         distance = brute_force(centres, points)
         assert distance.amin(1).max() == 0 and distance.amin(0).max() == 0
+
+
+@pytest.mark.parametrize("snap", ["mean", "medoid"])
+def test_everything_is_computed_on_the_device_of_the_points(snap):
+    points = torch.rand(60, 4).repeat(2, 1)  # with more centres than points, some are empty
+    expected = clusters.cluster(points, 80, snap=snap, generator=torch.Generator().manual_seed(3))
+    # A tensor made without a device would now have no data, and could not meet the points.
+    with torch.device("meta"):
+        generator = torch.Generator().manual_seed(3)
+        found = clusters.cluster(points, 80, snap=snap, generator=generator)
+    assert torch.equal(found, expected)
+
+
+def test_seeding_draws_by_squared_distance():
+    # Two places far apart, one of them with a point a little aside: the second centre is almost
+    # always at the other place, and the point aside is drawn as often as its distance says.
+    points = torch.tensor([[0.0], [0.0], [3.0], [4.0]])
+    seconds = [
+        clusters._seed(points, 2, torch.Generator().manual_seed(seed))[:, 0].tolist()
+        for seed in range(2000)
+    ]
+    from_zero = [second for first, second in seconds if first == 0]
+    share = sum(second == 4.0 for second in from_zero) / len(from_zero)
+    assert abs(share - 16 / 25) < 4 * (0.64 * 0.36 / len(from_zero)) ** 0.5

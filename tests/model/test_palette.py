@@ -111,3 +111,12 @@ def test_finer_layers_may_have_nothing_left_to_paint():
 def test_images_without_anything_to_paint_are_refused():
     with pytest.raises(UsageError, match="all patches of the images are too faint"):
         build(torch.zeros(9, 3, 8, 8, dtype=torch.uint8))
+
+
+def test_everything_is_computed_on_the_device_of_the_images():
+    images, ground = noise(60), torch.zeros(3)
+    expected = build(images)
+    with torch.device("meta"):  # tensors without data, unless they name another device
+        found = build(images, ground=ground)
+    tables = [(*x.patterns, x.inks, x.contrasts) for x in (found, expected)]
+    assert all(map(torch.equal, *tables))
