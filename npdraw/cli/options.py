@@ -254,6 +254,10 @@ Precision = Annotated[
     Literal["auto", "fp32", "bf16"],
     _option("--precision", RUN, "auto: bf16 where the hardware supports it"),
 ]
+CudaGraphs = Annotated[
+    bool,
+    _option("--cuda-graphs", RUN, "on a CUDA device, record each kind of step and replay it"),
+]
 Threads = Annotated[int, _option("--threads", RUN, "CPU threads; 0: automatic", min=0, max=256)]
 Port = Annotated[
     int, _option("--port", RUN, "port on 127.0.0.1; 0: any free port", min=0, max=65535)

@@ -53,7 +53,7 @@ def _seed(points: Tensor, count: int, generator: torch.Generator) -> Tensor:
     centres = [points[first.to(device)]]
     norms = torch.cat([chunk.square().sum(1) for chunk in points.split(CHUNK)])
     distance = _to_one(points, norms, centres[0])
-    for draw in draws.to(device).split(1):
+    for draw in draws.to(device)[:, None]:
         unit = FULL / distance.amax().double().clamp_min(torch.finfo(torch.float64).tiny)
         cumulative = (distance * unit).long().cumsum(0)
         target = (draw * cumulative[-1]).long()

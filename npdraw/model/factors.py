@@ -124,7 +124,7 @@ class Factors:
         colours = {name: log_prob.argmax(2) for name, log_prob in self._colours().items()}
         return Latents(self.whether > 0, self.where.argmax(2), what, **colours).canonical()
 
-    def relax(self, uniform: Tensor, temperature: float, hard_rows: int = 0) -> Relaxed:
+    def relax(self, uniform: Tensor, temperature: float | Tensor, hard_rows: int = 0) -> Relaxed:
         """Draw one sample: binary Concrete for whether, Gumbel-softmax for where and what.
 
         Equation (6.5); Maddison et al. 2017, equations 10 and 16. `uniform` [N, T, 1 + O + K], with
@@ -167,7 +167,7 @@ class Factors:
         return whether + paint * stroke
 
 
-def _draw(log_prob: Tensor, noise: Tensor, temperature: float, hard_rows: int) -> Tensor:
+def _draw(log_prob: Tensor, noise: Tensor, temperature: float | Tensor, hard_rows: int) -> Tensor:
     """Draw a choice with Gumbel noise, [N, T, choices], the first `hard_rows` of them hard."""
     noisy = log_prob + noise
     if hard_rows == 0:

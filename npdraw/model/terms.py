@@ -14,7 +14,7 @@ from npdraw.model.latents import Latents
 class Relaxation:
     """How a relaxed sample of a batch is drawn."""
 
-    temperature: float
+    temperature: float | Tensor
     """Temperature of binary Concrete and Gumbel-softmax, above 0."""
     hard_rows: int = 0
     """The first images of a batch whose latents are hard (`Factors.relax`)."""

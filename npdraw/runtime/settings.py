@@ -39,6 +39,8 @@ class Runtime:
     """auto, fp32 or bf16 (autocast; probabilities are always fp32; mps has only fp32)."""
     threads: int = 0
     """CPU threads; 0 leaves the choice to torch, up to the CPU quota of a container."""
+    cuda_graphs: bool = False
+    """On a CUDA device, record each kind of training step once and replay it."""
     save_every: int = SAVE_EVERY
     """Training steps between checkpoints."""
     force: bool = False
@@ -59,11 +61,21 @@ class Runtime:
         Each process that torchrun starts on a machine uses the CUDA device of its local rank.
 
         Raises:
-            UsageError: there is no such device, or fewer devices than processes.
+            UsageError: there is no such device, or fewer devices than processes; or `cuda_graphs`
+                without a CUDA device or with several processes.
         """
         keep_memory()
         os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(KERNELS))
         _set_threads(self.threads)
+        device = self._device()
+        if self.cuda_graphs and (device.type != "cuda" or environment().size > 1):
+            raise UsageError(
+                "--cuda-graphs works on a CUDA device, in one process", hint="Leave it out."
+            )
+        return device
+
+    def _device(self) -> torch.device:
+        """Return the device, or raise `UsageError`."""
         if self.device == "mps":
             return _mps(self.precision)
         if self.device.startswith("cuda") and not torch.cuda.is_available():

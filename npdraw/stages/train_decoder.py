@@ -39,17 +39,16 @@ from npdraw.runtime.noise import uniform
 from npdraw.runtime.progress import Progress
 from npdraw.runtime.settings import Runtime, explain_out_of_memory, send
 from npdraw.training.decoder_step import train_step
+from npdraw.training.pauses import is_due, watched_count
 from npdraw.training.session import Session, resume_or_start, training_session, write_finished
 from npdraw.training.state import (
     State,
     ema_weights,
-    is_due,
     new_state,
     plan,
     remember_best,
     seed_weights,
     sync_metrics,
-    watched_count,
 )
 
 VALIDATION_IMAGES = 500

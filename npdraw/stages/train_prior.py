@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from npdraw.config import Config, as_dict
 from npdraw.datasets.splits import evenly_spaced
@@ -27,7 +28,6 @@ from npdraw.runtime.distributed import (
     all_reduce_sum,
     check_batch,
     chunks,
-    local_batch_mean,
     rank_slice,
 )
 from npdraw.runtime.group import SINGLE_PROCESS, Group, environment
@@ -35,19 +35,18 @@ from npdraw.runtime.metrics_log import MetricsLog
 from npdraw.runtime.noise import batch_indices, seed_dropout
 from npdraw.runtime.progress import Progress
 from npdraw.runtime.settings import Runtime, explain_out_of_memory, send
+from npdraw.training.loss import Loss, take_step
+from npdraw.training.pauses import is_due, watched_count
 from npdraw.training.session import Session, resume_or_start, training_session, write_finished
 from npdraw.training.state import (
     State,
     ema_weights,
-    is_due,
     learning_rate,
     new_state,
-    optimizer_step,
     plan,
     remember_best,
     seed_weights,
     sync_metrics,
-    watched_count,
 )
 
 VALIDATION_DRAWINGS = 1000
@@ -191,12 +190,15 @@ def train_step(
     index = batch_indices(seed, state.step, settings.batch_size, len(train))
     z = train[send(index[rank_slice(group, len(index))], device)]
     seed_dropout(seed, state.step, group.rank)
-    with runtime.autocast(device):
-        factors = state.replica(prior.brush.one_hot(z))
-        nats = -factors.joint(z)
-    loss = local_batch_mean(group, nats, len(index))
+    kind = type(z)
+
+    def values(*tensors: Tensor) -> list[Tensor]:
+        drawings = kind(*tensors)
+        return [-state.replica(prior.brush.one_hot(drawings)).joint(drawings)]
+
+    loss = Loss(("loss",), values, tuple(z.tensors().values()))
     rate = learning_rate(state.step, settings.steps, settings.warmup)
-    return optimizer_step(state, loss, rate, settings.ema)
+    return take_step(state, loss, len(index), rate, settings.ema, runtime)
 
 
 @torch.no_grad()

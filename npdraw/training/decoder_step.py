@@ -13,10 +13,11 @@ from npdraw.config import Config, DecoderConfig
 from npdraw.inputs.images import deformed
 from npdraw.model.npdraw import NPDraw
 from npdraw.model.terms import Relaxation, WakeConfig
-from npdraw.runtime.distributed import local_batch_mean, rank_slice
+from npdraw.runtime.distributed import rank_slice
 from npdraw.runtime.noise import batch_indices, generator, seed_dropout
 from npdraw.runtime.settings import Runtime, send
-from npdraw.training.state import State, learning_rate, optimizer_step
+from npdraw.training.loss import Loss, Number, take_step
+from npdraw.training.state import State, learning_rate
 
 
 @dataclass(frozen=True)
@@ -84,23 +85,16 @@ def train_step(
     first, decay = settings.relaxed_steps, settings.ema
     seed_dropout(seed, step, state.group.rank)
     drawn = _draw_batch(state, train, config, seed, ground)
-    name = "loss"
     if step < first:  # relaxed phase
         rate = learning_rate(step, first, settings.warmup)
-        if step % (settings.decoder_alone + 1):
-            name, (loss, metrics) = "decoder_loss", _decoder_loss(model, drawn, runtime)
-        else:
-            loss, metrics = _relaxed_loss(state, model, drawn, config, runtime)
+        alone = step % (settings.decoder_alone + 1) > 0
+        kind = _decoder_loss(model, drawn) if alone else _relaxed_loss(state, model, drawn, config)
     else:  # wake phase: it has its own schedule, and the moving average starts again
         done = step - first
         rate = settings.wake_rate * learning_rate(done, settings.steps - first, settings.warmup)
         decay = min(decay, (done + 1) / (done + 11))
-        loss, metrics = _wake_loss(state, model, drawn, settings, runtime)
-    means = {
-        name: local_batch_mean(state.group, value, drawn.size) for name, value in metrics.items()
-    }
-    mean_loss = local_batch_mean(state.group, loss, drawn.size)
-    return optimizer_step(state, mean_loss, rate, decay, name=name, **means)
+        kind = _wake_loss(state, model, drawn, settings)
+    return take_step(state, kind, drawn.size, rate, decay, runtime)
 
 
 def _draw_batch(
@@ -121,42 +115,46 @@ def _draw_batch(
     return Batch(images, rows, size, noise)
 
 
-def _relaxed_loss(
-    state: State, model: NPDraw, drawn: Batch, config: Config, runtime: Runtime
-) -> tuple[Tensor, dict[str, Tensor]]:
+def _relaxed_loss(state: State, model: NPDraw, drawn: Batch, config: Config) -> Loss:
     """Return the loss of relaxed samples, equation (6.8), and their ELBO, each [N]."""
     settings = config.decoder
     temperature, parse_weight = schedule(state.step, settings)
     uniforms = drawn.uniform(model.layout.steps, model.brush.noise_size)
     # The first rows of the whole batch are rounded; earlier ranks hold some of them.
-    hard_rows = round(settings.hard_fraction * settings.batch_size) - drawn.rows.start
-    with runtime.autocast(drawn.images.device):
-        relaxation = Relaxation(temperature, max(hard_rows, 0), imitate=parse_weight > 0)
-        terms = state.replica(drawn.images, uniforms, relaxation)
+    hard_rows = max(round(settings.hard_fraction * settings.batch_size) - drawn.rows.start, 0)
+    imitate = parse_weight > 0
+
+    def values(images: Tensor, noise: Tensor, temperature: Number, weight: Number) -> list[Tensor]:
+        terms = state.replica(images, noise, Relaxation(temperature, hard_rows, imitate=imitate))
         loss = (
             terms.distortion
             + settings.kl_weight * terms.rate
-            + parse_weight * terms.parse
+            + weight * terms.parse
             + settings.canvas_weight * terms.canvas
             + settings.stroke_weight * terms.strokes
         )
-    return loss, {"relaxed_elbo": (terms.distortion + terms.rate).detach()}
+        return [loss, (terms.distortion + terms.rate).detach()]
+
+    names = ("loss", "relaxed_elbo")
+    return Loss(names, values, (drawn.images, uniforms), (temperature, parse_weight), imitate)
 
 
-def _decoder_loss(
-    model: NPDraw, drawn: Batch, runtime: Runtime
-) -> tuple[Tensor, dict[str, Tensor]]:
+def _decoder_loss(model: NPDraw, drawn: Batch) -> Loss:
     """Return -log p(x | z) of hard samples, [N], with gradients for the decoder alone."""
     uniforms = drawn.uniform(model.layout.steps, model.brush.numbers)
-    with runtime.autocast(drawn.images.device):
-        return model.decoder_alone(drawn.images, uniforms), {}
+
+    def values(images: Tensor, noise: Tensor) -> list[Tensor]:
+        return [model.decoder_alone(images, noise)]
+
+    return Loss(("decoder_loss",), values, (drawn.images, uniforms))
 
 
-def _wake_loss(
-    state: State, model: NPDraw, drawn: Batch, settings: DecoderConfig, runtime: Runtime
-) -> tuple[Tensor, dict[str, Tensor]]:
+def _wake_loss(state: State, model: NPDraw, drawn: Batch, settings: DecoderConfig) -> Loss:
     """Return the loss of resampled hard drawings, equation (6.11), and the bound."""
     uniforms = drawn.uniform(settings.wake_samples + 1, model.layout.steps, model.brush.numbers)
-    with runtime.autocast(drawn.images.device):
-        wake = state.replica(drawn.images, uniforms, WakeConfig(settings.wake_canvas_weight))
-    return -wake.joint - wake.proposal, {"wake_nll": wake.nll}
+
+    def values(images: Tensor, noise: Tensor) -> list[Tensor]:
+        wake = state.replica(images, noise, WakeConfig(settings.wake_canvas_weight))
+        return [-wake.joint - wake.proposal, wake.nll]
+
+    return Loss(("loss", "wake_nll"), values, (drawn.images, uniforms))

@@ -69,9 +69,10 @@ class Muon(torch.optim.Optimizer):
             directions.append(gradient.lerp(momentum, group["momentum"]).reshape(shape))
         scale = 0.2 * max(shape) ** 0.5
         updates = orthogonalize(torch.stack(directions).to(self.dtype)).float()
+        updates = updates * (group["lr"] * scale)  # the learning rate may be a tensor
         for parameter, update in zip(parameters, updates, strict=True):
             parameter.mul_(1 - group["lr"] * group["weight_decay"])
-            parameter.sub_(update.view(parameter.shape), alpha=group["lr"] * scale)
+            parameter.sub_(update.view(parameter.shape))
 
 
 def orthogonalize(matrices: Tensor, iterations: int = 5) -> Tensor:

@@ -5,7 +5,7 @@ resumed run equals the uninterrupted one bit for bit (on one machine, device and
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ from npdraw.runtime.distributed import all_reduce_mean, average_gradients, repli
 from npdraw.runtime.group import SINGLE_PROCESS, Group
 from npdraw.runtime.noise import generator
 from npdraw.training.muon import Muon
+from npdraw.training.recording import Recording
 
 LARGEST_GRADIENT = 50.0
 """Norm to which gradients are clipped: one bad batch must not undo many good ones."""
@@ -47,6 +48,8 @@ class State:
     """Loss and other metrics of the most recent step already copied to main memory."""
     pending: "PendingMetrics | None" = None
     """Metrics of the last step on a GPU, not yet checked."""
+    recordings: dict[Hashable, Recording] = field(default_factory=dict)
+    """Steps recorded on a GPU (`training.recording`), one for each kind of step."""
     step: int = 0
     best_step: int = 0
     best_score: float = math.inf
@@ -94,7 +97,10 @@ def new_state(
     if any(group["params"] for group in matrices):
         optimizers.append(Muon(matrices, lr=0.0, weight_decay=weight_decay, dtype=dtype))
     if any(group["params"] for group in others):
-        adam = torch.optim.AdamW(others, lr=0.0, weight_decay=0.0, betas=(0.9, 0.99), fused=True)
+        on_gpu = any(p.is_cuda for p in model.parameters())
+        adam = torch.optim.AdamW(
+            others, 0.0, betas=(0.9, 0.99), weight_decay=0.0, fused=True, capturable=on_gpu
+        )
         optimizers.append(adam)
     average = _weights(model)
     return State(
@@ -156,31 +162,57 @@ def optimizer_step(
     if not on_gpu:
         _keep(state, names, values.tolist(), state.step)
 
-    # Gradients.
+    norm = compute_gradients(state, loss, name)
+    if not on_gpu:
+        _check(float(norm), "gradient", state.step)
+    update_weights(state, rate, average_decay(state, decay))
+    if on_gpu:
+        receive_later(state, names, torch.cat([values, norm[None]]))
+    state.step += 1
+    return state.metrics
+
+
+def compute_gradients(state: State, loss: Tensor, name: str = "loss") -> Tensor:
+    """Compute the gradients of `loss`, clip them, and return their norm before that, a scalar."""
     for parameter in state.trained:
         parameter.grad = None
     loss.backward()
     if name != "loss":
         average_gradients(state.group, state.trained)
-    norm = nn.utils.clip_grad_norm_(state.trained, LARGEST_GRADIENT)
-    if not on_gpu:
-        _check(float(norm), "gradient", state.step)
+    norm: Tensor = nn.utils.clip_grad_norm_(state.trained, LARGEST_GRADIENT)
+    return norm
 
-    # Weights, then their moving average.
+
+def update_weights(state: State, rate: float | Tensor, decay: float | Tensor) -> None:
+    """Move the weights along their gradients, then their moving average after them.
+
+    `rate` is a fraction of the peak learning rates; numbers or scalars on the model's device.
+    """
     for optimizer in state.optimizers:
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * rate
         optimizer.step()
-    decay = min(decay, (state.step + 1) / (state.step + 11))
-    update_average = get_ema_multi_avg_fn(decay)
-    update_average(list(state.average.values()), state.model_tensors, state.step)
+    averages = list(state.average.values())
+    if isinstance(decay, Tensor):
+        for average, value in zip(averages, state.model_tensors, strict=True):
+            average.lerp_(value, 1 - decay)
+    else:
+        get_ema_multi_avg_fn(decay)(averages, state.model_tensors, state.step)
 
-    if on_gpu:
-        previous = state.pending
-        state.pending = _copy_to_host(state.step, names, torch.cat([values, norm[None]]))
-        _receive(state, previous)  # this step is queued: the GPU is busy while we wait
-    state.step += 1
-    return state.metrics
+
+def average_decay(state: State, decay: float) -> float:
+    """Return the decay of the moving average at this step: it first forgets faster."""
+    return min(decay, (state.step + 1) / (state.step + 11))
+
+
+def receive_later(state: State, names: tuple[str, ...], figures: Tensor) -> None:
+    """Copy the figures of this step, on a GPU, to main memory, and keep those of the step before.
+
+    `figures` are the values of `names`, then the norm of the gradient.
+    """
+    previous = state.pending
+    state.pending = _copy_to_host(state.step, names, figures)
+    _receive(state, previous)  # this step is queued: the GPU is busy while we wait
 
 
 def sync_metrics(state: State) -> None:
@@ -270,25 +302,3 @@ def plan(
         "estimates": estimates,
         "out": str(out),
     }
-
-
-def is_due(step: int, every: int) -> bool:
-    """Return whether samples are due: at steps 0, 1, 2, 4, 8, ..., and multiples of `every`."""
-    return step % every == 0 or (step < every and step & (step - 1) == 0)
-
-
-WATCHED_SHARE = 0.05
-"""Share of a training's time for validations, roughly."""
-
-FEWEST_WATCHED = 64
-"""Held-out images that validations use at least, if there are as many."""
-
-
-def watched_count(held_out: int, seen: int, cost: int) -> int:
-    """Return how many held-out images the validations during training use.
-
-    A training that sees `seen` images passes them through the model three times, since gradients
-    take as long as two passes; eleven validations pass theirs `cost` times each.
-    """
-    affordable = round(WATCHED_SHARE * 3 * seen / (11 * cost))
-    return min(held_out, max(FEWEST_WATCHED, affordable))

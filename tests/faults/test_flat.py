@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from npdraw.stages import train_prior
+from npdraw.training import loss
 from tests.faults.conftest import SCALE, Chain
 
 STEPS = 5000 if SCALE > 1 else 600
@@ -14,7 +14,7 @@ STEPS = 5000 if SCALE > 1 else 600
 
 def sampled(path: str, every: int) -> None:
     """Record resident megabytes and open files at every `every`th step."""
-    optimizer_step, count = train_prior.optimizer_step, [0]
+    optimizer_step, count = loss.optimizer_step, [0]
 
     def watched(*given: object, **more: object) -> object:
         count[0] += 1
@@ -25,7 +25,7 @@ def sampled(path: str, every: int) -> None:
                 file.write(f"{pages * os.sysconf('SC_PAGE_SIZE') / 2**20} {files}\n")
         return optimizer_step(*given, **more)  # type: ignore[arg-type]
 
-    train_prior.optimizer_step = watched  # type: ignore[assignment]
+    loss.optimizer_step = watched  # type: ignore[assignment]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

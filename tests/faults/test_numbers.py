@@ -14,8 +14,7 @@ from npdraw.artifacts import read_artifact, write_artifact
 from npdraw.model.npdraw import NPDraw
 from npdraw.model.prior import Prior
 from npdraw.run_key import RunKey
-from npdraw.stages import train_prior
-from npdraw.training import decoder_step as objective
+from npdraw.training import loss as loss_module
 from tests.faults.conftest import SCALE, Chain
 from tests.faults.pictures import parsed, refused
 
@@ -27,17 +26,16 @@ DECODER = ("train-decoder", "parse.safetensors", "prior.safetensors")
 LATE = ("--steps", "6", "--save-every", "1", "--config", "tiny.toml", "--out", "x")
 
 
-def bad_loss(command: str, value: float) -> None:
+def bad_loss(_: str, value: float) -> None:
     """Replace the loss of one step by a multiple of `value`."""
-    module = objective if command == "train-decoder" else train_prior
-    optimizer_step = module.optimizer_step
+    optimizer_step = loss_module.optimizer_step
     count = [0]
 
     def spoiled(state: Any, loss: Tensor, *given: Any, **more: Any) -> Any:
         count[0] += 1
         return optimizer_step(state, loss * value if count[0] == STEP + 1 else loss, *given, **more)
 
-    module.optimizer_step = spoiled  # type: ignore[assignment]
+    loss_module.optimizer_step = spoiled  # type: ignore[assignment]
 
 
 def bad_gradient(command: str, value: float) -> None:
@@ -56,8 +54,7 @@ def bad_gradient(command: str, value: float) -> None:
             bad.view(-1)[0] = value
             return bad
 
-    module = objective if command == "train-decoder" else train_prior
-    optimizer_step = module.optimizer_step
+    optimizer_step = loss_module.optimizer_step
 
     def spoiled(state: Any, loss: Tensor, *given: Any, **more: Any) -> Any:
         step[0] += 1
@@ -66,13 +63,12 @@ def bad_gradient(command: str, value: float) -> None:
             state, Spoil.apply(loss) if step[0] == STEP + 1 else loss, *given, **more
         )
 
-    module.optimizer_step = spoiled  # type: ignore[assignment]
+    loss_module.optimizer_step = spoiled  # type: ignore[assignment]
 
 
-def bad_weight(command: str, value: float) -> None:
+def bad_weight(_: str, value: float) -> None:
     """Set a weight to `value` before a step, so that everything after it is affected."""
-    module = objective if command == "train-decoder" else train_prior
-    optimizer_step = module.optimizer_step
+    optimizer_step = loss_module.optimizer_step
     count = [0]
 
     def spoiled(state: Any, *given: Any, **more: Any) -> Any:
@@ -83,7 +79,7 @@ def bad_weight(command: str, value: float) -> None:
                 state.trained[0].view(-1)[0] = value
         return figures
 
-    module.optimizer_step = spoiled  # type: ignore[assignment]
+    loss_module.optimizer_step = spoiled  # type: ignore[assignment]
 
 
 @pytest.fixture(scope="module")

@@ -90,3 +90,10 @@ def test_seeding_draws_by_squared_distance():
     from_zero = [second for first, second in seconds if first == 0]
     share = sum(second == 4.0 for second in from_zero) / len(from_zero)
     assert abs(share - 16 / 25) < 4 * (0.64 * 0.36 / len(from_zero)) ** 0.5
+
+
+def test_one_centre_is_the_mean_or_the_point_nearest_to_it():
+    points = torch.tensor([[0.0], [1.0], [5.0]])
+    for snap, expected in (("mean", 2.0), ("medoid", 1.0)):
+        centres = clusters.cluster(points, 1, snap=snap, generator=torch.Generator())
+        assert centres.tolist() == [[expected]]

@@ -211,3 +211,10 @@ def test_the_kernel_cache_is_small_unless_the_user_sets_it(monkeypatch: pytest.M
     monkeypatch.delenv(name)
     Runtime(device="cpu").start()
     assert 100 < int(os.environ[name]) < 1024  # a training step needs about 150
+
+
+def test_cuda_graphs_need_one_process_on_a_cuda_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="--cuda-graphs works on a CUDA device, in one process"):
+        Runtime(device="cpu", cuda_graphs=True).start()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert Runtime(device="cuda", cuda_graphs=True).start().type == "cuda"

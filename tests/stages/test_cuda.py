@@ -14,6 +14,7 @@ from npdraw.inputs.models import drawings_of, new_model, new_prior, read_parse
 from npdraw.runtime.settings import Runtime
 from npdraw.stages import train_decoder as decoder_stage
 from npdraw.stages import train_prior as prior_stage
+from npdraw.training.recording import WARM_UP
 from npdraw.training.state import new_state, optimizer_step, sync_metrics
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
@@ -29,10 +30,14 @@ def test_the_parse_is_nearly_that_of_the_cpu(stages: Any, made: Any, tmp_path: P
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_the_whole_pipeline(precision: str, stages: Any, trained: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("cuda_graphs", [False, True])
+def test_the_whole_pipeline(
+    cuda_graphs: bool, precision: str, stages: Any, trained: Any, tmp_path: Path
+) -> None:
     fast = {"steps": 60, "learning_rate": 1e-2}
     longer = stages.configured(prior=fast, decoder={**fast, "encoder_learning_rate": 3e-3})
-    results = longer.run(tmp_path, device="cuda", precision=precision)
+    how = {"device": "cuda", "precision": precision, "cuda_graphs": cuda_graphs}
+    results = longer.run(tmp_path, **how)
     expected = trained.results
     for stage, figure, kind in (
         ("train_prior", "validation_nats", "prior"),
@@ -52,13 +57,15 @@ def test_resuming_on_a_gpu(stages: Any, made: Any, interrupt: Any, tmp_path: Pat
     assert result["resumed_from"] == 2
 
 
-def decoder_step(stages: Any, made: Any, wake: float) -> Callable[[], Any]:
+def decoder_step(
+    stages: Any, made: Any, wake: float, cuda_graphs: bool = False
+) -> Callable[[], Any]:
     config = stages.configured(decoder={"wake": wake, "steps": 10}).config
     brush = brush_of(config.parse, read_parse(made.parse).tensors)
     model = new_model(config, brush).to(CUDA, memory_format=torch.channels_last)
     state = new_state(model, [(model, 1e-3)], 0.0)
     train = torch.randint(0, 256, (40, 1, 8, 8), dtype=torch.uint8, device=CUDA)
-    runtime = Runtime(device="cuda", precision="bf16")
+    runtime = Runtime(device="cuda", precision="bf16", cuda_graphs=cuda_graphs)
     return lambda: decoder_stage.train_step(state, model, train, config, 0, runtime)
 
 
@@ -73,11 +80,17 @@ def prior_step(stages: Any, made: Any) -> Callable[[], Any]:
 
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype:UserWarning")
 @pytest.mark.parametrize(
-    "make", [partial(decoder_step, wake=0.0), partial(decoder_step, wake=1.0), prior_step]
+    "make",
+    [
+        partial(decoder_step, wake=0.0),
+        partial(decoder_step, wake=1.0),
+        partial(decoder_step, wake=0.0, cuda_graphs=True),
+        prior_step,
+    ],
 )
 def test_no_step_waits_for_the_gpu(make: Any, stages: Any, made: Any) -> None:
     step = make(stages, made)
-    for _ in range(3):  # one-time preparations may wait
+    for _ in range(WARM_UP + 2):  # one-time preparations may wait
         step()
     try:
         torch.cuda.set_sync_debug_mode("error")

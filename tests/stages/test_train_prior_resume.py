@@ -91,7 +91,7 @@ def test_a_finished_training_only_rewrites_a_missing_output(
     out = tmp_path / "p"
     stages.train_prior(made.parse, out)
     out.unlink()
-    monkeypatch.setattr(stage, "optimizer_step", None)  # would fail if a step were taken
+    monkeypatch.setattr(stage, "train_step", None)  # would fail if a step were taken
     assert stages.train_prior(made.parse, out)["resumed_from"] == 4
     assert out.read_bytes() == made.prior.read_bytes()
 

@@ -16,6 +16,7 @@ from npdraw.model.npdraw import NPDraw
 from npdraw.model.parsing import parse as parse_images
 from npdraw.model.terms import WakeConfig
 from npdraw.training import decoder_step
+from npdraw.training import loss as loss_module
 from npdraw.training.state import learning_rate, optimizer_step
 
 
@@ -103,7 +104,7 @@ def test_each_step_of_all_networks_is_followed_by_steps_of_the_decoder_alone(
         metrics.append(set(result))
         return result
 
-    monkeypatch.setattr(decoder_step, "optimizer_step", spy)
+    monkeypatch.setattr(loss_module, "optimizer_step", spy)
     settings = {"batch_size": 4, "steps": 8, "decoder_alone": 2, "wake": 0.25}
     part = stages.configured(decoder=settings)
     part.train_decoder(made.parse, made.prior, tmp_path / "m")
@@ -231,7 +232,7 @@ def test_learning_rates_and_averages_of_both_phases(
         decays.append(decay)
         return optimizer_step(state, loss, rate, decay, **watched)
 
-    monkeypatch.setattr(decoder_step, "optimizer_step", spy)
+    monkeypatch.setattr(loss_module, "optimizer_step", spy)
     settings = {"steps": 10, "wake": 0.4, "wake_rate": 0.1, "warmup": 0.3, "ema": 0.25}
     stages.configured(decoder=settings).train_decoder(made.parse, made.prior, tmp_path / "m")
     first = [learning_rate(step, 6, 0.3) for step in range(6)]

@@ -8,16 +8,15 @@ import pytest
 import torch
 
 from npdraw.errors import DivergedError
+from npdraw.training.pauses import is_due, watched_count
 from npdraw.training.state import (
     PendingMetrics,
     ema_weights,
-    is_due,
     learning_rate,
     new_state,
     optimizer_step,
     remember_best,
     sync_metrics,
-    watched_count,
 )
 from tests.training.tiny_training import Small, copied, equal, loss_of, steps, training
 

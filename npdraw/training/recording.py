@@ -1,0 +1,57 @@
+"""Training steps on a GPU without launching their operations one by one: CUDA graphs.
+
+A step of `mnist` launches thousands of small operations, and the GPU waits for Python between them
+(LOG.md, 2026-11-26, MNIST on a GPU). No shape of a step depends on data on a GPU
+(`attention.lists_of`), so that its operations can be recorded once and replayed with other inputs.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+WARM_UP = 3
+"""Steps of a kind that are launched one by one before one is recorded: libraries prepare themselves
+at their first calls, which a recording must not contain."""
+
+Step = Callable[..., Tensor]
+"""A step of a training: it changes tensors in place, and returns one."""
+
+
+class Recording:
+    """A step whose operations are recorded after `WARM_UP` calls, and from then on replayed.
+
+    The step must depend on nothing that changes but its inputs and tensors that it changes in
+    place. What it returns is overwritten by the next call.
+    """
+
+    def __init__(self, step: Step) -> None:
+        """`step` takes tensors on a GPU, always of the same shapes and types."""
+        self.step, self.calls = step, 0
+        self.graph: torch.cuda.CUDAGraph | None = None
+        self.inputs: tuple[Tensor, ...] = ()
+        self.result = torch.empty(0)
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """Take a step with these inputs and return its result."""
+        if self.calls < WARM_UP:
+            self.calls += 1
+            return self._launch(*inputs)
+        if self.graph is None:
+            self.inputs = tuple(x.clone() for x in inputs)
+            self.graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self.graph):
+                self.result = self.step(*self.inputs)
+        for held, given in zip(self.inputs, inputs, strict=True):
+            held.copy_(given)
+        self.graph.replay()
+        return self.result
+
+    def _launch(self, *inputs: Tensor) -> Tensor:
+        """Launch the step on another stream than the default one, as recording will."""
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            result = self.step(*inputs)
+        torch.cuda.current_stream().wait_stream(stream)
+        return result
