@@ -3,7 +3,7 @@
 A recurrent encoder decides step by step whether there is another object, where it is (scale and
 position) and what it looks like (a Gaussian code of its glimpse). A decoder turns each code into a
 patch, and patches are added where their objects are. Gradients of the count are those of the score
-function, with a learned baseline (their section 2.2; NVIL, Mnih and Gregor 2014).
+function, with a learned baseline (Eslami et al. 2016, section 2.2; NVIL, Mnih and Gregor 2014).
 
 As in the paper, except that pixels are binary, or have 256 values, with a likelihood of their own,
 so that nats can be compared; and that the prior of another object is learned.
