@@ -2,8 +2,8 @@
 
 In each of T steps an encoder reads a patch of the image and of what the canvas lacks, one Gaussian
 vector is drawn, and a decoder writes a patch onto the canvas. Where to read and write, and at what
-zoom, is chosen by the decoder (Gregor et al. 2015, section 3.2). The canvas in the end gives the distribution of
-the pixels. Equations are those of the paper.
+zoom, is chosen by the decoder (Gregor et al. 2015, section 3.2). The canvas in the end gives the
+distribution of the pixels. Equations are those of the paper.
 """
 
 from dataclasses import dataclass

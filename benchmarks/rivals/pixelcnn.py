@@ -2,8 +2,9 @@
 
 Each pixel is given all pixels above it and those left of it. Their features come from two stacks:
 a vertical one, which sees the rows above, and a horizontal one, which sees the pixels to the left
-and the vertical one, so that no pixel before is missed (van den Oord et al. 2016, section 2.2). Colour channels of a
-pixel depend on each other within the likelihood, as in PixelCNN++ (Salimans et al. 2017).
+and the vertical one, so that no pixel before is missed (van den Oord et al. 2016, section 2.2).
+Colour channels of a pixel depend on each other within the likelihood, as in PixelCNN++ (Salimans et
+al. 2017).
 """
 
 import torch
