@@ -4,6 +4,7 @@ Prints one JSON line for each preset, batch and way. Two sizes of a batch show w
 for Python: then twice the images take no longer.
 """
 
+import gc
 import json
 import sys
 from dataclasses import replace
@@ -20,6 +21,9 @@ from npdraw.training.recording import WARM_UP
 
 def measure(name: str, batch: int, *, cuda_graphs: bool) -> dict[str, object]:
     """Return the milliseconds of a step of a preset in its first phase, and its peak memory."""
+    gc.collect()  # recordings and their training refer to each other
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
     config = preset(name)
     config = replace(config, decoder=replace(config.decoder, batch_size=batch))
     runtime = Runtime(device="cuda", cuda_graphs=cuda_graphs)
@@ -29,7 +33,6 @@ def measure(name: str, batch: int, *, cuda_graphs: bool) -> dict[str, object]:
         step(runtime)
         torch.cuda.synchronize()
 
-    torch.cuda.reset_peak_memory_stats()
     for _ in range(WARM_UP + 1):
         work()
     return {
@@ -37,7 +40,7 @@ def measure(name: str, batch: int, *, cuda_graphs: bool) -> dict[str, object]:
         "batch": batch,
         "cuda_graphs": cuda_graphs,
         "milliseconds": round(1000 * seconds(work), 2),
-        "memory_mb": round(torch.cuda.max_memory_allocated() / 1e6),
+        "memory_mb": round(torch.cuda.max_memory_reserved() / 1e6),
         "device": torch.cuda.get_device_name(),
     }
 

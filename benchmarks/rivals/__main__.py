@@ -2,8 +2,9 @@
 
     python -m benchmarks.rivals --data mnist --seconds 600 DRAW PixelCNN
 
-For each model: a JSON line with bound, time and size, and a sheet of samples. What is in the
-output folder is not trained again, so that a stopped command resumes with the next model.
+For each model: a JSON line with bound, time and size, and a sheet of samples. Models whose results
+with the same options are in the output folder are not trained again, so a stopped command resumes
+with the next one.
 """
 
 import argparse
@@ -36,8 +37,11 @@ Shape = tuple[int, int, int]
 MODELS = {"DRAW": DRAW, "AIR": AIR, "VQ-VAE": VQVAE, "PixelCNN": PixelCNN}
 
 SETTINGS: dict[str, tuple[dict[str, Any], Settings]] = {
-    "DRAW": ({"steps": 16, "latents": 32, "states": 256}, Settings(learning_rate=2e-3)),
-    "AIR": ({}, Settings(learning_rate=2e-3)),
+    "DRAW": (
+        {"steps": 16, "latents": 32, "states": 256},
+        Settings(learning_rate=2e-3, precision="fp32"),
+    ),
+    "AIR": ({}, Settings(learning_rate=2e-3, precision="fp32")),
     "VQ-VAE": ({}, Settings()),
     "PixelCNN": ({}, Settings()),
 }
@@ -49,7 +53,8 @@ SHEET = 64
 
 def measure(name: str, given: argparse.Namespace, progress: Lines) -> dict[str, Any]:
     """Train and evaluate a model; return its line, and write its samples."""
-    runtime = Runtime(threads=given.threads)
+    sizes, settings = SETTINGS[name]
+    runtime = Runtime(threads=given.threads, precision=settings.precision)
     device, config = runtime.start(), preset(given.data).parse
     source, root = parse_source(given.data), given.data_root
     data = training_images(source, root, config, given.limit, progress)
@@ -57,7 +62,6 @@ def measure(name: str, given: argparse.Namespace, progress: Lines) -> dict[str, 
     top = config.levels - 1
     held_out = to_levels(data.held_out, config, given.seed).float().to(device) / top
     torch.manual_seed(given.seed)
-    sizes, settings = SETTINGS[name]
     shape = config.channels, config.image_size, config.image_size
     model: Rival = MODELS[name](shape, levels=config.levels, **sizes)
     to_device(model, device)
@@ -85,7 +89,9 @@ def measure(name: str, given: argparse.Namespace, progress: Lines) -> dict[str, 
         "best_step": trained.best_step,
         "parameters": sum(p.numel() for p in model.parameters()),
         "validation": trained.validation,
-        "samples": 1 if model.exact else given.samples,
+        "samples": 1 if model.deterministic else given.samples,
+        "bound": name != "PixelCNN",
+        "precision": runtime.precision_name(device),
         "images": len(nll),
         "nll": mean,
         "nll_se": float(nll.std()) / math.sqrt(len(nll)),
@@ -94,7 +100,9 @@ def measure(name: str, given: argparse.Namespace, progress: Lines) -> dict[str, 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("models", nargs="*", metavar="MODEL", help=f"default: {', '.join(MODELS)}")
     parser.add_argument("--data", default="mnist", help="data set; its preset has its pixels")
     parser.add_argument("--data-root", type=Path, default=default_root())
@@ -110,9 +118,12 @@ def main() -> None:
     if unknown:
         parser.error(f"unknown model {min(unknown)}; known: {', '.join(MODELS)}")
     given.out.mkdir(parents=True, exist_ok=True)
+    given_as = {key: str(x) for key, x in vars(given).items() if key not in ("models", "out")}
     for name in given.models or MODELS:
         path = given.out / f"{name}.json"
-        line = read_json(path) or measure(name, given, Lines())
+        line = read_json(path)
+        if line.get("options") != given_as:
+            line = measure(name, given, Lines()) | {"options": given_as}
         write_json(path, line)
         print(json.dumps(line), flush=True)
 

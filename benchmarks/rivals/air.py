@@ -6,7 +6,7 @@ patch, and patches are added where their objects are. Gradients of the count are
 function, with a learned baseline (Eslami et al. 2016, section 2.2; NVIL, Mnih and Gregor 2014).
 
 As in the paper, except that pixels are binary, or have 256 values, with a likelihood of their own,
-so that nats can be compared; and that the prior of another object is learned.
+so that nats can be compared; and that the prior probability of a further object is learned.
 """
 
 from dataclasses import dataclass
@@ -62,16 +62,16 @@ class Objects:
     """log q - log p of what and where of the objects that there are."""
     kl: Tensor
     """The same in closed form, given the decisions."""
-    score: Tensor
-    """log q of the decisions, with gradients."""
-    baseline: Tensor
-    """What the loss is expected to be before the decisions, with gradients of its own."""
+    scores: Tensor
+    """log q of each decision, [N, most], with gradients."""
+    baselines: Tensor
+    """What the loss is expected to be before each decision, [N, most], with their own gradients."""
 
 
 class AIR(Rival):
     """Encoder, decoder of patches, and likelihood."""
 
-    exact = False
+    deterministic = False
 
     def __init__(
         self,
@@ -118,15 +118,15 @@ class AIR(Rival):
     def loss(self, images: Tensor, noise: torch.Generator, done: float) -> Tensor:
         """Return the negative ELBO, [N], with terms whose gradients are those of the decisions.
 
-        Their values are 0: `(loss - baseline) * (score - score)`, and likewise the squared error
-        of the baseline.
+        Their values are 0: `(loss - baseline) * (score - score)` for each decision, and likewise
+        the squared error of its baseline, which knows nothing of this decision or later ones.
         """
         del done
         drawn = self._draw(images, noise)
         distortion = -self.likelihood.log_prob(drawn.canvas, images)
         loss = distortion + drawn.kl + drawn.count_rate
-        advantage = (loss - drawn.baseline).detach()
-        gradients = advantage * drawn.score + (drawn.baseline - loss.detach()).square() / 100
+        missing = loss.detach()[:, None] - drawn.baselines
+        gradients = (missing.detach() * drawn.scores).sum(1) + missing.square().sum(1) / 100
         return loss + gradients - gradients.detach()
 
     def log_weight(self, images: Tensor, noise: torch.Generator) -> Tensor:
@@ -143,18 +143,21 @@ class AIR(Rival):
         canvas = self.background.expand(count, -1, -1, -1)
         present = seen.new_ones(count)
         last = seen.new_zeros(count, 1 + WHERE + self.latents)
-        count_rate = rate = kl = score = baseline = seen.new_zeros(count)
+        count_rate = rate = kl = baseline = seen.new_zeros(count)
+        scores, baselines = [], []
         for step in range(self.most):
             states = self.encoder(torch.cat([seen, last], 1), states)
             h = states[0]
             baseline = baseline + present * self.baseline(torch.cat([h, seen], 1).detach())[:, 0]
+            baselines.append(baseline)
             logit = self.present_head(h).squeeze(1)
             chance = torch.rand(count, generator=noise, device=h.device)
             found = (chance < torch.sigmoid(logit)).to(h.dtype) * present
             chosen = present * _log_bernoulli(logit, found)
             count_rate = count_rate + chosen.detach()
             count_rate = count_rate - present * _log_bernoulli(self.another[step], found)
-            score, present = score + chosen, found
+            scores.append(chosen)
+            present = found
             where, q_where = self._gaussian(self.where_head(h), noise)
             patches = glimpse(images, where, self.patch).flatten(1)
             features = torch.cat([self.what(2 * patches - 1), h], 1)
@@ -164,7 +167,8 @@ class AIR(Rival):
                 kl = kl + present * q.kl()
             canvas = canvas + present[:, None, None, None] * self._object(where, what)
             last = torch.cat([present[:, None], where, what], 1) * present[:, None]
-        return Objects(canvas, count_rate, rate, kl, score, baseline)
+        decisions = torch.stack(scores, 1), torch.stack(baselines, 1)
+        return Objects(canvas, count_rate, rate, kl, *decisions)
 
     def _gaussian(self, numbers: Tensor, noise: torch.Generator) -> tuple[Tensor, Gaussian]:
         """Return a sample and its distribution, from twice as many numbers."""

@@ -72,7 +72,7 @@ class Drawn:
 class DRAW(Rival):
     """Encoder, decoder, and the canvas between them."""
 
-    exact = False
+    deterministic = False
 
     def __init__(
         self,

@@ -47,7 +47,7 @@ class GatedLayer(nn.Module):
 class PixelCNN(Rival):
     """The likelihood of images, pixel by pixel in raster order."""
 
-    exact = True
+    deterministic = True
 
     def __init__(
         self,
@@ -69,6 +69,10 @@ class PixelCNN(Rival):
         self.drop = nn.Dropout2d(dropout)
         self.join = nn.Conv2d(width, width, 1)
         self.head = nn.Conv2d(width, self.likelihood.outputs(shape[0]), 1)
+        start = self.likelihood.start(shape[0])
+        if start is not None:
+            nn.init.zeros_(self.head.weight)
+            self.head.bias = nn.Parameter(start)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the parameters of each pixel, given those before it, [N, outputs, H, W]."""

@@ -70,14 +70,15 @@ def frechet_distance(samples: Tensor, images: Tensor) -> float:
     which, unlike eigenvalues of C C', rounding cannot make complex.
     """
     apart = (samples.mean(0) - images.mean(0)).square().sum()
-    first, second = torch.cov(samples.T), torch.cov(images.T)
+    square = samples.shape[1], samples.shape[1]
+    first, second = (torch.cov(x.T).reshape(square) for x in (samples, images))
     common = torch.linalg.svdvals(_root(first) @ _root(second)).sum()
     return max(0.0, float(apart + first.trace() + second.trace() - 2 * common))
 
 
 def _root(covariance: Tensor) -> Tensor:
     """Return the square root of a covariance matrix [D, D]."""
-    values, vectors = torch.linalg.eigh(covariance.reshape(len(covariance), -1))
+    values, vectors = torch.linalg.eigh(covariance)
     return (vectors * values.clamp_min(0).sqrt()) @ vectors.T
 
 

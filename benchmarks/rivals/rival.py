@@ -12,8 +12,8 @@ from torch import Tensor, nn
 class Rival(nn.Module, ABC):
     """A generative model whose likelihood is known, or bounded by importance samples."""
 
-    exact: bool
-    """Whether `log_weight` is log p(x) itself, so that one sample is enough."""
+    deterministic: bool
+    """Whether `log_weight` needs no noise, so that one sample is enough."""
 
     @abstractmethod
     def loss(self, images: Tensor, noise: torch.Generator, done: float) -> Tensor:
@@ -21,7 +21,7 @@ class Rival(nn.Module, ABC):
 
     @abstractmethod
     def log_weight(self, images: Tensor, noise: torch.Generator) -> Tensor:
-        """Return the logarithm of an unbiased estimate of p(x), [N]."""
+        """Return the logarithm of an estimate of p(x) whose mean is p(x), or below it, [N]."""
 
     @abstractmethod
     def sample(self, count: int, noise: torch.Generator) -> Tensor:
@@ -32,8 +32,8 @@ class Rival(nn.Module, ABC):
 def bound(model: Rival, images: Tensor, samples: int, noise: torch.Generator) -> Tensor:
     """Return an upper bound on -log p(x), float64 [N]: equation (7.2) with S = `samples`.
 
-    It is -log p(x) itself where the model is `exact`.
+    With `PixelCNN` it is -log p(x) itself.
     """
-    count = 1 if model.exact else samples
+    count = 1 if model.deterministic else samples
     weights = torch.stack([model.log_weight(images, noise).double() for _ in range(count)])
     return torch.log(torch.tensor(float(count))) - weights.logsumexp(0)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.rivals.rival import Rival, bound
+from npdraw.datasets.splits import evenly_spaced
 from npdraw.runtime.noise import batch_indices, generator
 from npdraw.runtime.settings import Runtime
 from npdraw.training.state import (
@@ -20,6 +21,7 @@ from npdraw.training.state import (
     new_state,
     optimizer_step,
     remember_best,
+    sync_metrics,
 )
 
 VALIDATION_IMAGES = 500
@@ -42,6 +44,8 @@ class Settings:
     warmup: float = 0.03
     """Share of the training in which the learning rate rises."""
     ema: float = 0.998
+    precision: str = "auto"
+    """As `--precision`: recurrent states and the densities of what they draw need fp32."""
 
 
 @dataclass(frozen=True)
@@ -79,14 +83,17 @@ def train(
         settings.weight_decay,
         dtype=runtime.dtype(device),
     )
+    chosen = evenly_spaced(len(held_out), min(VALIDATION_IMAGES, len(held_out)))
+    watched = held_out[torch.from_numpy(chosen)]
     began, validated = time.perf_counter(), 0
     model.train()
     while True:
         done = min(1.0, (time.perf_counter() - began) / seconds)
         if done * VALIDATIONS >= validated + 1:
             validated = int(done * VALIDATIONS)
+            sync_metrics(state)
             with ema_weights(state), runtime.autocast(device):
-                score = float(evaluate(model, held_out[:VALIDATION_IMAGES], 1, seed).mean())
+                score = float(evaluate(model, watched, 1, seed).mean())
             remember_best(state, score)
             report(f"{done:4.0%}, step {state.step}, validation {score:.2f} nats")
         if done == 1:

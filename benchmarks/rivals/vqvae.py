@@ -83,7 +83,7 @@ class CodePrior(nn.Module):
 class VQVAE(Rival):
     """Encoder, codebook, decoder and prior."""
 
-    exact = True
+    deterministic = True
     """No sample is drawn: an image has one code, and `log_weight` is its log p(x, code), which is
     below log p(x)."""
 

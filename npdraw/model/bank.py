@@ -40,15 +40,15 @@ def collect_patches(images: Tensor, layout: Layout, threshold: float) -> Tensor:
     would paint it (docs/model.md, section 3), and a part like it would be dead.
     """
     pixels = images.shape[1] * layout.part_size**2
-    # Untouched pages of an empty tensor take no memory; concatenating chunks would take it twice.
-    most = len(images) * layout.steps * layout.placements
-    kept, count = torch.empty(most, pixels, device=images.device), 0
+    # In main memory, where untouched pages of an empty tensor take no memory; concatenating chunks
+    # would take it twice.
+    kept, count = torch.empty(len(images) * layout.steps * layout.placements, pixels), 0
     for chunk in images.split(1024):
         patches = layout.patches(chunk.float() / 255).flatten(0, 2)
         chosen = patches[patches.square().sum(1) > threshold]
         kept[count : count + len(chosen)] = chosen
         count += len(chosen)
-    return kept[:count]
+    return kept[:count].to(images.device)
 
 
 def different_patches(images: Tensor, layout: Layout, threshold: float, most: int) -> int:

@@ -45,7 +45,7 @@ def _seed(points: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """Seed by k-means++: draw each next centre among the points by squared distance.
 
     Distances are summed as integers, whose sum does not depend on the order: a GPU adds floats in
-    any order, and the least difference may lead to other centres.
+    any order, and the slightest difference may lead to other centres.
     """
     device, cpu = points.device, generator.device
     first = torch.randint(len(points), (1,), generator=generator, device=cpu)
@@ -54,7 +54,7 @@ def _seed(points: Tensor, count: int, generator: torch.Generator) -> Tensor:
     norms = torch.cat([chunk.square().sum(1) for chunk in points.split(CHUNK)])
     distance = _to_one(points, norms, centres[0])
     for draw in draws.to(device)[:, None]:
-        unit = FULL / distance.amax().double().clamp_min(torch.finfo(torch.float64).tiny)
+        unit = FULL / distance.amax().double().clamp_min(1e-20)
         cumulative = (distance * unit).long().cumsum(0)
         target = (draw * cumulative[-1]).long()
         index = torch.searchsorted(cumulative, target, right=True).clamp_max(len(points) - 1)

@@ -229,6 +229,7 @@ def fit(
         # Take a step.
         recent = train_step(state, model, train, config, session.seed, session.runtime, ground)
         progress.update(state.step, **({"loss": recent["loss"]} if recent else {}))
+    state.recordings.clear()
     progress.finish()
 
 

@@ -176,6 +176,7 @@ def fit(
         # Take a step.
         recent = train_step(state, prior, train, config, session.seed, session.runtime)
         progress.update(state.step, **({"nats": recent["loss"]} if recent else {}))
+    state.recordings.clear()
     progress.finish()
 
 

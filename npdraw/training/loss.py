@@ -8,7 +8,6 @@ from torch import Tensor
 
 from npdraw.runtime.distributed import local_batch_mean
 from npdraw.runtime.settings import Runtime, send
-from npdraw.training.recording import Recording
 from npdraw.training.state import (
     State,
     average_decay,
@@ -70,7 +69,7 @@ def _replayed(
         update_weights(state, rate, decay)
         return torch.cat([means.detach(), norm[None]])
 
-    recording = state.recordings.setdefault((names, loss.variant), Recording(step))
+    recording = state.recordings.of((names, loss.variant), step)
     schedule = torch.tensor([*loss.numbers, rate, average_decay(state, decay)])
     receive_later(state, names, recording(*loss.inputs, send(schedule, device)))
     state.step += 1

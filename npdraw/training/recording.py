@@ -1,11 +1,11 @@
 """Training steps on a GPU without launching their operations one by one: CUDA graphs.
 
 A step of `mnist` launches thousands of small operations, and the GPU waits for Python between them
-(LOG.md, 2026-11-26, MNIST on a GPU). No shape of a step depends on data on a GPU
-(`attention.lists_of`), so that its operations can be recorded once and replayed with other inputs.
+(LOG.md, 2026-11-26, MNIST on a GPU). On a GPU no shape in a step depends on the data
+(`attention.lists_of`), so its operations can be recorded once and replayed with other inputs.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 import torch
 from torch import Tensor
@@ -18,6 +18,24 @@ Step = Callable[..., Tensor]
 """A step of a training: it changes tensors in place, and returns one."""
 
 
+class Recordings:
+    """The recordings of a training. They share memory, since one is replayed at a time."""
+
+    def __init__(self) -> None:
+        self.kinds: dict[Hashable, Recording] = {}
+
+    def of(self, kind: Hashable, step: Step) -> "Recording":
+        """Return the recording of this kind of step, a new one the first time."""
+        if kind not in self.kinds:
+            first = next(iter(self.kinds.values()), None)
+            self.kinds[kind] = Recording(step, first)
+        return self.kinds[kind]
+
+    def clear(self) -> None:
+        """Free the memory of all recordings; they and their training refer to each other."""
+        self.kinds.clear()
+
+
 class Recording:
     """A step whose operations are recorded after `WARM_UP` calls, and from then on replayed.
 
@@ -25,9 +43,14 @@ class Recording:
     place. What it returns is overwritten by the next call.
     """
 
-    def __init__(self, step: Step) -> None:
-        """`step` takes tensors on a GPU, always of the same shapes and types."""
+    def __init__(self, step: Step, other: "Recording | None" = None) -> None:
+        """`step` takes tensors on a GPU, always of the same shapes and types.
+
+        It uses the stream and the memory of the `other` recording, if there is one.
+        """
         self.step, self.calls = step, 0
+        self.stream: torch.cuda.Stream = other.stream if other else torch.cuda.Stream()
+        self.pool: tuple[int, int] = other.pool if other else torch.cuda.graph_pool_handle()
         self.graph: torch.cuda.CUDAGraph | None = None
         self.inputs: tuple[Tensor, ...] = ()
         self.result = torch.empty(0)
@@ -40,7 +63,7 @@ class Recording:
         if self.graph is None:
             self.inputs = tuple(x.clone() for x in inputs)
             self.graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self.graph):
+            with torch.cuda.graph(self.graph, pool=self.pool, stream=self.stream):
                 self.result = self.step(*self.inputs)
         for held, given in zip(self.inputs, inputs, strict=True):
             held.copy_(given)
@@ -48,10 +71,9 @@ class Recording:
         return self.result
 
     def _launch(self, *inputs: Tensor) -> Tensor:
-        """Launch the step on another stream than the default one, as recording will."""
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
+        """Launch the step on the stream on which it will be recorded."""
+        self.stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.stream):
             result = self.step(*inputs)
-        torch.cuda.current_stream().wait_stream(stream)
+        torch.cuda.current_stream().wait_stream(self.stream)
         return result

@@ -5,7 +5,7 @@ resumed run equals the uninterrupted one bit for bit (on one machine, device and
 """
 
 import math
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,7 @@ from npdraw.runtime.distributed import all_reduce_mean, average_gradients, repli
 from npdraw.runtime.group import SINGLE_PROCESS, Group
 from npdraw.runtime.noise import generator
 from npdraw.training.muon import Muon
-from npdraw.training.recording import Recording
+from npdraw.training.recording import Recordings
 
 LARGEST_GRADIENT = 50.0
 """Norm to which gradients are clipped: one bad batch must not undo many good ones."""
@@ -48,8 +48,8 @@ class State:
     """Loss and other metrics of the most recent step already copied to main memory."""
     pending: "PendingMetrics | None" = None
     """Metrics of the last step on a GPU, not yet checked."""
-    recordings: dict[Hashable, Recording] = field(default_factory=dict)
-    """Steps recorded on a GPU (`training.recording`), one for each kind of step."""
+    recordings: Recordings = field(default_factory=Recordings)
+    """Steps recorded on a GPU, one for each kind of step."""
     step: int = 0
     best_step: int = 0
     best_score: float = math.inf
@@ -194,8 +194,9 @@ def update_weights(state: State, rate: float | Tensor, decay: float | Tensor) ->
         optimizer.step()
     averages = list(state.average.values())
     if isinstance(decay, Tensor):
+        share = 1 - decay
         for average, value in zip(averages, state.model_tensors, strict=True):
-            average.lerp_(value, 1 - decay)
+            average.lerp_(value, share)
     else:
         get_ema_multi_avg_fn(decay)(averages, state.model_tensors, state.step)
 

@@ -92,6 +92,12 @@ def test_seeding_draws_by_squared_distance():
     assert abs(share - 16 / 25) < 4 * (0.64 * 0.36 / len(from_zero)) ** 0.5
 
 
+def test_equal_points_give_equal_centres():
+    points = torch.full((5, 2), 0.25)
+    centres = clusters.cluster(points, 3, snap="medoid", generator=torch.Generator())
+    assert torch.equal(centres, points[:3])
+
+
 def test_one_centre_is_the_mean_or_the_point_nearest_to_it():
     points = torch.tensor([[0.0], [1.0], [5.0]])
     for snap, expected in (("mean", 2.0), ("medoid", 1.0)):

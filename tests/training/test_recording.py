@@ -76,7 +76,7 @@ def on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let recordings use the stand-in, and trainings on the CPU take their steps as on a GPU."""
 
     @contextmanager
-    def record(graph: Graph) -> Iterator[None]:
+    def record(graph: Graph, **_: Any) -> Iterator[None]:
         with graph:
             yield
 
@@ -89,6 +89,8 @@ def on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
     monkeypatch.setattr(torch.cuda, "graph", record)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: None)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda: None)
     monkeypatch.setattr(Recording, "_launch", lambda self, *inputs: self.step(*inputs))
     monkeypatch.setattr(Runtime, "start", lambda _: torch.device("cpu"))
     monkeypatch.setattr(state, "_copy_to_host", copied)

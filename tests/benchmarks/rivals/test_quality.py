@@ -45,6 +45,11 @@ def test_the_frechet_distance_of_normal_distributions() -> None:
     assert frechet_distance(y, x) == pytest.approx(expected, rel=1e-9)
 
 
+def test_the_frechet_distance_of_one_feature() -> None:
+    x, y = torch.tensor([[0.0], [2.0]]).double(), torch.tensor([[4.0], [8.0]]).double()
+    assert frechet_distance(x, y) == pytest.approx(25 + (2**0.5 - 8**0.5) ** 2)
+
+
 def test_the_frechet_distance_with_fewer_samples_than_features() -> None:
     # Covariances without full rank, where a product's eigenvalues may come out negative.
     x, y = normal(5, 2, 40), normal(6, 3, 40)

@@ -82,6 +82,9 @@ def test_what_is_there_is_not_trained_again(
     assert calls == ["AIR", "DRAW"]
     lines = [json.loads(line)["model"] for line in capsys.readouterr().out.splitlines()]
     assert lines == ["AIR", "DRAW", "AIR"]
+    monkeypatch.setattr(sys, "argv", ["rivals", "--out", str(tmp_path / "r"), "--seed", "1", "AIR"])
+    program.main()
+    assert calls == ["AIR", "DRAW", "AIR"]
     monkeypatch.setattr(sys, "argv", ["rivals", "GAN"])
     with pytest.raises(SystemExit):
         program.main()
