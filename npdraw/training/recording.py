@@ -6,6 +6,7 @@ A step of `mnist` launches thousands of small operations, and the GPU waits for 
 """
 
 from collections.abc import Callable, Hashable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -50,7 +51,7 @@ class Recording:
         """
         self.step, self.calls = step, 0
         self.stream: torch.cuda.Stream = other.stream if other else torch.cuda.Stream()
-        self.pool: tuple[int, int] = other.pool if other else torch.cuda.graph_pool_handle()
+        self.pool: Any = other.pool if other else torch.cuda.graph_pool_handle()
         self.graph: torch.cuda.CUDAGraph | None = None
         self.inputs: tuple[Tensor, ...] = ()
         self.result = torch.empty(0)
