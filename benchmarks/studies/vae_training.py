@@ -15,10 +15,10 @@ from benchmarks.studies.vae import VAE
 from npdraw.model.importance import log_mean_exp
 from npdraw.runtime.noise import batch_indices, generator, uniform
 from npdraw.runtime.settings import Runtime
+from npdraw.training.pauses import is_due
 from npdraw.training.state import (
     State,
     ema_weights,
-    is_due,
     learning_rate,
     new_state,
     optimizer_step,

@@ -112,7 +112,8 @@ def test_too_few_are_an_error() -> None:
 
 def test_torch_fidelity_agrees() -> None:
     names = ("fid", "kid", "prc")
-    reason = "torch-fidelity is not installed (npdraw[dev])"
+    # Not in npdraw[dev]: it installs a package called tests, which hides this one in processes.
+    reason = "torch-fidelity is not installed"
     fid, kid, prc = (
         pytest.importorskip(f"torch_fidelity.metric_{n}", reason=reason) for n in names
     )
