@@ -61,8 +61,8 @@ class Runtime:
         Each process that torchrun starts on a machine uses the CUDA device of its local rank.
 
         Raises:
-            UsageError: there is no such device, or fewer devices than processes; or `cuda_graphs`
-                without a CUDA device or with several processes.
+            UsageError: the device does not exist, there are more processes than devices, or
+                `cuda_graphs` is set without a CUDA device or with several processes.
         """
         keep_memory()
         os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(KERNELS))
