@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help install demo test test-slow test-faults lint format bench scaling curve low-data agreement edits pictures studio-browser studio-bench studio-picture clean
+.PHONY: help install demo test test-slow test-faults lint format bench scaling curve rivals low-data agreement edits pictures studio-browser studio-bench studio-picture clean
 
 help:
 	@echo "make demo            set up, run the pipeline on the embedded glyphs into runs/demo"
@@ -16,7 +16,8 @@ help:
 	@echo "make format          ruff, in place"
 	@echo "make bench           speed of each stage"
 	@echo "make scaling         growth of time and memory with every size"
-	@echo "make low-data        NP-DRAW and a VAE on few images of MNIST, in the same time"
+	@echo "make rivals          NP-DRAW, DRAW, AIR, VAE, VQ-VAE, PixelCNN: the same data, the same time"
+	@echo "make low-data        the same on few images of MNIST"
 	@echo "make agreement       drawings of the prior compared with those of the encoder, MODEL=NAME"
 	@echo "make edits           how local an edit is: change inside and outside its region, MODEL=NAME"
 	@echo "make curve           likelihood against canvas error"
@@ -73,8 +74,13 @@ scaling: .venv/developer
 curve: .venv/developer
 	@$(BIN)/python -m benchmarks.studies.canvas_curve
 
+RIVALS := $(BIN)/python -m benchmarks.rivals
+
+rivals: .venv/developer
+	@$(RIVALS) --data mnist mnist-static omniglot cifar10
+
 low-data: .venv/developer
-	@$(BIN)/python -m benchmarks.studies.low_data
+	@$(RIVALS) --data mnist --limit 0.001 0.01 0.1
 
 MODEL ?= mnist
 

@@ -8,7 +8,8 @@ from benchmarks.ceiling import ceilings
 from benchmarks.stages import run
 from npdraw.runtime.settings import Runtime
 
-measured = ceilings(Runtime().start())
+device = Runtime().start()
+measured = ceilings(device, Runtime().dtype(device))
 run("mnist", "", measured)
 run("cifar10", "cifar10/", measured)
 run("mnist-paper", "mnist-paper/", measured)

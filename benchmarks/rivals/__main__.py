@@ -1,131 +1,206 @@
-"""Train other models on a data set for some minutes each, and evaluate them.
+"""NP-DRAW and other models, trained for the same time on the same images: `make rivals`.
 
-    python -m benchmarks.rivals --data mnist --seconds 600 DRAW PixelCNN
+    python -m benchmarks.rivals --data mnist --seconds 600 NP-DRAW DRAW PixelCNN
+    python -m benchmarks.rivals --table
 
-For each model: a JSON line with bound, time and size, and a sheet of samples. Models whose results
+For each data set and model: a JSON line with bound, time and size, a sheet of samples, and the
+samples. Time is processor time, of one thread unless --threads says otherwise. Models whose results
 with the same options are in the output folder are not trained again, so a stopped command resumes
-with the next one.
+with the next one. Then the tables are printed.
 """
 
 import argparse
 import json
 import math
+import sys
+import time
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
-from benchmarks.rivals.air import AIR
-from benchmarks.rivals.draw import DRAW
-from benchmarks.rivals.pixelcnn import PixelCNN
-from benchmarks.rivals.rival import Rival
-from benchmarks.rivals.training import Settings, drawn, evaluate, train
-from benchmarks.rivals.vqvae import VQVAE
+from benchmarks.rivals import npdraw_row, settings
+from benchmarks.rivals.tables import tables
+from benchmarks.rivals.task import Task
+from benchmarks.rivals.training import drawn, evaluate, train
 from npdraw.cli.progress import Lines
+from npdraw.config import Config
 from npdraw.datasets import default_root, parse_source
 from npdraw.datasets.splits import parse_limit
-from npdraw.inputs.images import load_test_images, to_levels, training_images
-from npdraw.inputs.models import to_device
+from npdraw.errors import NpdrawError
+from npdraw.inputs.images import (
+    TrainingImages,
+    load_test_images,
+    to_levels,
+    training_images,
+)
+from npdraw.inputs.models import read_model, to_device
 from npdraw.pictures.files import write_still
 from npdraw.pictures.sheet import tile
 from npdraw.presets import preset
 from npdraw.runtime.run_folder import read_json, write_json
 from npdraw.runtime.settings import Runtime
 
-Shape = tuple[int, int, int]
-
-MODELS = {"DRAW": DRAW, "AIR": AIR, "VQ-VAE": VQVAE, "PixelCNN": PixelCNN}
-
-SETTINGS: dict[str, tuple[dict[str, Any], Settings]] = {
-    "DRAW": (
-        {"steps": 16, "latents": 32, "states": 256},
-        Settings(learning_rate=2e-3, precision="fp32"),
-    ),
-    "AIR": ({}, Settings(learning_rate=2e-3, precision="fp32")),
-    "VQ-VAE": ({}, Settings()),
-    "PixelCNN": ({}, Settings()),
-}
-"""Settings of each model and of its training."""
-
 SHEET = 64
 """Samples on a sheet."""
 
+Line = dict[str, Any]
 
-def measure(name: str, given: argparse.Namespace, progress: Lines) -> dict[str, Any]:
-    """Train and evaluate a model; return its line, and write its samples."""
-    sizes, settings = SETTINGS[name]
-    runtime = Runtime(threads=given.threads, precision=settings.precision)
-    device, config = runtime.start(), preset(given.data).parse
-    source, root = parse_source(given.data), given.data_root
-    data = training_images(source, root, config, given.limit, progress)
-    test, _ = load_test_images(source, root, config, given.seed, given.images, progress)
-    top = config.levels - 1
-    held_out = to_levels(data.held_out, config, given.seed).float().to(device) / top
-    torch.manual_seed(given.seed)
-    shape = config.channels, config.image_size, config.image_size
-    model: Rival = MODELS[name](shape, levels=config.levels, **sizes)
+
+def measure(name: str, task: Task, folder: Path, progress: Lines) -> Line:
+    """Train and evaluate a model; write samples, and return its line."""
+    source, config = parse_source(task.source), preset(task.source)
+    data = training_images(source, task.root, config.parse, task.limit, progress)
+    count = len(data.train)
+    config = settings.ours(config, count)
+    if config.parse.shift:
+        data = training_images(source, task.root, config.parse, task.limit, progress)
+    if name == settings.OURS:
+        line, samples = ours(task, config, data, folder, progress)
+    else:
+        line, samples = rival(name, count, task, data, progress)
+    pixels = (samples * 255).round().byte().cpu()
+    write_still(folder / f"{name}.png", tile(pixels[:SHEET]), {})
+    np.savez_compressed(folder / f"{name}.npz", samples=pixels.numpy())
+    return {
+        "model": name,
+        "data": task.source,
+        "limit": task.limit,
+        "train": count,
+        "held_out": data.validation,
+        **line,
+        "bits_per_dim": line["nll"] / (math.prod(data.images.shape[1:]) * math.log(2)),
+    }
+
+
+def ours(
+    task: Task, config: Config, data: TrainingImages, folder: Path, progress: Lines
+) -> tuple[Line, Tensor]:
+    """Return the line of NP-DRAW and its samples."""
+    folder = folder / settings.OURS
+    line = npdraw_row.train_and_evaluate(task, config, data, folder, progress)
+    runtime = Runtime(threads=task.threads)
+    model, _config, _artifact = read_model(folder / "model.safetensors")
+    to_device(model, runtime.start())
+    began = time.process_time()
+    samples = npdraw_row.drawn(model, task.drawings, task.seed, runtime)
+    line["seconds_per_sample"] = (time.process_time() - began) / task.drawings
+    line["parameters"] = sum(p.numel() for p in model.parameters())
+    return line, samples
+
+
+def rival(
+    name: str, count: int, task: Task, data: TrainingImages, progress: Lines
+) -> tuple[Line, Tensor]:
+    """Return the line of another model, with settings for `count` images, and its samples."""
+    torch.manual_seed(task.seed)
+    model, how = settings.rival(name, task.source, count)
+    if task.learning_rate is not None:
+        how = replace(how, learning_rate=task.learning_rate)
+    runtime = Runtime(threads=task.threads, precision=how.precision)
+    device, config = runtime.start(), preset(task.source).parse
     to_device(model, device)
+    top = config.levels - 1
+    held_out = to_levels(data.held_out, config, task.seed).float().to(device) / top
     trained = train(
         model,
         data.train.to(device),
         held_out,
-        settings,
-        seconds=given.seconds,
-        seed=given.seed,
+        how,
+        seconds=task.seconds,
+        seed=task.seed,
         levels=config.levels,
         runtime=runtime,
         report=progress.note,
     )
+    source = parse_source(task.source)
+    test, _index = load_test_images(source, task.root, config, task.seed, task.images, progress)
     with runtime.autocast(device):
-        nll = evaluate(model, test.float().to(device) / top, given.samples, given.seed)
-        samples = drawn(model, SHEET, given.seed, device)
-    write_still(given.out / f"{name}.png", tile((samples * 255).round().byte().cpu()), {})
-    mean = float(nll.mean())
-    return {
-        "model": name,
-        "data": given.data,
-        "seconds": round(trained.seconds, 1),
+        nll, elbo = evaluate(model, test.float().to(device) / top, task.samples, task.seed).T
+        began = time.process_time()
+        samples = drawn(model, task.drawings, task.seed, device)
+    line = {
+        "seconds": trained.seconds,
         "steps": trained.steps,
         "best_step": trained.best_step,
-        "parameters": sum(p.numel() for p in model.parameters()),
         "validation": trained.validation,
-        "samples": 1 if model.deterministic else given.samples,
-        "bound": name != "PixelCNN",
-        "precision": runtime.precision_name(device),
-        "images": len(nll),
-        "nll": mean,
+        "nll": float(nll.mean()),
         "nll_se": float(nll.std()) / math.sqrt(len(nll)),
-        "bits_per_dim": mean / (math.prod(shape) * math.log(2)),
+        "elbo": float(elbo.mean()),
+        "exact": model.exact,
+        "seconds_per_sample": (time.process_time() - began) / task.drawings,
+        "parameters": sum(p.numel() for p in model.parameters()),
     }
+    return line, samples
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    """Measure what is asked for, then print the tables."""
+    given = arguments()
+    try:
+        for data in given.data:
+            for limit in given.limit:
+                measure_all(given, data, limit)
+    except NpdrawError as error:
+        sys.exit(f"{error.message}\n{error.hint}".strip())
+    print(tables(given.out))
+
+
+def measure_all(given: argparse.Namespace, data: str, limit: str | None) -> None:
+    """Measure the models asked for on a data set, those that are not measured yet."""
+    folder = given.out / (data if limit is None else f"{data}-{limit}")
+    task = Task(
+        source=data,
+        root=given.data_root,
+        limit=None if limit is None else parse_limit(limit),
+        seconds=given.seconds,
+        samples=given.samples,
+        images=given.images,
+        drawings=given.drawings,
+        seed=given.seed,
+        threads=given.threads,
+        learning_rate=given.learning_rate,
     )
-    parser.add_argument("models", nargs="*", metavar="MODEL", help=f"default: {', '.join(MODELS)}")
-    parser.add_argument("--data", default="mnist", help="data set; its preset has its pixels")
-    parser.add_argument("--data-root", type=Path, default=default_root())
-    parser.add_argument("--limit", type=parse_limit, help="training images, or a fraction of them")
-    parser.add_argument("--seconds", type=float, default=600.0, help="time of each training")
-    parser.add_argument("--samples", type=int, default=50, help="importance samples (S)")
-    parser.add_argument("--images", type=int, default=1000, help="test images")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("runs/rivals"))
-    given = parser.parse_args()
-    unknown = set(given.models) - set(MODELS)
-    if unknown:
-        parser.error(f"unknown model {min(unknown)}; known: {', '.join(MODELS)}")
-    given.out.mkdir(parents=True, exist_ok=True)
-    given_as = {key: str(x) for key, x in vars(given).items() if key not in ("models", "out")}
-    for name in given.models or MODELS:
-        path = given.out / f"{name}.json"
+    options = {name: x for name, x in asdict(task).items() if name not in ("root", "threads")}
+    for name in given.models or settings.models(data):
+        path = folder / f"{name}.json"
         line = read_json(path)
-        if line.get("options") != given_as:
-            line = measure(name, given, Lines()) | {"options": given_as}
-        write_json(path, line)
+        if line.get("options") != options:
+            folder.mkdir(parents=True, exist_ok=True)
+            line = measure(name, task, folder, Lines()) | {"options": options}
+            write_json(path, line)
         print(json.dumps(line), flush=True)
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="benchmarks.rivals",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("models", nargs="*", metavar="MODEL", help="default: all of the data set")
+    add("--data", nargs="+", default=["mnist"], help="data sets; their presets have their pixels")
+    add("--limit", nargs="+", default=[None], help="training images, or a fraction of them")
+    add("--data-root", type=Path, default=default_root())
+    add("--seconds", type=float, default=600.0, help="processor time of each training")
+    add("--samples", type=int, default=50, help="importance samples (S)")
+    add("--images", type=int, default=1000, help="test images")
+    add("--drawings", type=int, default=2000, help="samples drawn for measures of quality")
+    add("--learning-rate", type=float, help="instead of those of settings.py, to choose them")
+    add("--seed", type=int, default=0)
+    add("--threads", type=int, default=1, help="threads of each training")
+    add("--out", type=Path, default=Path("runs/rivals"))
+    given = parser.parse_args()
+    known = {name for data in given.data for name in settings.models(data)}
+    unknown = set(given.models) - known
+    if unknown:
+        parser.error(f"unknown model {min(unknown)}; known: {', '.join(sorted(known))}")
+    return given
 
 
 if __name__ == "__main__":

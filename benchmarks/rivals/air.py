@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.rivals.rival import Rival
-from benchmarks.studies.vae import LARGEST_LOG_SCALE, Gaussian, standard_normal
+from benchmarks.rivals.rival import Rival, start_of_pixels
+from benchmarks.rivals.vae import LARGEST_LOG_SCALE, Gaussian, standard_normal
 from npdraw.model.likelihood import likelihood_of
 
 WHERE = 3
@@ -83,13 +83,16 @@ class AIR(Rival):
         states: int = 256,
         hidden: int = 256,
         patch: int = 20,
+        kl_warmup: float = 0.0,
     ) -> None:
         """Images have the `shape` (channels, height, width) and pixels `levels` values, 2 or 256.
 
-        There are at most `most` objects. Eight parameters, because all are settings.
+        There are at most `most` objects. In the first `kl_warmup` of the training the weight of all
+        rates rises from 0 to 1. Nine parameters, because all are settings.
         """
         super().__init__()
         self.shape, self.most, self.latents, self.patch = shape, most, latents, patch
+        self.warmup = kl_warmup
         self.likelihood = likelihood_of(levels)
         channels, height, width = shape
         pixels = channels * height * width
@@ -111,9 +114,14 @@ class AIR(Rival):
             nn.Linear(states + hidden, hidden), nn.SiLU(), nn.Linear(hidden, 1)
         )
         self.another = nn.Parameter(torch.zeros(most))
-        start = self.likelihood.start(channels)
-        first = torch.zeros(self.outputs) if start is None else start
-        self.background = nn.Parameter(first[:, None, None].repeat(1, height, width))
+        self.background = nn.Parameter(torch.zeros(self.outputs, height, width))
+        # There are objects at first, or none would ever be learned.
+        nn.init.constant_(self.present_head.bias, 3.0)
+
+    @torch.no_grad()
+    def start_from(self, images: Tensor) -> None:
+        """Start at the means of pixels."""
+        self.background.copy_(start_of_pixels(self.likelihood, images))
 
     def loss(self, images: Tensor, noise: torch.Generator, done: float) -> Tensor:
         """Return the negative ELBO, [N], with terms whose gradients are those of the decisions.
@@ -121,10 +129,10 @@ class AIR(Rival):
         Their values are 0: `(loss - baseline) * (score - score)` for each decision, and likewise
         the squared error of its baseline, which knows nothing of this decision or later ones.
         """
-        del done
+        weight = min(1.0, done / self.warmup) if self.warmup else 1.0
         drawn = self._draw(images, noise)
         distortion = -self.likelihood.log_prob(drawn.canvas, images)
-        loss = distortion + drawn.kl + drawn.count_rate
+        loss = distortion + weight * (drawn.kl + drawn.count_rate)
         missing = loss.detach()[:, None] - drawn.baselines
         gradients = (missing.detach() * drawn.scores).sum(1) + missing.square().sum(1) / 100
         return loss + gradients - gradients.detach()

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from benchmarks.rivals.rival import Rival
-from benchmarks.studies.vae import LARGEST_LOG_SCALE, Gaussian, standard_normal
+from benchmarks.rivals.rival import Rival, spread, start_of_pixels
+from benchmarks.rivals.vae import LARGEST_LOG_SCALE, Gaussian, standard_normal
 from npdraw.model.likelihood import likelihood_of
 
 
@@ -103,9 +103,14 @@ class DRAW(Rival):
         self.posterior_head = nn.Linear(states, 2 * latents)
         self.decoder = nn.LSTMCell(latents, states)
         self.patch_head = nn.Linear(states, self.outputs * write_size**2)
-        start = self.likelihood.start(channels)
-        first = torch.zeros(self.outputs) if start is None else start
-        self.first_canvas = nn.Parameter(first[:, None, None].repeat(1, height, width))
+        self.first_canvas = nn.Parameter(torch.zeros(self.outputs, height, width))
+        for layer in (self.encoder, self.decoder, self.posterior_head, self.patch_head):
+            spread(layer)
+
+    @torch.no_grad()
+    def start_from(self, images: Tensor) -> None:
+        """Start at the means of pixels."""
+        self.first_canvas.copy_(start_of_pixels(self.likelihood, images))
 
     def loss(self, images: Tensor, noise: torch.Generator, done: float) -> Tensor:
         """Return the negative ELBO, [N], equations (9) to (12)."""

@@ -47,7 +47,7 @@ class GatedLayer(nn.Module):
 class PixelCNN(Rival):
     """The likelihood of images, pixel by pixel in raster order."""
 
-    deterministic = True
+    deterministic = exact = True
 
     def __init__(
         self,
@@ -79,7 +79,11 @@ class PixelCNN(Rival):
         vertical = horizontal = 2 * images - 1
         for layer in self.layers:
             vertical, horizontal = layer(self.drop(vertical), self.drop(horizontal))
-        parameters: Tensor = self.head(F.silu(self.join(F.silu(horizontal))))
+        return self.read_out(horizontal)
+
+    def read_out(self, features: Tensor) -> Tensor:
+        """Return parameters [N, outputs, H, W] of the features of the horizontal stack."""
+        parameters: Tensor = self.head(F.silu(self.join(F.silu(features))))
         return parameters
 
     def loss(self, images: Tensor, noise: torch.Generator, done: float) -> Tensor:
@@ -95,11 +99,58 @@ class PixelCNN(Rival):
     @torch.no_grad()
     def sample(self, count: int, noise: torch.Generator) -> Tensor:
         """Draw images, [count, C, H, W], one pixel after the other."""
+        _, height, width = self.shape
         images = torch.zeros(count, *self.shape, device=noise.device)
-        for row in range(self.shape[1]):
-            for column in range(self.shape[2]):
-                pixel = slice(row, row + 1), slice(column, column + 1)
-                seen = images[:, :, : row + 1]  # no row below is read
-                parameters = self(seen)[:, :, *pixel]
-                images[:, :, *pixel] = self.likelihood.sample(parameters, noise)
+        seen = _Seen(self, count, noise.device)
+        for row in range(height):
+            for column in range(width):
+                pixel = self.likelihood.sample(seen.parameters(column), noise)
+                images[:, :, row : row + 1, column : column + 1] = pixel
+                seen.add_pixel(pixel)
+            seen.add_row(images[:, :, row : row + 1])
         return images
+
+
+class _Seen:
+    """What the layers remember of the pixels before the next one, so that each is computed once."""
+
+    def __init__(self, model: PixelCNN, count: int, device: torch.device) -> None:
+        self.model = model
+        width = model.shape[2]
+        self.rows, self.above = [], []
+        for layer in model.layers:
+            inputs, outputs = layer.vertical.in_channels, layer.vertical.out_channels
+            self.rows.append(torch.zeros(count, inputs, layer.reach, width, device=device))
+            self.above.append(layer.down(torch.zeros(count, outputs, 1, width, device=device)))
+        self._start_row()
+
+    def _start_row(self) -> None:
+        """Forget the pixels to the left: there are none."""
+        self.left = [x.new_zeros(*x.shape[:2], 1, x.shape[2]) for x in self.rows]
+
+    def parameters(self, column: int) -> Tensor:
+        """Return the parameters of the next pixel, which is in `column`, [N, outputs, 1, 1]."""
+        features = self.left[0]
+        for k, layer in enumerate(self.model.layers):
+            window = features if layer.first else torch.cat([self.left[k], features], 3)
+            h = layer.horizontal(window) + self.above[k][..., column : column + 1]
+            out = layer.out(gate(h))
+            if not layer.first:
+                self.left[k] = window[..., 1:]
+            features = out if layer.first else features + out
+        return self.model.read_out(features)
+
+    def add_pixel(self, pixel: Tensor) -> None:
+        """Go on to the right of a pixel [N, C, 1, 1]."""
+        self.left[0] = torch.cat([self.left[0], 2 * pixel - 1], 3)[..., 1:]
+
+    def add_row(self, pixels: Tensor) -> None:
+        """Go on below a row [N, C, 1, W]."""
+        features = 2 * pixels - 1
+        for k, layer in enumerate(self.model.layers):
+            window = torch.cat([self.rows[k], features], 2)
+            self.rows[k] = window[:, :, 1:]
+            v = layer.vertical(F.pad(window, (layer.reach, layer.reach)))
+            self.above[k] = layer.down(v)
+            features = gate(v)
+        self._start_row()

@@ -17,8 +17,8 @@ SAMPLE_BATCH = 256
 """Rows of every product while sampling: float sums depend on that number, samples must not."""
 
 FULL_BATCH_STEPS = 64
-"""Steps up to which batches are full. Drawings of more steps take more memory and come in quarters
-of a batch."""
+"""Steps up to which batches are full. Drawings of more steps take more memory: batches have half as
+many rows, and a call a quarter of the drawings."""
 
 SAMPLE_QUEUE = 4 * SAMPLE_BATCH
 """Drawings per call of `Prior.sample`, where finished ones make room for the next ones.
@@ -94,8 +94,9 @@ def draw(prior: Prior, seeds: list[int], temperature: float = 1.0) -> Latents:
     """
     drawings, steps = [], prior.layout.steps
     device = prior.position.device
-    share = 1 if steps <= FULL_BATCH_STEPS else 4
-    rows, queue = SAMPLE_BATCH // share, SAMPLE_QUEUE // share
+    rows, queue = SAMPLE_BATCH, SAMPLE_QUEUE
+    if steps > FULL_BATCH_STEPS:
+        rows, queue = rows // 2, queue // 4
     for start in range(0, len(seeds), queue):
         some = seeds[start : start + queue]
         padded = some + some[-1:] * (-len(some) % rows)

@@ -178,8 +178,10 @@ def _possible() -> str:
 
 
 @contextmanager
-def explain_out_of_memory(size: int) -> Iterator[None]:
+def explain_out_of_memory(size: int, *, recorded: bool = False) -> Iterator[None]:
     """Explain a lack of memory within the block, which runs `size` images at once.
+
+    Steps that are `recorded` for `--cuda-graphs` take more of it.
 
     Raises:
         ResourceError: memory ran out; the hint names the size.
@@ -189,9 +191,10 @@ def explain_out_of_memory(size: int) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        raise ResourceError(
-            "out of memory", hint=f"Lower --batch-size (now {size}), or batch_size in --config."
-        ) from error
+        hint = f"Lower --batch-size (now {size}), or batch_size in --config."
+        if recorded:
+            hint += " Without --cuda-graphs a step takes less memory."
+        raise ResourceError("out of memory", hint=hint) from error
 
 
 def keep_memory() -> None:

@@ -128,7 +128,7 @@ def train_decoder(
         # Train.
         train = data.train.to(device)
         held_out = to_levels(data.held_out, config.parse, session.seed).to(device)
-        with explain_out_of_memory(settings.batch_size):
+        with explain_out_of_memory(settings.batch_size, recorded=runtime.cuda_graphs):
             fit(session, log, state, model, train, held_out)
 
         # Validate the best weights on all held-out images and write them.

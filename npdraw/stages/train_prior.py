@@ -119,7 +119,7 @@ def train_prior(
         # Train.
         drawings = drawings_of(parse).to(device)
         train, held_out = drawings[: dataset["train"]], drawings[dataset["train"] :]
-        with explain_out_of_memory(settings.batch_size):
+        with explain_out_of_memory(settings.batch_size, recorded=runtime.cuda_graphs):
             fit(session, log, state, prior, train, held_out)
 
         # Validate the best weights on all held-out drawings and write them.

@@ -1,5 +1,6 @@
 """The study of agreement between prior and encoder: its arithmetic, on small examples."""
 
+import json
 import math
 import sys
 from pathlib import Path
@@ -76,3 +77,15 @@ def test_a_missing_model_is_named(
     with pytest.raises(SystemExit, match=r"none\.safetensors"):
         agreement.main()
     assert capsys.readouterr().out == ""
+
+
+def test_drawings_of_a_shipped_model(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["agreement", "glyphs", "--samples", "40"])
+    agreement.main()
+    result = json.loads(capsys.readouterr().out)
+    assert result["drawings"] == {"prior": 40, "encoder": 2_000}
+    by_chance = result["rate_difference_by_chance"]
+    assert 0 < result["rate_difference_mean"] < 3 * by_chance
+    assert result["rate_difference_mean"] <= result["rate_difference_largest"]["value"] <= 1

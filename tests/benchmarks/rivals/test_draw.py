@@ -8,7 +8,7 @@ from torch import nn
 
 from benchmarks.rivals.draw import DRAW, Window, read, write
 from benchmarks.rivals.rival import bound
-from benchmarks.studies.vae import standard_normal
+from benchmarks.rivals.vae import standard_normal
 
 SHAPE = 1, 4, 5
 

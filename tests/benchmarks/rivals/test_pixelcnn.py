@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.rivals.pixelcnn import PixelCNN
+from benchmarks.rivals.pixelcnn import PixelCNN, _Seen
 from benchmarks.rivals.rival import bound
 
 
@@ -50,3 +50,18 @@ def test_samples_follow_the_probabilities() -> None:
     drawn = model.float().sample(count, generator()).flatten(1) @ torch.tensor([8.0, 4, 2, 1])
     found = torch.bincount(drawn.long(), minlength=16) / count
     assert ((found - expected).abs() < 4.5 * (expected * (1 - expected) / count).sqrt()).all()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_is_remembered_of_pixels_gives_the_same_parameters(channels: int) -> None:
+    shape = channels, 5, 6
+    model = tiny(shape, levels=256)
+    images = torch.rand(2, *shape, dtype=torch.double)
+    expected = model(images)
+    seen = _Seen(model.float(), 2, torch.device("cpu"))
+    for row in range(5):
+        for column in range(6):
+            found = seen.parameters(column)[:, :, 0, 0].double()
+            assert torch.allclose(found, expected[:, :, row, column], atol=1e-3)
+            seen.add_pixel(images[:, :, row, column, None, None].float())
+        seen.add_row(images[:, :, row : row + 1].float())

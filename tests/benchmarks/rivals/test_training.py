@@ -2,7 +2,7 @@
 
 import json
 import sys
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,9 +12,12 @@ import torch
 from torch import Tensor
 
 from benchmarks.rivals import __main__ as program
-from benchmarks.rivals import training
+from benchmarks.rivals import settings, training
 from benchmarks.rivals.pixelcnn import PixelCNN
-from benchmarks.rivals.training import Settings, drawn, evaluate, train
+from benchmarks.rivals.settings import Settings
+from benchmarks.rivals.training import drawn, evaluate, train
+from benchmarks.rivals.vae import VAE
+from npdraw.presets import preset
 from npdraw.runtime.settings import Runtime
 
 CPU = torch.device("cpu")
@@ -28,31 +31,69 @@ def stripes(images: int) -> Tensor:
     return (255 * rows).expand(-1, -1, -1, 4).to(torch.uint8)
 
 
-def test_a_rival_learns_and_keeps_its_best_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    ticks = count()  # every look at the clock takes a second, so that steps are counted
-    monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+def trained(
+    model: PixelCNN, how: Settings, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> tuple[training.Trained, list[str]]:
+    """Train by a clock that goes on a second whenever it is read, so that steps are counted."""
+    ticks = count()
+    monkeypatch.setattr(training, "time", SimpleNamespace(process_time=lambda: next(ticks)))
     reports: list[str] = []
-    torch.manual_seed(0)
-    model = PixelCNN(SHAPE, levels=2, width=8, depth=1)
     result = train(
         model,
         stripes(200),
         stripes(50).float() / 255,
-        Settings(batch_size=32, learning_rate=0.01, ema=0.9),
-        seconds=100,
+        how,
+        seconds=seconds,
         seed=0,
         levels=2,
         runtime=Runtime(device="cpu", precision="fp32"),
         report=reports.append,
     )
+    return result, reports
+
+
+def test_a_rival_learns_and_keeps_its_best_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    model = PixelCNN(SHAPE, levels=2, width=8, depth=1)
+    how = Settings(batch_size=32, learning_rate=0.01, ema=0.9)
+    result, reports = trained(model, how, 130, monkeypatch)
     scores = [float(line.split("validation ")[1].split()[0]) for line in reports]
-    assert result.steps == 99 and len(scores) == training.VALIDATIONS
+    assert 100 < result.steps < 130
     assert result.validation == pytest.approx(min(scores), abs=0.01)
     with torch.no_grad():
-        nll = evaluate(model, stripes(50).float() / 255, 1, 0)
+        nll, elbo = evaluate(model, stripes(50).float() / 255, 3, 0).T
+    assert torch.equal(nll, elbo)  # it needs no samples
     assert float(nll.mean()) == pytest.approx(result.validation, abs=1e-3)
     assert result.validation < 9  # 4 bits would be 2.8 nats, and 16 pixels by chance are 11.1
     assert drawn(model, 5, 0, CPU).shape == (5, *SHAPE)
+
+
+def test_validations_come_at_the_first_steps_and_then_take_their_share_of_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = PixelCNN(SHAPE, levels=2, width=8, depth=1)
+    _, reports = trained(model, Settings(batch_size=8), 300, monkeypatch)
+    steps = [int(line.split("step ")[1].split(",")[0]) for line in reports]
+    assert steps[:5] == [0, 1, 2, 4, 8]
+    # By this clock a validation takes a second, and so one comes after some 20 steps.
+    apart = [later - sooner for sooner, later in pairwise(steps[4:-1])]
+    assert len(apart) > 3 and all(20 < steps < 23 for steps in apart)
+
+
+def test_the_number_of_steps_ends_a_training_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = PixelCNN(SHAPE, levels=2, width=8, depth=1)
+    result, reports = trained(model, Settings(batch_size=8, steps=7), 1000, monkeypatch)
+    assert result.steps == 7 and reports[-1].startswith("100%, step 7")
+
+
+@torch.no_grad()
+def test_evaluation_gives_the_bound_and_the_negative_elbo() -> None:
+    torch.manual_seed(0)
+    model = VAE(SHAPE, levels=2, latents=2, channels=(4, 8), depth=1, patch=1).eval()
+    images = stripes(30).float() / 255
+    nll, elbo = evaluate(model, images, 20, 0).T
+    assert (nll <= elbo).all() and nll.mean() < elbo.mean()
+    assert torch.equal(*evaluate(model, images, 1, 0).T)
 
 
 def test_evaluation_and_samples_do_not_depend_on_the_number_at_once(
@@ -60,10 +101,38 @@ def test_evaluation_and_samples_do_not_depend_on_the_number_at_once(
 ) -> None:
     model = PixelCNN(SHAPE, levels=2, width=8, depth=1).eval()
     images = stripes(30).float() / 255
-    with torch.no_grad():
-        together = evaluate(model, images, 1, 0)
-        monkeypatch.setattr(training, "AT_ONCE", 7)
-        assert torch.allclose(evaluate(model, images, 1, 0), together, atol=1e-5)
+    together = evaluate(model, images, 1, 0)
+    monkeypatch.setattr(training, "AT_ONCE", 7)
+    assert torch.allclose(evaluate(model, images, 1, 0), together, atol=1e-5)
+
+
+@pytest.mark.parametrize("data", ["mnist", "mnist-static", "omniglot", "cifar10"])
+def test_all_models_have_about_as_many_parameters(data: str) -> None:
+    sizes = {
+        name: sum(p.numel() for p in settings.rival(name, data, 50_000)[0].parameters())
+        for name in settings.models(data)
+        if name not in (settings.OURS, "empty canvas")
+    }
+    ours = {"cifar10": 2_611_952}.get(data, 1_613_472)
+    assert {name: size for name, size in sizes.items() if not 0.8 < size / ours < 1.2} == {}
+
+
+def test_few_images_get_few_steps_and_dropout() -> None:
+    full = preset("mnist")
+    assert settings.ours(full, 55_000) == full
+    few = [settings.ours(full, n) for n in (40, 580, 5_940, 55_000)]
+    steps = [config.decoder.steps for config in few]
+    assert steps == sorted(set(steps))
+    assert [config.parse.shift for config in few] == [1, 1, 0, 0]
+    small, how = settings.rival("VAE", "mnist", 40)
+    large, usual = settings.rival("VAE", "mnist", 55_000)
+    assert small.drop.p > large.drop.p == 0
+    assert how.batch_size < usual.batch_size
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
+    monkeypatch.setattr(sys, "argv", ["rivals", *map(str, arguments)])
+    program.main()
 
 
 def test_what_is_there_is_not_trained_again(
@@ -76,16 +145,42 @@ def test_what_is_there_is_not_trained_again(
         return {"model": name, "nll": 1.5}
 
     monkeypatch.setattr(program, "measure", measured)
-    for models in (["AIR"], ["DRAW", "AIR"]):
-        monkeypatch.setattr(sys, "argv", ["rivals", "--out", str(tmp_path / "r"), *models])
-        program.main()
+    monkeypatch.setattr(program, "tables", lambda _: "")
+    out = ["--out", tmp_path / "r"]
+    run(monkeypatch, *out, "AIR")
+    run(monkeypatch, *out, "DRAW", "AIR")
     assert calls == ["AIR", "DRAW"]
-    lines = [json.loads(line)["model"] for line in capsys.readouterr().out.splitlines()]
-    assert lines == ["AIR", "DRAW", "AIR"]
-    monkeypatch.setattr(sys, "argv", ["rivals", "--out", str(tmp_path / "r"), "--seed", "1", "AIR"])
-    program.main()
+    shown = capsys.readouterr().out.splitlines()
+    assert [json.loads(line)["model"] for line in shown if line] == ["AIR", "DRAW", "AIR"]
+    run(monkeypatch, *out, "--seed", 1, "AIR")
     assert calls == ["AIR", "DRAW", "AIR"]
-    monkeypatch.setattr(sys, "argv", ["rivals", "GAN"])
     with pytest.raises(SystemExit):
-        program.main()
+        run(monkeypatch, "GAN")
     assert "unknown model GAN" in capsys.readouterr().err
+
+
+def test_npdraw_and_a_rival_from_end_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ["--out", tmp_path, "--data", "glyphs", "--limit", 60, "--seconds", 2, "--threads", 1]
+    small = ["--samples", 2, "--images", 10, "--drawings", 6, "NP-DRAW", "VAE"]
+    run(monkeypatch, *out, *small)
+    shown = capsys.readouterr().out
+    ours, vae = (json.loads(line) for line in shown.splitlines() if line.startswith("{"))
+    assert (ours["train"], ours["held_out"]) == (vae["train"], vae["held_out"]) == (40, 20)
+    assert 1 <= ours["steps"] < 150
+    assert vae["seconds"] >= 2
+    for line in (ours, vae):
+        assert 0 < line["nll"] < line["elbo"]
+        assert line["bits_per_dim"] == pytest.approx(line["nll"] / (784 * 0.693147), rel=1e-5)
+    assert "| NP-DRAW | ≤ " in shown and "| VAE | ≤ " in shown
+    assert shown.count("glyphs, 40 + 20 images") == 1
+    names = {path.name for path in (tmp_path / "glyphs-60").glob("*.npz")}
+    assert names == {"NP-DRAW.npz", "VAE.npz"}
+
+
+def test_without_the_data_it_says_how_to_get_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SystemExit, match="npdraw data download mnist"):
+        run(monkeypatch, "--data-root", tmp_path / "nowhere", "--out", tmp_path)

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmarks.rivals.rival import Rival, start_of_pixels
 from npdraw.model.blocks import residual_blocks
 from npdraw.model.decoder import SliceDecoder
 from npdraw.model.likelihood import likelihood_of
@@ -46,21 +47,6 @@ class Gaussian:
 def standard_normal(z: Tensor) -> Tensor:
     """Return log N(z; 0, 1) summed over the last axis."""
     return -0.5 * (z.square() + math.log(2 * math.pi)).sum(-1)
-
-
-@dataclass(frozen=True)
-class Weighted:
-    """One posterior sample and its log densities, each [N], nats."""
-
-    distortion: Tensor
-    """-log p(x | z)."""
-    rate: Tensor
-    """log q(z | x) - log p(z)."""
-
-    @property
-    def log_weight(self) -> Tensor:
-        """log w = log p(x | z) + log p(z) - log q(z | x)."""
-        return -self.distortion - self.rate
 
 
 class Encoder(nn.Module):
@@ -155,60 +141,65 @@ def padded(images: Tensor, multiple: int) -> Tensor:
     return F.pad(images, (0, -width % multiple, 0, -height % multiple))
 
 
-class VAE(nn.Module):
+class VAE(Rival):
     """Encoder, decoder and ELBO."""
+
+    deterministic = False
 
     def __init__(
         self,
-        side: int,
+        shape: tuple[int, int, int],
         *,
-        latents: int,
-        channels: tuple[int, ...],
-        depth: int,
-        patch: int,
+        levels: int,
+        latents: int = 32,
+        channels: tuple[int, ...] = (64, 112),
+        depth: int = 2,
+        patch: int = 2,
         dropout: float = 0.0,
-        levels: int = 2,
-        colours: int = 1,
+        kl_warmup: float = 0.2,
         error: float | None = None,
     ) -> None:
-        """Images are [colours, side, side]; `channels`, `depth`, `patch` as in NP-DRAW's decoder.
+        """Images have the `shape` (channels, height, width) and pixels `levels` values, 2 or 256.
 
-        Their pixels have `levels` values, 2 or 256. With `error`, the decoder makes a canvas, grey
-        at first with that mean squared error, from which NP-DRAW's decoder of strokes with ink
-        gives the pixels, in slices.
+        `channels`, `depth` and `patch` are as in NP-DRAW's decoder. In the first `kl_warmup` of the
+        training the weight of the KL rises from 0 to 1. With `error`, the decoder makes a canvas,
+        grey at first with that mean squared error, from which NP-DRAW's decoder of strokes with ink
+        gives the pixels, in slices. Nine parameters, because all are settings.
         """
         super().__init__()
-        self.latents, self.levels = latents, levels
+        colours, height, _ = shape
+        self.latents, self.warmup = latents, kl_warmup
         self.likelihood = likelihood_of(levels)
         outputs = self.likelihood.outputs(colours) if error is None else colours + 1
         self.pixels = (
             None if error is None else SliceDecoder(colours, channels, depth, patch, error)
         )
-        self.encoder = Encoder((colours, side), latents, channels, depth, patch)
-        self.decoder = Decoder(side, outputs, latents, channels, depth, patch)
+        self.encoder = Encoder((colours, height), latents, channels, depth, patch)
+        self.decoder = Decoder(height, outputs, latents, channels, depth, patch)
         self.drop = nn.Dropout(dropout)
 
     @torch.no_grad()
     def start_from(self, images: Tensor) -> None:
-        """Set the decoder's bias to each pixel's mean over uint8 images [N, 1, H, W].
-
-        The means are smoothed by half a count each way. As in Burda, Grosse & Salakhutdinov 2016;
-        with few images it saves many steps. Pixels of 256 values start as NP-DRAW's.
-        """
-        if self.pixels is not None:
+        """Start at the means of pixels, or with a grey canvas."""
+        if self.pixels is None:
+            self.decoder.background.copy_(start_of_pixels(self.likelihood, images))
+        else:
             self.decoder.background.fill_(0.5)
-            return
-        start = self.likelihood.start(images.shape[1])
-        if start is not None:
-            self.decoder.background.copy_(start[:, None, None].expand_as(self.decoder.background))
-            return
-        ink = (images.float() / 255).sum(0)
-        self.decoder.background.copy_(torch.logit((ink + 0.5) / (len(images) + 1)))
 
-    def forward(self, images: Tensor, normal: Tensor) -> tuple[Tensor, Tensor]:
-        """Return distortion and KL, nats [N] each; their sum is the negative ELBO."""
+    def loss(self, images: Tensor, noise: torch.Generator, done: float) -> Tensor:
+        """Return the negative ELBO, [N], with the KL in closed form."""
+        weight = min(1.0, done / self.warmup) if self.warmup else 1.0
         q = self.encode(images)
-        return -self.log_likelihood(images, q.sample(normal)), q.kl()
+        return weight * q.kl() - self.log_likelihood(images, self._drawn(q, noise))
+
+    def log_weight(self, images: Tensor, noise: torch.Generator) -> Tensor:
+        """Return log p(x, z) - log q(z | x) of one z ~ q, [N]."""
+        q = self.encode(images)
+        z = self._drawn(q, noise)
+        return self.log_likelihood(images, z) + standard_normal(z) - q.log_prob(z)
+
+    def _drawn(self, q: Gaussian, noise: torch.Generator) -> Tensor:
+        return q.sample(torch.randn(q.mean.shape, generator=noise, device=q.mean.device))
 
     def encode(self, images: Tensor) -> Gaussian:
         """Return q(z | x)."""
@@ -223,7 +214,10 @@ class VAE(nn.Module):
         return self.likelihood.log_prob(output, images)
 
     @torch.no_grad()
-    def importance_sample(self, images: Tensor, q: Gaussian, normal: Tensor) -> Weighted:
-        """Draw one sample z ~ q for each image; `normal` is [N, L]."""
-        z = q.sample(normal)
-        return Weighted(-self.log_likelihood(images, z), q.log_prob(z) - standard_normal(z))
+    def sample(self, count: int, noise: torch.Generator) -> Tensor:
+        """Draw images, [count, C, H, W]."""
+        z = torch.randn((count, self.latents), generator=noise, device=noise.device)
+        output: Tensor = self.decoder(z, self.drop)
+        if self.pixels is not None:
+            return self.pixels.sample(output, noise)
+        return self.likelihood.sample(output, noise)

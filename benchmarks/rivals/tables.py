@@ -1,0 +1,52 @@
+"""Tables of the results of `benchmarks.rivals`, in Markdown."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from npdraw.presets import preset
+from npdraw.runtime.run_folder import read_json
+
+
+def tables(out: Path) -> str:
+    """Return a table for each folder of results, models with the best likelihood first."""
+    parts = []
+    for folder in sorted(path for path in out.iterdir() if path.is_dir()):
+        lines = [read_json(path) for path in folder.glob("*.json")]
+        lines = [line for line in lines if "options" in line]
+        if lines:
+            parts.append(f"{_title(lines[0])}\n\n{table(lines)}")
+    return "\n\n".join(parts)
+
+
+def _title(line: dict[str, Any]) -> str:
+    options = line["options"]
+    return (
+        f"{line['data']}, {line['train']:,} + {line['held_out']:,} images, "
+        f"{options['seconds']:,.0f} s of training, {options['images']:,} test images, "
+        f"S = {options['samples']}"
+    )
+
+
+def table(lines: list[dict[str, Any]]) -> str:
+    """Return the table of a data set's lines, in nats, or in bits per dimension for colour."""
+    settings = preset(lines[0]["data"]).parse
+    unit, digits = 1.0, 2
+    if settings.levels == 256:
+        unit, digits = settings.channels * settings.image_size**2 * math.log(2), 3
+    names = "NLL", "-ELBO", "parameters", "seconds", "steps (best)", "ms per sample"
+    rows = [["model", *names], ["---"] * (1 + len(names))]
+    for line in sorted(lines, key=lambda line: float(line["nll"])):
+        nll, error, elbo = (line[name] / unit for name in ("nll", "nll_se", "elbo"))
+        rows.append(
+            [
+                line["model"],
+                f"{'' if line.get('exact') else '≤ '}{nll:.{digits}f} ± {error:.{digits}f}",
+                f"{elbo:.{digits}f}",
+                f"{line['parameters']:,}",
+                f"{line['seconds']:,.0f}",
+                f"{line['steps']:,} ({line['best_step']:,})",
+                f"{1000 * line['seconds_per_sample']:.1f}",
+            ]
+        )
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
