@@ -3,10 +3,10 @@
     python -m benchmarks.rivals --data mnist --seconds 600 NP-DRAW DRAW PixelCNN
     python -m benchmarks.rivals --table
 
-For each data set and model: a JSON line with bound, time and size, a sheet of samples, and the
-samples. Time is processor time, of one thread unless --threads says otherwise. Models whose results
-with the same options are in the output folder are not trained again, so a stopped command resumes
-with the next one. Then the tables are printed.
+For each data set and model: a JSON line with bound, time, size and the quality of samples, a sheet
+of samples, and the samples. Time is processor time, of one thread unless --threads says otherwise.
+Models whose results with the same options are in the output folder are not trained again, so a
+stopped command resumes with the next one. Then the tables are printed.
 """
 
 import argparse
@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.rivals import npdraw_row, settings
+from benchmarks.rivals.quality import quality
 from benchmarks.rivals.tables import tables
 from benchmarks.rivals.task import Task
 from benchmarks.rivals.training import drawn, evaluate, train
@@ -171,6 +172,9 @@ def measure_all(given: argparse.Namespace, data: str, limit: str | None) -> None
         if line.get("options") != options:
             folder.mkdir(parents=True, exist_ok=True)
             line = measure(name, task, folder, Lines()) | {"options": options}
+            write_json(path, line)
+        if "quality" not in line:
+            line["quality"] = quality(folder / f"{name}.npz", task, Lines())
             write_json(path, line)
         print(json.dumps(line), flush=True)
 

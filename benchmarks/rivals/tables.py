@@ -34,7 +34,10 @@ def table(lines: list[dict[str, Any]]) -> str:
     unit, digits = 1.0, 2
     if settings.levels == 256:
         unit, digits = settings.channels * settings.image_size**2 * math.log(2), 3
-    names = "NLL", "-ELBO", "parameters", "seconds", "steps (best)", "ms per sample"
+    names = (
+        *("NLL", "-ELBO", "1,000 KID", "Fréchet distance", "precision", "coverage"),
+        *("parameters", "seconds", "steps (best)", "ms per sample"),
+    )
     rows = [["model", *names], ["---"] * (1 + len(names))]
     for line in sorted(lines, key=lambda line: float(line["nll"])):
         nll, error, elbo = (line[name] / unit for name in ("nll", "nll_se", "elbo"))
@@ -43,6 +46,7 @@ def table(lines: list[dict[str, Any]]) -> str:
                 line["model"],
                 f"{'' if line.get('exact') else '≤ '}{nll:.{digits}f} ± {error:.{digits}f}",
                 f"{elbo:.{digits}f}",
+                *_quality(line["quality"]),
                 f"{line['parameters']:,}",
                 f"{line['seconds']:,.0f}",
                 f"{line['steps']:,} ({line['best_step']:,})",
@@ -50,3 +54,16 @@ def table(lines: list[dict[str, Any]]) -> str:
             ]
         )
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _quality(figures: dict[str, Any]) -> list[str]:
+    """Return the cells of the quality of samples, empty where the data set has no features."""
+    if not figures:
+        return [""] * 4
+    error = "" if figures["kid_se"] is None else f" ± {1000 * figures['kid_se']:.1f}"
+    return [
+        f"{1000 * figures['kid']:.1f}{error}",
+        f"{figures['frechet_distance']:.2f}",
+        f"{figures['precision']:.2f}",
+        f"{figures['coverage']:.2f}",
+    ]

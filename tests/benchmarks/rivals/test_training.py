@@ -146,6 +146,7 @@ def test_what_is_there_is_not_trained_again(
 
     monkeypatch.setattr(program, "measure", measured)
     monkeypatch.setattr(program, "tables", lambda _: "")
+    monkeypatch.setattr(program, "quality", lambda *_: {})
     out = ["--out", tmp_path / "r"]
     run(monkeypatch, *out, "AIR")
     run(monkeypatch, *out, "DRAW", "AIR")
@@ -173,6 +174,7 @@ def test_npdraw_and_a_rival_from_end_to_end(
     for line in (ours, vae):
         assert 0 < line["nll"] < line["elbo"]
         assert line["bits_per_dim"] == pytest.approx(line["nll"] / (784 * 0.693147), rel=1e-5)
+        assert 0 <= line["quality"]["coverage"] <= 1 and line["quality"]["kid_se"] is None
     assert "| NP-DRAW | ≤ " in shown and "| VAE | ≤ " in shown
     assert shown.count("glyphs, 40 + 20 images") == 1
     names = {path.name for path in (tmp_path / "glyphs-60").glob("*.npz")}
