@@ -10,7 +10,7 @@ from npdraw.runtime.run_folder import read_json
 
 
 def read_result(out: Path) -> dict[str, Any] | None:
-    """Return the content of an existing result, empty if it is none; None if there is no file.
+    """Return the content of an existing file, empty for other files than JSON; None without one.
 
     Raises:
         UsageError: the file is an artifact: a result never replaces what took a training to make.

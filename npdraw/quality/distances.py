@@ -20,6 +20,9 @@ NEIGHBOURS = 3
 COVERED = 5
 """The same in density and coverage (Naeem et al. 2020)."""
 
+LEAST = COVERED + 1
+"""Fewest samples, and images, that can be compared."""
+
 ROWS = 1024
 """Rows of a table of distances in memory at once."""
 
@@ -28,9 +31,9 @@ ROWS = 1024
 class Quality:
     """How samples compare with images."""
 
-    fid: float
-    """Fréchet distance, at least 0; lower is better. It depends on the numbers of samples and
-    images: compare it only at equal numbers."""
+    frechet_distance: float
+    """At least 0; lower is better. It depends on the numbers of samples and images: compare it only
+    at equal numbers. With features of Inception it is known as FID."""
     kid: float
     """Kernel distance, 0 on average where both have one distribution, and so sometimes below 0."""
     kid_se: float
@@ -51,15 +54,14 @@ def compare(samples: Tensor, images: Tensor) -> Quality:
     Raises:
         ValueError: there are too few for the balls of density and coverage.
     """
-    least = COVERED + 1
-    if min(len(samples), len(images)) < least:
-        raise ValueError(f"{len(samples)} samples and {len(images)} images, fewer than {least}")
+    if min(len(samples), len(images)) < LEAST:
+        raise ValueError(f"{len(samples)} samples and {len(images)} images, fewer than {LEAST}")
     samples, images = samples.double(), images.double()
     kid, kid_se = kernel_distance(samples, images)
     precision, recall = precision_and_recall(samples, images)
     density, coverage = density_and_coverage(samples, images)
-    fid = frechet_distance(samples, images)
-    return Quality(fid, kid, kid_se, precision, recall, density, coverage)
+    frechet = frechet_distance(samples, images)
+    return Quality(frechet, kid, kid_se, precision, recall, density, coverage)
 
 
 def frechet_distance(samples: Tensor, images: Tensor) -> float:
@@ -79,7 +81,8 @@ def frechet_distance(samples: Tensor, images: Tensor) -> float:
 def _root(covariance: Tensor) -> Tensor:
     """Return the square root of a covariance matrix [D, D]."""
     values, vectors = torch.linalg.eigh(covariance)
-    return (vectors * values.clamp_min(0).sqrt()) @ vectors.T
+    root: Tensor = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
+    return root
 
 
 def kernel_distance(samples: Tensor, images: Tensor) -> tuple[float, float]:
