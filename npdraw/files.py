@@ -27,8 +27,11 @@ _PACKAGE = Path(__file__).parent
 SHIPPED = (_PACKAGE / "shipped", _PACKAGE.parent / "data" / "models")
 """Folders of the models that come with npdraw: in an installation, and in a checkout."""
 
-REINSTALL = "Install npdraw again; in a checkout: git checkout data/models"
-"""What to do if one of these models is damaged."""
+SHIPPED_FEATURES = (_PACKAGE / "shipped_features", _PACKAGE.parent / "data" / "features")
+"""The same for the classifiers whose features `npdraw eval-samples` compares."""
+
+REINSTALL = "Install npdraw again; in a checkout: git checkout data/models data/features"
+"""What to do if one of these files is damaged."""
 
 _CANNOT_SYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}
 

@@ -20,10 +20,17 @@ from pathlib import Path
 from typing import Any
 
 from npdraw.errors import FAILING, ArtifactError
-from npdraw.files import REINSTALL, SHIPPED
+from npdraw.files import REINSTALL, SHIPPED, SHIPPED_FEATURES
 from npdraw.tensor_layout import MAX_TEXT, Entry, OddHeaderError, layout, render, size_of
 
-SCHEMAS: Mapping[str, int] = {"parse": 1, "prior": 1, "model": 1, "drawings": 1, "checkpoint": 1}
+SCHEMAS: Mapping[str, int] = {
+    "parse": 1,
+    "prior": 1,
+    "model": 1,
+    "drawings": 1,
+    "features": 1,
+    "checkpoint": 1,
+}
 """The schema of each kind: the one that is written, and the only one that is read."""
 
 COMMANDS: Mapping[str, str] = {
@@ -31,6 +38,7 @@ COMMANDS: Mapping[str, str] = {
     "prior": "npdraw train-prior",
     "model": "npdraw train-decoder",
     "drawings": "npdraw sample",
+    "features": "npdraw train-features",
 }
 """The command that makes each kind; a checkpoint is made by the command that resumes from it."""
 
@@ -250,7 +258,7 @@ def check_digest(
 
 def damaged_error(path: Path, kind: str | None, reason: str) -> ArtifactError:
     """Return the error for a file that is not as a command of npdraw wrote it."""
-    shipped = path.parent.resolve() in SHIPPED
+    shipped = path.parent.resolve() in (*SHIPPED, *SHIPPED_FEATURES)
     again = REINSTALL if shipped else f"Make it {_again(kind, path)}"
     return ArtifactError(f"{path} is damaged: {reason}", hint=again)
 

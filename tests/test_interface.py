@@ -89,6 +89,10 @@ DRAWING = ["seed:1"]
 CHEAP = {
     "info": [],
     "eval-nll": ["--samples", "2", "--images", "4", "--out", "eval.json"],
+    "eval-samples": [
+        *("--samples", "8", "--images", "8", "--out", "quality.json"),
+        *("--features", str(ROOT / "data/features/glyphs.safetensors")),
+    ],
     "sample": ["--seeds", "0", "--out", "samples"],
     "animate": ["--seeds", "0", "--out", "x.gif"],
     "interpolate": ["seed:0", "seed:1", "--out", "y.gif"],
@@ -105,7 +109,7 @@ CHEAP = {
 def test_keys_of_a_command_are_listed(
     command: str, made: Made, workdir: Path, capsys: pytest.CaptureFixture[str], stages: Any
 ) -> None:
-    extra = ["--data", stages.source] if command == "eval-nll" else []
+    extra = ["--data", stages.source] if command.startswith("eval-") else []
     arguments = [command, str(made.model), *CHEAP[command], *extra, "--json"]
     printed: set[str] = set()
     for _ in range(2):  # the second time it is up to date
@@ -114,6 +118,16 @@ def test_keys_of_a_command_are_listed(
     listed = keys_of(command)
     assert printed - {"ok", "command"} <= listed
     assert listed - printed <= keys_of_rows(command)
+
+
+def test_keys_of_train_features_are_listed(
+    workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert workdir.is_dir()
+    for _ in range(2):
+        assert execute(["train-features", "--steps", "1", "--json", "--quiet"]) == 0
+        printed = set(json.loads(capsys.readouterr().out))
+    assert printed - {"ok", "command"} == keys_of("train-features")
 
 
 def keys_of_rows(command: str) -> set[str]:

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import npdraw
+from npdraw.header import read_header
 from npdraw.inputs import shipped
 
 ROOT = Path(npdraw.__file__).parents[1]
 MOST_BYTES = 6_000_000  # of a shipped model
+MOST_FEATURE_BYTES = 1_000_000  # of shipped features
 
 
 def test_every_package_is_named() -> None:
@@ -25,7 +27,7 @@ def test_every_package_is_named() -> None:
         ".".join(path.parent.relative_to(ROOT).parts)
         for path in (ROOT / "npdraw").rglob("__init__.py")
     }
-    assert named == found | {"npdraw.shipped"}
+    assert named == found | {"npdraw.shipped", "npdraw.shipped_features"}
 
 
 def test_the_shipped_models_are_small_sound_and_described() -> None:
@@ -36,6 +38,17 @@ def test_the_shipped_models_are_small_sound_and_described() -> None:
         assert model.state == "ready", model.problem
         assert model.bytes <= MOST_BYTES
         assert model.path.with_suffix(".md").is_file()
+
+
+def test_the_shipped_features_are_small_sound_and_described() -> None:
+    card = (ROOT / "data/features/README.md").read_text(encoding="utf-8")
+    for name in ("cifar10", "glyphs", "mnist", "omniglot"):
+        path = shipped.find_features(name)
+        assert path == ROOT / f"data/features/{name}.safetensors"
+        assert path.stat().st_size <= MOST_FEATURE_BYTES
+        assert read_header(path, kind="features", verify=True).digest in card
+    assert shipped.find_features("mnist-static") == ROOT / "data/features/mnist.safetensors"
+    assert shipped.find_features("folder") is None
 
 
 def run(*arguments: str, cwd: Path, **environment: str) -> str:
@@ -62,6 +75,7 @@ def test_an_installation_ships_its_models(
         shutil.copy(ROOT / name, source)
     write_model(source / "data/models/tiny.safetensors", "glyphs")
     (source / "data/models/tiny.md").write_text("A card.")
+    shutil.copytree(ROOT / "data/features", source / "data/features")
     work.mkdir()
     # The wheel is built from the source distribution, so that both must be complete.
     pack = f"import setuptools.build_meta as b; b.build_sdist({os.fspath(dist)!r})"
@@ -93,6 +107,8 @@ def test_an_installation_ships_its_models(
     listed = figures("data", "ls")["models"]
     assert listed["tiny"]["path"] == os.fspath(target / "npdraw/shipped/tiny.safetensors")
     assert (target / "npdraw/shipped/tiny.md").read_text() == "A card."
+    features = {path.name for path in (ROOT / "data/features").iterdir()}
+    assert {path.name for path in (target / "npdraw/shipped_features").iterdir()} == features
     for folder in ("npdraw/studio/page", "npdraw/report/templates"):
         names = {path.name for path in (ROOT / folder).iterdir()}
         assert {path.name for path in (target / folder).iterdir()} == names

@@ -35,6 +35,8 @@ QUICK = {
     "train-prior": ["--steps", "2"],
     "train-decoder": ["--steps", "2"],
     "eval-nll": ["--samples", "2", "--images", "20"],
+    "eval-samples": ["--samples", "20", "--images", "20"],
+    "train-features": ["--steps", "2"],
     "run": ["--steps", "2", "--samples", "2", "--images", "2"],
 }
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

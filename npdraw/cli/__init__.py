@@ -24,6 +24,7 @@ from npdraw.cli.declare import escape_markup
 from npdraw.cli.decode import decode
 from npdraw.cli.edit import edit
 from npdraw.cli.eval_nll import eval_nll
+from npdraw.cli.eval_samples import eval_samples
 from npdraw.cli.export import export
 from npdraw.cli.info import info
 from npdraw.cli.interpolate import interpolate
@@ -34,6 +35,7 @@ from npdraw.cli.run import run
 from npdraw.cli.sample import sample
 from npdraw.cli.studio import studio
 from npdraw.cli.train_decoder import train_decoder
+from npdraw.cli.train_features import train_features
 from npdraw.cli.train_prior import train_prior
 from npdraw.errors import STOPPING, Terminated
 from npdraw.runtime.group import environment
@@ -85,6 +87,8 @@ for _command in (animate, reconstruct, complete, edit, decode, interpolate, stud
     _named = app.command(_command.__name__, help=_help(_command), rich_help_panel=DRAWINGS)
     _named(_command)
 app.command("run", help=_help(run), rich_help_panel=OTHER)(run)
+app.command("eval-samples", help=_help(eval_samples), rich_help_panel=OTHER)(eval_samples)
+app.command("train-features", help=_help(train_features), rich_help_panel=OTHER)(train_features)
 app.command("report", help=_help(report), rich_help_panel=OTHER)(report)
 app.command("export", help=_help(export), rich_help_panel=OTHER)(export)
 app.command("info", help=_help(info), rich_help_panel=OTHER)(info)

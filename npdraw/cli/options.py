@@ -48,7 +48,8 @@ def _starts(*names: str) -> Callable[[str], list[str]]:
     return lambda incomplete: [name for name in names if name.startswith(incomplete)]
 
 
-def _data(meaning: str, default: str) -> Any:
+def data_option(meaning: str, default: str) -> Any:
+    """Declare a flag `--data`; `default` describes what is used without it."""
     return _option("--data", INPUT, meaning, default=default, autocompletion=_starts(*SOURCES))
 
 
@@ -159,11 +160,11 @@ LookAt = Annotated[
     str, _argument("SOURCE", "pictures or arrays: folder:PATH, npz:FILE or idx:FOLDER")
 ]
 SetName = Annotated[str, _argument("NAME", "mnist, mnist-static, omniglot or cifar10")]
-Data = Annotated[str | None, _data(f"data set: {SETS}", "that of the preset")]
+Data = Annotated[str | None, data_option(f"data set: {SETS}", "that of the preset")]
 OtherData = Annotated[
-    str | None, _data(f"data set to use instead of the artifact's: {SETS}", "the artifact's")
+    str | None, data_option(f"data set to use instead of the artifact's: {SETS}", "the artifact's")
 ]
-FindData = Annotated[str | None, _data("look in the run folder of this data set", "glyphs")]
+FindData = Annotated[str | None, data_option("look in the run folder of this data set", "glyphs")]
 FindPreset = Annotated[str | None, _preset(INPUT, "look in runs/PRESET")]
 DataRoot = Annotated[
     Path | None,

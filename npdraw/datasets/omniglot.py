@@ -46,11 +46,31 @@ def read(root: Path, split: str) -> NDArray[np.uint8]:
     Raises:
         DataError: the data set is missing, or a drawing is missing or damaged.
     """
+    return np.stack([_read_drawing(root, path) for path in _split(root, split)])
+
+
+def read_labels(root: Path, split: str) -> tuple[NDArray[np.int16], tuple[str, ...]]:
+    """Read the alphabet of each image of a split, int16 [N], and the names of all alphabets.
+
+    The numbers are positions among the names, which are sorted. Raises as `read`.
+    """
+    alphabets = sorted({_alphabet(path) for path in _paths(root)[0].values()})
+    number = {alphabet: index for index, alphabet in enumerate(alphabets)}
+    labels = [number[_alphabet(path)] for path in _split(root, split)]
+    return np.array(labels, np.int16), tuple(alphabets)
+
+
+def _alphabet(path: Path) -> str:
+    return path.parents[1].name
+
+
+def _split(root: Path, split: str) -> list[Path]:
+    """Return the drawings of a split, in order; raises as `read`."""
     paths, names = _paths(root)
     order = np.random.RandomState(0).permutation(len(names))  # NumPy froze this generator's stream
     train = SPLIT["train"]
     chosen = order[:train] if split == "train" else order[train:][: SPLIT["test"]]
-    return np.stack([_read_drawing(root, paths[names[i]]) for i in np.sort(chosen)])
+    return [paths[names[i]] for i in np.sort(chosen)]
 
 
 def check(root: Path) -> bool:

@@ -1,8 +1,8 @@
-"""The trained models that come with npdraw, found by name.
+"""The trained models that come with npdraw, found by name, and the features of their data sets.
 
 They are in `npdraw/shipped` of an installation, or `data/models` of a checkout: NAME.safetensors
-and its model card, NAME.md. Imports neither torch nor numpy, so that an unknown name is reported at
-once.
+and its model card, NAME.md; features are in `npdraw/shipped_features`, or `data/features`. Imports
+neither torch nor numpy, so that an unknown name is reported at once.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from os import PathLike
 from pathlib import Path
 
 from npdraw.errors import ArtifactError, did_you_mean
-from npdraw.files import SHIPPED
+from npdraw.files import SHIPPED, SHIPPED_FEATURES
 from npdraw.header import Header, read_header
 
 
@@ -44,6 +44,16 @@ def find_model(given: str | PathLike[str]) -> Path:
             hint=did_you_mean(path.stem.lower(), known),
         )
     return path
+
+
+SAME_DIGITS = {"mnist-static": "mnist"}
+"""Data sets that share the features of another one: the same digits, without labels."""
+
+
+def find_features(data: str) -> Path | None:
+    """Return the file of the features that come with npdraw for a data set, None without any."""
+    name = f"{SAME_DIGITS.get(data, data)}.safetensors"
+    return next((place / name for place in SHIPPED_FEATURES if (place / name).is_file()), None)
 
 
 def name_of(path: Path) -> str | None:

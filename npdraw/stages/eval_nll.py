@@ -11,8 +11,7 @@ from torch import Tensor
 
 from npdraw.config import Config
 from npdraw.datasets import digest
-from npdraw.errors import ArtifactError, DivergedError, UsageError
-from npdraw.header import read_header
+from npdraw.errors import DivergedError
 from npdraw.inputs.images import find_source, load_test_images
 from npdraw.inputs.models import read_model, to_device
 from npdraw.inputs.other_images import check_images, reading_for
@@ -23,7 +22,8 @@ from npdraw.runtime.eval_checkpoint import EvalCheckpoint
 from npdraw.runtime.group import Group
 from npdraw.runtime.noise import uniform
 from npdraw.runtime.progress import Progress
-from npdraw.runtime.run_folder import clear, is_unfinished, locked, read_json, write_json
+from npdraw.runtime.result_file import read_result, same_result
+from npdraw.runtime.run_folder import clear, is_unfinished, locked, write_json
 from npdraw.runtime.settings import Runtime, explain_out_of_memory, send
 from npdraw.runtime.signals import StopSignal
 
@@ -172,28 +172,10 @@ def _earlier(
     out: Path, folder: Path, settings: dict[str, Any], run_key: RunKey, force: bool
 ) -> dict[str, Any] | None:
     """Return the existing result if it has these settings, None if there is work to do."""
-    if not out.exists():
+    earlier = read_result(out)
+    if earlier is None or force or is_unfinished(folder, run_key):
         return None
-    earlier = read_json(out)
-    # A result may replace another result, but never something that took a training to make.
-    if not earlier and _is_artifact(out):
-        raise UsageError(f"{out} is an artifact", hint="Choose another --out.")
-    if force or is_unfinished(folder, run_key):
-        return None
-    if earlier.get("settings") == settings:
-        return earlier | {"out": str(out), "up_to_date": True}
-    raise UsageError(
-        f"{out} exists with other settings or is not a result of eval-nll",
-        hint="Choose another --out, or --force to replace it.",
-    )
-
-
-def _is_artifact(path: Path) -> bool:
-    try:
-        read_header(path)
-    except ArtifactError:
-        return False
-    return True
+    return same_result(earlier, out, settings, command="eval-nll")
 
 
 def _result(

@@ -60,7 +60,8 @@ def test_a_missing_file_of_any_kind_is_named_with_the_commands_that_write_artifa
         read_header(tmp_path / "x")
     assert caught.value.hint == (
         "Check its path. Artifacts are written by "
-        "npdraw parse, npdraw train-prior, npdraw train-decoder and npdraw sample."
+        "npdraw parse, npdraw train-prior, npdraw train-decoder, npdraw sample "
+        "and npdraw train-features."
     )
 
 

@@ -13,7 +13,7 @@ import pytest
 import typer
 
 from npdraw import cli
-from npdraw.cli import declare, execute, options, reading_options
+from npdraw.cli import declare, execute, options, quality_options, reading_options
 from npdraw.run_key import RunKey
 from npdraw.version import __version__
 
@@ -52,7 +52,7 @@ def test_every_command_of_the_design_is_there() -> None:
     assert set(PAGES) == {
         *("", "parse", "train-prior", "train-decoder", "eval-nll", "sample", "run"),
         *("animate", "reconstruct", "complete", "edit", "decode", "interpolate", "studio"),
-        *("report", "export", "info"),
+        *("eval-samples", "train-features", "report", "export", "info"),
         *("data", "data ls", "data look", "data download", "data doctor"),
     }
 
@@ -91,7 +91,7 @@ def test_options_are_few_in_panels_and_complete(
 def test_every_flag_is_spelled_in_options_and_used() -> None:
     aliases = {
         name: alias.__metadata__[0]
-        for name, alias in (vars(options) | vars(reading_options)).items()
+        for name, alias in (vars(options) | vars(reading_options) | vars(quality_options)).items()
         if hasattr(alias, "__metadata__")
     }
     written = {info.help for info in aliases.values()}
@@ -102,7 +102,7 @@ def test_every_flag_is_spelled_in_options_and_used() -> None:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute)
         and isinstance(node.value, ast.Name)
-        and node.value.id in ("options", "reading_options")
+        and node.value.id in ("options", "reading_options", "quality_options")
     }
     assert aliases.keys() <= used
 
@@ -175,7 +175,7 @@ assert execute([]) == 0
 assert not {HEAVY} & set(sys.modules)
 """
     for typed, expected in (
-        ("npdraw train-", ["train-prior", "train-decoder"]),
+        ("npdraw train-", ["train-prior", "train-decoder", "train-features"]),
         ("npdraw parse --preset mnist", ["mnist", "mnist-best", "mnist-static", "mnist-paper"]),
         ("npdraw parse --snap m", ["mean", "medoid"]),
         ("npdraw parse --data m", ["mnist", "mnist-static"]),

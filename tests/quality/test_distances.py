@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.rivals import quality as metrics
-from benchmarks.rivals.quality import (
+from npdraw.quality import distances as metrics
+from npdraw.quality.distances import (
     compare,
     density_and_coverage,
     frechet_distance,
@@ -25,7 +25,7 @@ def normal(count: int, seed: int, width: int = 6, shift: float = 0.0) -> Tensor:
 def test_a_set_against_itself() -> None:
     x = normal(300, 0)
     found = compare(x, x)
-    assert found.fid < 1e-9
+    assert found.frechet_distance < 1e-9
     assert (found.precision, found.recall, found.coverage) == (1, 1, 1)
     assert found.density > 1  # a sample is also in the ball of the image that it is
 
@@ -125,5 +125,5 @@ def test_torch_fidelity_agrees() -> None:
     theirs |= prc.prc_features_to_metric(x, y, verbose=False)
     keys = ("frechet_inception_distance", "kernel_inception_distance_mean", "precision", "recall")
     expected = [theirs[key] for key in keys]
-    figures = [found.fid, found.kid, found.precision, found.recall]
+    figures = [found.frechet_distance, found.kid, found.precision, found.recall]
     assert figures == pytest.approx(expected, abs=1e-6)
