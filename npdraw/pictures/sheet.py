@@ -105,6 +105,16 @@ def draw(prior: Prior, seeds: list[int], temperature: float = 1.0) -> Latents:
     return concatenate(drawings)
 
 
+def draw_for_sheet(prior: Prior) -> Latents:
+    """Sample the drawings of a sheet that training writes, those of seeds 0 to 63.
+
+    All in one batch, in a third to two thirds of the time of `draw`; sums may be rounded otherwise.
+    """
+    device, shape = prior.position.device, (prior.layout.steps, prior.brush.numbers)
+    noise = uniform("sample", 0, range(SHEET_SAMPLES), shape).to(device)
+    return prior.sample(noise, at_once=SHEET_SAMPLES)
+
+
 def canvas_images(canvas: Tensor) -> Tensor:
     """Return the images of canvases [N, C + 1, H, W] without the coverage, as uint8.
 

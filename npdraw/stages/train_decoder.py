@@ -29,7 +29,7 @@ from npdraw.model.importance import importance_figures, off_mps
 from npdraw.model.npdraw import NPDraw
 from npdraw.model.prior import Prior
 from npdraw.model.terms import Relaxation
-from npdraw.pictures.sheet import SHEET_SAMPLES, draw, render, write_sheet
+from npdraw.pictures.sheet import draw_for_sheet, render, write_sheet
 from npdraw.reading import from_record
 from npdraw.run_key import RunKey
 from npdraw.runtime.distributed import all_reduce_sum, check_batch, chunks
@@ -214,7 +214,7 @@ def fit(
         # Draw samples.
         if drawing and session.group.is_rank_zero:
             with ema_weights(state), session.autocast():
-                _, images = render(model, draw(model.prior, list(range(SHEET_SAMPLES))))
+                _, images = render(model, draw_for_sheet(model.prior))
             write_sheet(session.folder, state.step, images)
 
         # Save, and stop if a signal came.

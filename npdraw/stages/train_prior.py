@@ -22,7 +22,7 @@ from npdraw.model.brush import Brush
 from npdraw.model.importance import off_mps
 from npdraw.model.latents import Latents
 from npdraw.model.prior import Prior
-from npdraw.pictures.sheet import SHEET_SAMPLES, canvas_images, draw, write_sheet
+from npdraw.pictures.sheet import canvas_images, draw_for_sheet, write_sheet
 from npdraw.run_key import RunKey
 from npdraw.runtime.distributed import (
     all_reduce_sum,
@@ -161,7 +161,7 @@ def fit(
         # Draw samples.
         if drawing and session.group.is_rank_zero:
             with ema_weights(state), session.autocast():
-                z = draw(prior, list(range(SHEET_SAMPLES)))
+                z = draw_for_sheet(prior)
             write_sheet(session.folder, state.step, canvas_images(prior.brush.paint(z)).cpu())
 
         # Save, and stop if a signal came.
