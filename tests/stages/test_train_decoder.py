@@ -30,7 +30,7 @@ def test_sheets_do_not_change_the_training(
 ) -> None:
     torch.rand(99)  # numbers drawn from the global generator before do not either
     grey = torch.zeros(1, 1, 8, 8, dtype=torch.uint8)
-    monkeypatch.setattr(stage, "draw", lambda *_: None)
+    monkeypatch.setattr(stage, "draw_for_sheet", lambda *_: None)
     monkeypatch.setattr(stage, "render", lambda *_: (grey, grey))
     stages.train_decoder(made.parse, made.prior, tmp_path / "m")
     assert (tmp_path / "m").read_bytes() == made.model.read_bytes()
