@@ -97,7 +97,8 @@ def test_pixels_of_samples_are_drawn(stages: Stages, made: Any, tmp_path: Path) 
         patch.setattr(stage, "features_of", remember)
         evaluate(made.model, tmp_path, source=stages.source)
         evaluate(made.model, tmp_path, source=stages.source)
-        evaluate(made.model, tmp_path, source=stages.source, seed=1)
+        other = evaluate(made.model, tmp_path, source=stages.source, seed=1)
+    assert other["sample_seeds"] == "12-23"
     drawn, test, training = seen[:3]
     assert (len(drawn), len(test), len(training)) == (12, stages.test, 12)
     for images in (drawn, test, training):
