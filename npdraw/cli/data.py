@@ -105,9 +105,9 @@ def download(
 
 
 def doctor(*, data_root: options.DataRoot = None, as_json: options.AsJson = False) -> None:
-    """Read and check every data set that is present, and every shipped model.
+    """Read and check every data set that is present, every shipped model, and shipped features.
 
-    The exit code is 4 if a data set is damaged, 3 if only models are.
+    The exit code is 4 if a data set is damaged, 3 if only models or features are.
 
     Examples:
 
@@ -122,6 +122,7 @@ def doctor(*, data_root: options.DataRoot = None, as_json: options.AsJson = Fals
     damaged = [s for s in sets if s.state == "damaged"]
     problems = [f"{s.name} is damaged: {s.problem}" for s in damaged]
     problems += [f"the shipped model {s.name}: {s.problem}" for s in models if s.problem]
+    problems += shipped.damaged_features()
     if damaged:
         fetch = f"npdraw data download {damaged[0].name} --data-root {root}"
         raise DataError("; ".join(problems), hint=f"Delete the damaged file, then run: {fetch}")

@@ -56,6 +56,18 @@ def find_features(data: str) -> Path | None:
     return next((place / name for place in SHIPPED_FEATURES if (place / name).is_file()), None)
 
 
+def damaged_features() -> list[str]:
+    """Read all features that come with npdraw; return what is wrong with each damaged file."""
+    folder = next((place for place in SHIPPED_FEATURES if place.is_dir()), SHIPPED_FEATURES[-1])
+    problems = []
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            read_header(path, kind="features", verify=True)
+        except ArtifactError as error:
+            problems.append(error.message)
+    return problems
+
+
 def name_of(path: Path) -> str | None:
     """Return the name of the shipped model stored at `path`, None if `path` is another file."""
     known = {model.name: name for name, model in shipped().items()}

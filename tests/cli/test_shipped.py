@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from npdraw.cli import execute, resolve
 from npdraw.errors import UsageError
+from npdraw.inputs.shipped import find_features
 
 Capture = pytest.CaptureFixture[str]
 
@@ -173,3 +175,25 @@ def test_a_report_is_of_a_folder_a_file_or_a_name(
     assert result_of(capsys, "report", "omniglto", code=3)["error"]["hint"].startswith("Did you")
     assert result_of(capsys, "report", "mnist", "--preset", "glyphs", code=2)
     assert len(list(shipped.iterdir())) == 6  # nothing was written there
+
+
+def test_doctor_checks_every_byte_of_the_shipped_features(
+    folder: Path,
+    shipped: Path,
+    flip: Callable[[Path, int], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Capture,
+) -> None:
+    assert shipped.is_dir()
+    found = find_features("glyphs")
+    assert found is not None
+    features = folder / "features"
+    features.mkdir()
+    shutil.copy(found, features)
+    for module in ("npdraw.inputs.shipped", "npdraw.header"):
+        monkeypatch.setattr(f"{module}.SHIPPED_FEATURES", (features,))
+    assert result_of(capsys, "data", "doctor")["ok"] is True
+    flip(features / "glyphs.safetensors", -1)
+    error = result_of(capsys, "data", "doctor", code=3)["error"]
+    assert "glyphs.safetensors is damaged: its bytes do not match" in error["message"]
+    assert error["hint"].startswith("Install npdraw again")
