@@ -30,8 +30,8 @@ from npdraw.stages.train_prior import train_prior
 TIMED = 3
 """Steps that are timed, after one more, to learn how many the time allows."""
 
-OVERHEAD = 0.1
-"""Share of the time for validations, samples and checkpoints."""
+OVERHEAD = 0.3
+"""Share of the time for validations, the last one of all held-out images, samples and checkpoints."""
 
 
 def train_and_evaluate(

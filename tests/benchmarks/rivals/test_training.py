@@ -170,7 +170,7 @@ def test_npdraw_and_a_rival_from_end_to_end(
     ours, vae = (json.loads(line) for line in shown.splitlines() if line.startswith("{"))
     assert (ours["train"], ours["held_out"]) == (vae["train"], vae["held_out"]) == (40, 20)
     assert 1 <= ours["steps"] < 150
-    assert vae["seconds"] >= 2
+    assert vae["seconds"] >= ours["seconds"]
     for line in (ours, vae):
         assert 0 < line["nll"] < line["elbo"]
         assert line["bits_per_dim"] == pytest.approx(line["nll"] / (784 * 0.693147), rel=1e-5)
