@@ -31,7 +31,7 @@ TIMED = 3
 """Steps that are timed, after one more, to learn how many the time allows."""
 
 OVERHEAD = 0.3
-"""Share of the time for validations, the last one on all held-out images, sheets and checkpoints."""
+"""Share of the time for validations, the last one on all held-out images, sheets, checkpoints."""
 
 
 def train_and_evaluate(
