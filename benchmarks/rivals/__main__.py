@@ -1,13 +1,12 @@
 """NP-DRAW and other models, trained for the same time on the same images: `make rivals`.
 
-    python -m benchmarks.rivals --data mnist --seconds 600 NP-DRAW DRAW PixelCNN
-    python -m benchmarks.rivals --table
+    python -m benchmarks.rivals --data mnist --seconds 600 DRAW PixelCNN
 
-For each data set and model: a JSON line with bound, time, size and the quality of samples, a sheet
-of samples, and the samples. Time is processor time, of one thread unless --threads says otherwise.
-NP-DRAW's steps are planned for it; the others have as much as NP-DRAW then took, if it is measured.
-Models whose results with the same options are in the output folder are not trained again, so a
-stopped command resumes with the next one. Then the tables are printed.
+NP-DRAW comes first: its steps are planned for the time, and the others have as much as it then
+took. Time is processor time, of one thread unless --threads says otherwise. For each data set and
+model: a JSON line with bound, time, size and the quality of samples, a sheet of samples, and the
+samples. Models whose results with the same options are in the output folder are not trained again,
+so a stopped command resumes with the next one. Then the tables are printed.
 """
 
 import argparse
@@ -35,38 +34,42 @@ from npdraw.datasets.splits import parse_limit
 from npdraw.errors import NpdrawError
 from npdraw.inputs.images import (
     TrainingImages,
+    copies_per_image,
     load_test_images,
     to_levels,
     training_images,
 )
 from npdraw.inputs.models import read_model, to_device
 from npdraw.pictures.files import write_still
-from npdraw.pictures.sheet import tile
+from npdraw.pictures.sheet import draw_pixels, tile
 from npdraw.presets import preset
+from npdraw.quality.distances import LEAST
 from npdraw.runtime.run_folder import read_json, write_json
 from npdraw.runtime.settings import Runtime
 
 SHEET = 64
 """Samples on a sheet."""
 
+DEVICE = "cpu"
+"""Processor time says nothing about the time of a GPU."""
+
 Line = dict[str, Any]
 
 
 def measure(name: str, task: Task, folder: Path, progress: Lines) -> Line:
     """Train and evaluate a model; write samples, and return its line."""
-    source, config = parse_source(task.source), preset(task.source)
-    data = training_images(source, task.root, config.parse, task.limit, progress)
-    count = len(data.train)
-    config = settings.ours(config, count)
-    if config.parse.shift:
+    source, usual = parse_source(task.source), preset(task.source)
+    data = training_images(source, task.root, usual.parse, task.limit, progress)
+    count = len(data.train) // copies_per_image(usual.parse)
+    config = settings.ours(usual, count)
+    if config.parse != usual.parse:
         data = training_images(source, task.root, config.parse, task.limit, progress)
     if name == settings.OURS:
         line, samples = ours(task, config, data, folder, progress)
     else:
         line, samples = rival(name, count, task, data, progress)
-    pixels = (samples * 255).round().byte().cpu()
-    write_still(folder / f"{name}.png", tile(pixels[:SHEET]), {})
-    np.savez_compressed(folder / f"{name}.npz", samples=pixels.numpy())
+    write_still(folder / f"{name}.png", tile(samples[:SHEET]), {})
+    np.savez_compressed(folder / f"{name}.npz", samples=samples.numpy())
     return {
         "model": name,
         "data": task.source,
@@ -84,11 +87,13 @@ def ours(
     """Return the line of NP-DRAW and its samples."""
     folder = folder / settings.OURS
     line = npdraw_row.train_and_evaluate(task, config, data, folder, progress)
-    runtime = Runtime(threads=task.threads)
+    runtime = Runtime(device=DEVICE, threads=task.threads)
     model, _config, _artifact = read_model(folder / "model.safetensors")
-    to_device(model, runtime.start())
+    device = runtime.start()
+    to_device(model, device)
     began = time.process_time()
-    samples = npdraw_row.drawn(model, task.drawings, task.seed, runtime)
+    with runtime.autocast(device):
+        samples = draw_pixels(model, list(range(task.drawings)), task.seed)
     line["seconds_per_sample"] = (time.process_time() - began) / task.drawings
     line["parameters"] = sum(p.numel() for p in model.parameters())
     return line, samples
@@ -100,9 +105,7 @@ def rival(
     """Return the line of another model, with settings for `count` images, and its samples."""
     torch.manual_seed(task.seed)
     model, how = settings.rival(name, task.source, count)
-    if task.learning_rate is not None:
-        how = replace(how, learning_rate=task.learning_rate)
-    runtime = Runtime(threads=task.threads, precision=how.precision)
+    runtime = Runtime(device=DEVICE, threads=task.threads, precision=how.precision)
     device, config = runtime.start(), preset(task.source).parse
     to_device(model, device)
     top = config.levels - 1
@@ -123,7 +126,7 @@ def rival(
     with runtime.autocast(device):
         nll, elbo = evaluate(model, test.float().to(device) / top, task.samples, task.seed).T
         began = time.process_time()
-        samples = drawn(model, task.drawings, task.seed, device)
+        samples = (drawn(model, task.drawings, task.seed, device) * 255).round().byte().cpu()
     line = {
         "seconds": trained.seconds,
         "steps": trained.steps,
@@ -141,8 +144,8 @@ def rival(
 
 def main() -> None:
     """Measure what is asked for, then print the tables."""
-    given = arguments()
     try:
+        given = arguments()
         for data in given.data:
             for limit in given.limit:
                 measure_all(given, data, limit)
@@ -152,7 +155,7 @@ def main() -> None:
 
 
 def measure_all(given: argparse.Namespace, data: str, limit: str | None) -> None:
-    """Measure the models asked for on a data set, those that are not measured yet."""
+    """Measure NP-DRAW and the models asked for on a data set, those that are not measured yet."""
     folder = given.out / (data if limit is None else f"{data}-{limit}")
     task = Task(
         source=data,
@@ -164,23 +167,23 @@ def measure_all(given: argparse.Namespace, data: str, limit: str | None) -> None
         drawings=given.drawings,
         seed=given.seed,
         threads=given.threads,
-        learning_rate=given.learning_rate,
     )
-    options = {name: x for name, x in asdict(task).items() if name not in ("root", "threads")}
-    for name in given.models or settings.models(data):
+    known = settings.models(data)
+    asked = [name for name in known if name in (given.models or known)]
+    for name in dict.fromkeys([settings.OURS, *asked]):
         path = folder / f"{name}.json"
         line = read_json(path)
+        options = {key: x for key, x in asdict(task).items() if key != "root"}
         if line.get("options") != options:
             folder.mkdir(parents=True, exist_ok=True)
-            ours = read_json(folder / f"{settings.OURS}.json")
-            same = name != settings.OURS and ours.get("options") == options
-            allowed = replace(task, seconds=ours["seconds"]) if same else task
-            line = measure(name, allowed, folder, Lines()) | {"options": options}
+            line = measure(name, task, folder, Lines()) | {"options": options}
             write_json(path, line)
         if "quality" not in line:
             line["quality"] = quality(folder / f"{name}.npz", task, Lines())
             write_json(path, line)
         print(json.dumps(line), flush=True)
+        if name == settings.OURS:
+            task = replace(task, seconds=line["seconds"])
 
 
 def arguments() -> argparse.Namespace:
@@ -191,7 +194,7 @@ def arguments() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("models", nargs="*", metavar="MODEL", help="default: all of the data set")
+    add("models", nargs="*", metavar="MODEL", help="beside NP-DRAW; default: all of the data set")
     add("--data", nargs="+", default=["mnist"], help="data sets; their presets have their pixels")
     add("--limit", nargs="+", default=[None], help="training images, or a fraction of them")
     add("--data-root", type=Path, default=default_root())
@@ -199,15 +202,19 @@ def arguments() -> argparse.Namespace:
     add("--samples", type=int, default=50, help="importance samples (S)")
     add("--images", type=int, default=1000, help="test images")
     add("--drawings", type=int, default=2000, help="samples drawn for measures of quality")
-    add("--learning-rate", type=float, help="instead of those of settings.py, to choose them")
     add("--seed", type=int, default=0)
     add("--threads", type=int, default=1, help="threads of each training")
     add("--out", type=Path, default=Path("runs/rivals"))
     given = parser.parse_args()
-    known = {name for data in given.data for name in settings.models(data)}
-    unknown = set(given.models) - known
-    if unknown:
-        parser.error(f"unknown model {min(unknown)}; known: {', '.join(sorted(known))}")
+    for data in given.data:
+        unknown = set(given.models) - set(settings.models(data))
+        if unknown:
+            known = ", ".join(settings.models(data))
+            parser.error(f"unknown model {min(unknown)} for {data}; known: {known}")
+    if given.drawings < LEAST:
+        parser.error(f"--drawings {given.drawings}: at least {LEAST} can be compared")
+    if not given.seconds > 0:
+        parser.error(f"--seconds {given.seconds} must be above 0")
     return given
 
 

@@ -88,7 +88,7 @@ class AIR(Rival):
         """Images have the `shape` (channels, height, width) and pixels `levels` values, 2 or 256.
 
         There are at most `most` objects. In the first `kl_warmup` of the training the weight of all
-        rates rises from 0 to 1. Nine parameters, because all are settings.
+        rates rises from 0 to 1.
         """
         super().__init__()
         self.shape, self.most, self.latents, self.patch = shape, most, latents, patch

@@ -88,8 +88,7 @@ class DRAW(Rival):
     ) -> None:
         """Images have the `shape` (channels, height, width) and pixels `levels` values, 2 or 256.
 
-        In the first `kl_warmup` of the training the weight of the KL rises from 0 to 1. Nine
-        parameters, because all are settings.
+        In the first `kl_warmup` of the training the weight of the KL rises from 0 to 1.
         """
         super().__init__()
         self.shape, self.steps, self.latents, self.warmup = shape, steps, latents, kl_warmup

@@ -8,7 +8,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from benchmarks.rivals.task import Task
@@ -17,9 +16,6 @@ from npdraw.config import BATCH_SIZE, Config
 from npdraw.inputs.brushes import brush_of
 from npdraw.inputs.images import TrainingImages
 from npdraw.inputs.models import read_parse
-from npdraw.model.npdraw import NPDraw
-from npdraw.pictures.sheet import SAMPLE_BATCH, draw
-from npdraw.runtime.noise import generator
 from npdraw.runtime.progress import Progress
 from npdraw.runtime.settings import Runtime
 from npdraw.stages.eval_nll import eval_nll
@@ -40,7 +36,7 @@ def train_and_evaluate(
     """Run the stages in `folder`, from the start, and return the figures of the model."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    runtime = Runtime(threads=task.threads)
+    runtime = Runtime(device="cpu", threads=task.threads)
     paths = {kind: folder / f"{kind}.safetensors" for kind in ("parse", "prior", "model")}
     common: dict[str, Any] = {"seed": task.seed, "runtime": runtime, "progress": progress}
     where: dict[str, Any] = {"source": task.source, "root": task.root}
@@ -109,20 +105,3 @@ def _seconds(step: Callable[[Runtime], object], runtime: Runtime) -> float:
         step(runtime)
         times.append(time.process_time() - began)
     return median(times)
-
-
-@torch.no_grad()
-def drawn(model: NPDraw, count: int, seed: int, runtime: Runtime) -> Tensor:
-    """Return samples of p(x), [count, C, H, W] in [0, 1]: drawings, then pixels."""
-    device = runtime.start()
-    with runtime.autocast(device):
-        z = draw(model.prior, list(range(count)))
-        return torch.cat(
-            [
-                model.decode(
-                    model.paint(z[first : first + SAMPLE_BATCH]),
-                    generator("drawn", seed, first, device),
-                ).cpu()
-                for first in range(0, count, SAMPLE_BATCH)
-            ]
-        )

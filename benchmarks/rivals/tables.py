@@ -9,13 +9,15 @@ from npdraw.runtime.run_folder import read_json
 
 
 def tables(out: Path) -> str:
-    """Return a table for each folder of results, models with the best likelihood first."""
+    """Return a table for each data set and protocol, models with the best likelihood first."""
     parts = []
     for folder in sorted(path for path in out.iterdir() if path.is_dir()):
         lines = [read_json(path) for path in folder.glob("*.json")]
-        lines = [line for line in lines if "options" in line]
-        if lines:
-            parts.append(f"{_title(lines[0])}\n\n{table(lines)}")
+        groups: dict[str, list[dict[str, Any]]] = {}
+        for line in lines:
+            if "options" in line:
+                groups.setdefault(_title(line), []).append(line)
+        parts += [f"{title}\n\n{table(group)}" for title, group in sorted(groups.items())]
     return "\n\n".join(parts)
 
 
@@ -23,8 +25,8 @@ def _title(line: dict[str, Any]) -> str:
     options = line["options"]
     return (
         f"{line['data']}, {line['train']:,} + {line['held_out']:,} images, "
-        f"{options['seconds']:,.0f} s of training, {options['images']:,} test images, "
-        f"S = {options['samples']}"
+        f"threads: {options['threads']}, {options['images']:,} test images, "
+        f"S = {options['samples']}, {options['drawings']:,} samples drawn, seed {options['seed']}"
     )
 
 
@@ -35,7 +37,7 @@ def table(lines: list[dict[str, Any]]) -> str:
     if settings.levels == 256:
         unit, digits = settings.channels * settings.image_size**2 * math.log(2), 3
     names = (
-        *("NLL", "-ELBO", "1,000 KID", "Fréchet distance", "precision", "coverage"),
+        *("NLL", "-ELBO", "KID x 1,000", "Fréchet distance", "precision", "coverage"),
         *("parameters", "seconds", "steps (best)", "ms per sample"),
     )
     rows = [["model", *names], ["---"] * (1 + len(names))]
@@ -46,7 +48,7 @@ def table(lines: list[dict[str, Any]]) -> str:
                 line["model"],
                 f"{'' if line.get('exact') else '≤ '}{nll:.{digits}f} ± {error:.{digits}f}",
                 f"{elbo:.{digits}f}",
-                *_quality(line["quality"]),
+                *_quality(line.get("quality", {})),
                 f"{line['parameters']:,}",
                 f"{line['seconds']:,.0f}",
                 f"{line['steps']:,} ({line['best_step']:,})",

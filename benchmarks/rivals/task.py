@@ -23,5 +23,3 @@ class Task:
     """Samples drawn."""
     seed: int
     threads: int
-    learning_rate: float | None
-    """Replaces that of a rival's settings; None: as they say."""

@@ -1,6 +1,6 @@
-"""Train a rival for a given time and keep its best weights; all else is as for NP-DRAW.
+"""Train a rival for a given time and keep its best weights.
 
-Batches, binarisation, optimisers, learning rate and moving average are those of npdraw's stages.
+Batches, binarisation, optimisers and the schedule of learning rates are those of npdraw's stages.
 Time is processor time, so that other work on the machine takes nothing away from a model.
 """
 

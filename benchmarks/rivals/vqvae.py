@@ -102,7 +102,7 @@ class VQVAE(Rival):
     ) -> None:
         """Images have the `shape` (channels, height, width) and pixels `levels` values, 2 or 256.
 
-        Cells are `reduce` x `reduce` pixels, 2 or 4, which must divide the sides. Ten parameters,
+        Cells are `reduce` x `reduce` pixels, 2 or 4, which must divide the sides. Nine parameters,
         because all are settings.
         """
         super().__init__()

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from npdraw.datasets import Source, embedded, load, mnist, npz, omniglot
+from npdraw.datasets import Source, embedded, mnist, npz, omniglot
 from npdraw.errors import DataError
 
 CLASSES = {
@@ -22,8 +22,6 @@ CLASSES = {
 }
 """Names of the classes of named data sets whose labels do not name them."""
 
-_SMALL = 8  # pixels, of images that are read for their labels alone
-
 
 class Labels(NamedTuple):
     """The class of each image of a split."""
@@ -34,19 +32,16 @@ class Labels(NamedTuple):
 
 
 def load_labels(source: Source, split: str, *, root: Path) -> Labels | None:
-    """Load the labels of the split "train" or "test", in the order of `load`; None without any.
+    """Load the labels of a named data set, split "train" or "test", in the order of `load`.
 
-    A named data set has those of `root/NAME.npz` if that file exists (arrays `train_labels` and
-    `test_labels`), otherwise those of its published files: digits for `mnist`, alphabets for
-    `omniglot`. None for the published `cifar10`, whose labels are in pickles, which are never
-    unpickled, and for `mnist-static` and `celeba`, which have none.
+    They are those of `root/NAME.npz` if that file exists (arrays `train_labels` and `test_labels`),
+    otherwise those of its published files: digits for `mnist`, alphabets for `omniglot`. None for
+    the published `cifar10`, whose labels are in pickles, which are never unpickled, and for
+    `mnist-static` and `celeba`, which have none.
 
     Raises:
         DataError: files of the data set are missing or damaged.
     """
-    if source.path is not None:
-        loaded = load(source, split, root=root, image_size=_SMALL)
-        return None if loaded.labels is None else Labels(loaded.labels, loaded.classes)
     name, archive = source.name, root / f"{source.name}.npz"
     if name == "glyphs":
         return Labels(embedded.labels(split).astype(np.int16), tuple(embedded.CHARACTERS))

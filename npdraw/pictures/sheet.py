@@ -1,5 +1,6 @@
 """Sample sheets: draw, render and lay out images; the same bytes for the same seeds."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -11,14 +12,14 @@ from npdraw.model.latents import Latents, concatenate
 from npdraw.model.npdraw import NPDraw
 from npdraw.model.prior import Prior
 from npdraw.pictures.files import png
-from npdraw.runtime.noise import uniform
+from npdraw.runtime.noise import generator, uniform
 
 SAMPLE_BATCH = 256
 """Rows of every product while sampling: float sums depend on that number, samples must not."""
 
 FULL_BATCH_STEPS = 64
 """Steps up to which batches are full. Drawings of more steps take more memory: batches have half as
-many rows, and a call a quarter of the drawings."""
+many rows, and each call samples a quarter as many drawings."""
 
 SAMPLE_QUEUE = 4 * SAMPLE_BATCH
 """Drawings per call of `Prior.sample`, where finished ones make room for the next ones.
@@ -113,6 +114,24 @@ def draw_for_sheet(prior: Prior) -> Latents:
     device, shape = prior.position.device, (prior.layout.steps, prior.brush.numbers)
     noise = uniform("sample", 0, range(SHEET_SAMPLES), shape).to(device)
     return prior.sample(noise, at_once=SHEET_SAMPLES)
+
+
+@torch.no_grad()
+def draw_pixels(
+    model: NPDraw, seeds: list[int], seed: int, seen: Callable[[int], object] = lambda _: None
+) -> Tensor:
+    """Draw images from p(x), uint8 [N, C, H, W]: a drawing for each of `seeds`, then its pixels.
+
+    The pixels are drawn from the decoder's distribution, from `seed`. `seen` is called with the
+    number of images drawn so far.
+    """
+    images, device = [], model.prior.position.device
+    for start in range(0, len(seeds), SAMPLE_QUEUE):
+        noise = generator("pixels", seed, start, device)
+        z = draw(model.prior, seeds[start : start + SAMPLE_QUEUE])
+        images.append(to_uint8(model.decode(model.paint(z), noise)).cpu())
+        seen(start + len(z))
+    return torch.cat(images)
 
 
 def canvas_images(canvas: Tensor) -> Tensor:

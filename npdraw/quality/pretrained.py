@@ -130,7 +130,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         # containers, and refuses everything that a pickle could otherwise run.
         weights = torch.load(path, map_location="cpu", weights_only=True)
         return {str(name): weights[name].detach() for name in weights}
-    except MemoryError:
+    except (MemoryError, OSError):
         raise
     except Exception as error:  # the unpickler raises almost anything for a damaged file
         raise _damaged(path, " ".join(str(error).split())[:200]) from error
@@ -175,4 +175,4 @@ def _imported(name: str) -> Any:
 
 
 def _damaged(path: Path, reason: str) -> ArtifactError:
-    return ArtifactError(f"{path} is damaged: {reason}", hint="Delete it, and install it again.")
+    return ArtifactError(f"{path} is damaged: {reason}", hint="Delete it, and install or fetch it again.")

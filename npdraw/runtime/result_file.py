@@ -1,4 +1,7 @@
-"""The JSON file of an evaluation: replaced only by a result of the same command."""
+"""The JSON file of an evaluation: it never replaces an artifact, and other files only with --force.
+
+A result of the same command with the same settings is up to date.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path

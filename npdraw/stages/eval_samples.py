@@ -20,7 +20,7 @@ from npdraw.inputs.images import find_source, to_levels
 from npdraw.inputs.models import read_model, to_device
 from npdraw.inputs.other_images import check_images, reading_for
 from npdraw.model.npdraw import NPDraw
-from npdraw.pictures.sheet import SAMPLE_QUEUE, draw, to_uint8
+from npdraw.pictures.sheet import draw_pixels
 from npdraw.quality.distances import LEAST, compare
 from npdraw.quality.features import Extractor, features_of
 from npdraw.runtime.noise import generator
@@ -73,7 +73,8 @@ def eval_samples(
     `inception` or a file of `npdraw train-features`. With `two_sample` a classifier also tries to
     tell samples from test images. Pixels of samples are drawn from the decoder's distribution;
     where the model has binary pixels, images are binarised once, from `seed`. Returns the result of
-    `npdraw eval-samples --json`. Eleven parameters, because each is a flag of the command.
+    `npdraw eval-samples --json`. Eleven parameters, because each is a flag of the command; the body
+    is long because it lists all that defines the figures.
 
     Raises:
         UsageError: there are too few samples or images, or none of the features fit; the images do
@@ -182,20 +183,14 @@ def _seeds(work: _Work, samples: int) -> range:
     return range(work.seed * samples, (work.seed + 1) * samples)
 
 
-@torch.no_grad()
 def _samples(work: _Work, samples: int) -> Tensor:
     """Draw samples and their pixels, uint8 [N, C, H, W] of 0 to 255."""
-    model, seeds = work.model, list(_seeds(work, samples))
-    drawn = []
     work.progress.start("sample", samples)
-    for start in range(0, samples, SAMPLE_QUEUE):
-        noise = generator("pixels", work.seed, start, work.device)
-        with work.runtime.autocast(work.device):
-            z = draw(model.prior, seeds[start : start + SAMPLE_QUEUE])
-            drawn.append(to_uint8(model.decode(model.paint(z), noise)).cpu())
-        work.progress.update(start + len(z))
+    seeds = list(_seeds(work, samples))
+    with work.runtime.autocast(work.device):
+        drawn = draw_pixels(work.model, seeds, work.seed, seen=work.progress.update)
     work.progress.finish()
-    return torch.cat(drawn)
+    return drawn
 
 
 def _compared(work: _Work, drawn: Tensor, images: _Images) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from npdraw.artifacts import write_artifact
@@ -46,10 +47,11 @@ def train_features(
     The images have size, channels and levels of the settings; binary ones are drawn again at every
     step, and once, from `seed`, for the test. Returns the result of `npdraw train-features --json`.
     `reading` and `notes` are those of pictures and arrays that a path names. Ten parameters,
-    because most are flags of the command.
+    because most are flags of the command; the body is long because it lists all that a run does.
 
     Raises:
-        DataError: the images cannot be read, have no labels, or all have the same one.
+        DataError: the images cannot be read, have no labels, or all have the same one; or a test
+            image is of a class without training images.
         UsageError, BusyError, ArtifactError: see `run_folder.locked` and `run_folder.up_to_date`.
     """
     # Read the images and their labels.
@@ -58,6 +60,7 @@ def train_features(
     (train, labels), (test, expected) = (
         _loaded(data, split, root, config, reading) for split in SPLITS
     )
+    expected = _in_terms_of(labels, expected, data)
     for note in dict.fromkeys([*notes, *train.notes, *test.notes]):
         progress.note(note)
     run_key = _run_key(config, data, train, labels, steps, seed)
@@ -119,6 +122,25 @@ def _loaded(
             hint="A classifier needs two classes or more.",
         )
     return loaded, labels
+
+
+def _in_terms_of(known: Labels, labels: Labels, source: Source) -> Labels:
+    """Return test labels as indices into the classes of the training images.
+
+    Raises:
+        DataError: a test image is of a class that no training image has.
+    """
+    used = sorted(set(labels.values.tolist()))
+    new = {labels.classes[number] for number in used} - set(known.classes)
+    if new:
+        raise DataError(
+            f"{source} has test images of the class {min(new)}, but no training images of it",
+            hint="Use the same classes for training and test images.",
+        )
+    numbers = np.zeros(len(labels.classes), np.int16)
+    for number in used:
+        numbers[number] = known.classes.index(labels.classes[number])
+    return Labels(numbers[labels.values], known.classes)
 
 
 def _run_key(

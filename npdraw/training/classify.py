@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from npdraw.errors import DivergedError
 from npdraw.inputs.models import to_device
 from npdraw.quality.classifier import Classifier
 from npdraw.runtime.noise import batch_indices, generator
@@ -83,10 +84,15 @@ def trained_classifier(
     rate, dtype = schedule.learning_rate, runtime.dtype(device)
     state = new_state(classifier, [(classifier, rate)], WEIGHT_DECAY, dtype=dtype)
     images, labels = data.images.to(device), data.labels.long().to(device)
-    while state.step < schedule.steps:
-        metrics = _step(state, Labelled(images, labels), schedule, seed, runtime)
-        report(state.step, metrics)
-    sync_metrics(state)
+    try:
+        while state.step < schedule.steps:
+            metrics = _step(state, Labelled(images, labels), schedule, seed, runtime)
+            report(state.step, metrics)
+        sync_metrics(state)
+    except DivergedError as error:
+        # Here the learning rate is not a setting.
+        hint = "Try another --seed, or --precision fp32."
+        raise DivergedError(error.message, hint=hint) from error
     classifier.load_state_dict(state.average)
     return classifier.eval()
 

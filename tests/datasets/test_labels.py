@@ -103,23 +103,6 @@ def test_an_archive_of_a_named_set_may_hold_labels(tmp_path, name, classes):
     assert load_labels(source, "train", root=tmp_path) is None
 
 
-def test_labels_of_own_arrays_and_folders_are_those_of_load(tmp_path):
-    rng = np.random.default_rng(0)
-    arrays = {name: rng.integers(0, 256, (6, 9, 9), dtype=np.uint8) for name in ("train", "test")}
-    np.savez(tmp_path / "x.npz", **arrays, y_train=[0, 1, 2, 0, 1, 2], y_test=[2, 1, 0, 2, 1, 0])
-    source = parse_source(f"npz:{tmp_path / 'x.npz'}")
-    labels = load_labels(source, "test", root=tmp_path)
-    assert (labels.values.tolist(), labels.classes) == ([2, 1, 0, 2, 1, 0], ("0", "1", "2"))
-    for name in ("cats", "dogs"):
-        (tmp_path / "own" / name).mkdir(parents=True)
-        for number in range(6):
-            pixels = rng.integers(0, 256, (9, 9), dtype=np.uint8)
-            Image.fromarray(pixels).save(tmp_path / "own" / name / f"{number}.png")
-    labels = load_labels(parse_source(f"folder:{tmp_path / 'own'}"), "train", root=tmp_path)
-    assert labels.classes == ("cats", "dogs")
-    assert labels.values.tolist() == sorted(labels.values.tolist())
-
-
 def test_sets_without_labels_say_what_to_do(tmp_path):
     source = parse_source("cifar10")
     for files in cifar10.BATCHES.values():  # they exist, and are not read

@@ -165,3 +165,25 @@ def test_a_result_file_is_kept_replaced_or_refused(
     shutil.copy(made.prior, prior)
     with pytest.raises(UsageError, match="is an artifact"):
         evaluate(made.model, tmp_path, source=stages.source, out=prior, force=True)
+
+
+def test_images_are_compared_in_random_order(tmp_path: Path) -> None:
+    # Files are sorted in ways that the blocks of KID, and evenly spaced positions, would show.
+    chosen: list[torch.Tensor] = []
+
+    def remember(images: torch.Tensor, *_: Any) -> torch.Tensor:
+        return torch.arange(len(images)).view(-1, 1, 1, 1).expand_as(images)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage, "to_levels", remember)
+        patch.setattr(
+            stage, "features_of", lambda _, images, *rest: chosen.append(images[:, 0, 0, 0])
+        )
+        patch.setattr(stage, "_figures", lambda *_: {})
+        evaluate(find_model("glyphs"), tmp_path, samples=40, images=200, features="own")
+    _, test, training = (positions / 255 for positions in chosen)
+    spaced = torch.arange(200) * 10
+    assert test.sort().values.tolist() == spaced.tolist()
+    assert test.tolist() != spaced.tolist()
+    assert len(set(training.tolist())) == 40
+    assert {int(position) % 2 for position in training} == {0, 1}

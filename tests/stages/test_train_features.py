@@ -10,10 +10,11 @@ import torch
 from npdraw.artifacts import read_artifact
 from npdraw.config import Config, ParseConfig
 from npdraw.datasets import embedded
-from npdraw.errors import ArtifactError, DataError, UsageError
+from npdraw.errors import ArtifactError, DataError, DivergedError, UsageError
 from npdraw.inputs.features import read_features
 from npdraw.presets import preset
 from npdraw.stages import train_features as stage
+from npdraw.training import classify
 from tests.tiny_stages import Recorder, tiny_runtime
 
 TINY = Config(data="npz", parse=ParseConfig(image_size=8, part_size=4, stride=4))
@@ -102,3 +103,26 @@ def test_a_data_set_without_labels_is_an_error_with_a_remedy(tmp_path: Path) -> 
     with pytest.raises(DataError, match="in pickles, which are never unpickled"):
         train(tmp_path / "y.safetensors", "cifar10", preset("cifar10"))
     assert not (tmp_path / "y.safetensors").exists()
+
+
+def labelled(path: Path, train_labels: list[int], test_labels: list[int]) -> str:
+    """Save six random images for training and for the test with these labels."""
+    rng = np.random.default_rng(0)
+    arrays = {name: rng.integers(0, 256, (6, 8, 8), dtype=np.uint8) for name in ("train", "test")}
+    np.savez(path, **arrays, y_train=train_labels, y_test=test_labels)
+    return f"npz:{path}"
+
+
+def test_a_class_without_training_images_is_an_error(tmp_path: Path) -> None:
+    source = labelled(tmp_path / "x.npz", [0, 1, 2, 0, 1, 2], [0, 1, 2, 3, 1, 0])
+    with pytest.raises(DataError, match="test images of the class 3, but no training images"):
+        train(tmp_path / "f.safetensors", source, TINY)
+
+
+def test_a_loss_that_is_not_a_number_has_a_hint_that_can_be_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(classify.F, "cross_entropy", lambda x, _: x.sum() * float("nan"))
+    with pytest.raises(DivergedError) as caught:
+        train(tmp_path / "f.safetensors")
+    assert "--seed" in caught.value.hint and "learning rate" not in caught.value.hint

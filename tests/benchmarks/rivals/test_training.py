@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from itertools import count, pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,8 +16,13 @@ from benchmarks.rivals import __main__ as program
 from benchmarks.rivals import settings, training
 from benchmarks.rivals.pixelcnn import PixelCNN
 from benchmarks.rivals.settings import Settings
+from benchmarks.rivals.tables import tables
+from benchmarks.rivals.task import Task
 from benchmarks.rivals.training import drawn, evaluate, train
 from benchmarks.rivals.vae import VAE
+from npdraw.cli.progress import Lines
+from npdraw.inputs.models import new_model, read_model
+from npdraw.inputs.shipped import find_model
 from npdraw.presets import preset
 from npdraw.runtime.settings import Runtime
 
@@ -96,7 +102,7 @@ def test_evaluation_gives_the_bound_and_the_negative_elbo() -> None:
     assert torch.equal(*evaluate(model, images, 1, 0).T)
 
 
-def test_evaluation_and_samples_do_not_depend_on_the_number_at_once(
+def test_an_exact_likelihood_does_not_depend_on_the_number_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model = PixelCNN(SHAPE, levels=2, width=8, depth=1).eval()
@@ -113,7 +119,10 @@ def test_all_models_have_about_as_many_parameters(data: str) -> None:
         for name in settings.models(data)
         if name not in (settings.OURS, "empty canvas")
     }
-    ours = {"cifar10": 2_611_952}.get(data, 1_613_472)
+    like = "mnist" if preset(data).parse.channels == 1 else "cifar10"
+    shipped, _, _ = read_model(find_model(like))
+    network = new_model(preset(data), shipped.brush, 0.01)
+    ours = sum(p.numel() for p in network.parameters())
     assert {name: size for name, size in sizes.items() if not 0.8 < size / ours < 1.2} == {}
 
 
@@ -140,24 +149,84 @@ def test_what_is_there_is_not_trained_again(
 ) -> None:
     calls: list[str] = []
 
-    def measured(name: str, *_: Any) -> dict[str, Any]:
-        calls.append(name)
-        return {"model": name, "nll": 1.5}
+    def measured(name: str, task: Task, *_: Any) -> dict[str, Any]:
+        calls.append(f"{name} {task.seconds:.0f}")
+        return {"model": name, "seconds": 2 * task.seconds}
 
     monkeypatch.setattr(program, "measure", measured)
     monkeypatch.setattr(program, "tables", lambda _: "")
     monkeypatch.setattr(program, "quality", lambda *_: {})
     out = ["--out", tmp_path / "r"]
-    run(monkeypatch, *out, "AIR")
-    run(monkeypatch, *out, "DRAW", "AIR")
-    assert calls == ["AIR", "DRAW"]
+    run(monkeypatch, *out, "--seconds", 10, "AIR")
+    assert calls == ["NP-DRAW 10", "AIR 20"]  # as much as NP-DRAW took
+    capsys.readouterr()
+    run(monkeypatch, *out, "--seconds", 10, "AIR", "DRAW")
+    assert calls[2:] == ["DRAW 20"]
     shown = capsys.readouterr().out.splitlines()
-    assert [json.loads(line)["model"] for line in shown if line] == ["AIR", "DRAW", "AIR"]
-    run(monkeypatch, *out, "--seed", 1, "AIR")
-    assert calls == ["AIR", "DRAW", "AIR"]
+    names = [json.loads(line)["model"] for line in shown if line]
+    assert names == ["NP-DRAW", "DRAW", "AIR"]
+    run(monkeypatch, *out, "--seconds", 10, "--seed", 1, "AIR")
+    assert calls[3:] == ["NP-DRAW 10", "AIR 20"]
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        (["GAN"], "unknown model GAN for mnist"),
+        (["empty canvas", "--data", "cifar10", "mnist"], "unknown model empty canvas for mnist"),
+        (["--drawings", 5], "--drawings 5: at least 6"),
+        (["--seconds", 0], "must be above 0"),
+    ],
+)
+def test_what_cannot_be_measured_is_said_at_once(
+    given: list[object],
+    problem: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with pytest.raises(SystemExit):
-        run(monkeypatch, "GAN")
-    assert "unknown model GAN" in capsys.readouterr().err
+        run(monkeypatch, *given)
+    assert problem in capsys.readouterr().err
+
+
+def test_an_unknown_data_set_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SystemExit, match="mnsit"):
+        run(monkeypatch, "--data", "mnsit")
+
+
+def test_results_of_one_protocol_share_a_table(tmp_path: Path) -> None:
+    line = {
+        **{"model": "A", "data": "mnist", "train": 40, "held_out": 20, "nll": 90.0, "nll_se": 1.0},
+        **{"elbo": 91.0, "parameters": 5, "seconds": 7.0, "steps": 3, "best_step": 2},
+        **{"seconds_per_sample": 0.002, "exact": True},
+        "options": {"threads": 1, "images": 100, "samples": 5, "drawings": 6, "seed": 0},
+    }
+    others = {**line["options"], "threads": 2}
+    lines = [line, {**line, "model": "B", "nll": 80.0}, {**line, "model": "C", "options": others}]
+    (tmp_path / "mnist").mkdir()
+    for number, each in enumerate(lines):
+        (tmp_path / "mnist" / f"{number}.json").write_text(json.dumps(each))
+    shown = tables(tmp_path)
+    assert shown.count("mnist, 40 + 20 images, threads: ") == 2
+    assert shown.index("| B | 80.00 ± 1.00 |") < shown.index("| A | 90.00 ± 1.00 |")
+    assert shown.index("| A |") < shown.index("threads: 2") < shown.index("| C |")
+
+
+def test_shifted_copies_do_not_count_as_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts: list[int] = []
+    usual = preset("glyphs")
+    copied = replace(usual, parse=replace(usual.parse, shift=1))
+    monkeypatch.setattr(program, "preset", lambda _: copied)
+
+    def counted(_: object, images: int) -> None:
+        counts.append(images)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(settings, "ours", counted)
+    task = Task("glyphs", Path(), 60, 1.0, 1, 10, 6, 0, 1)
+    with pytest.raises(KeyboardInterrupt):
+        program.measure("VAE", task, Path(), Lines())
+    assert counts == [40]
 
 
 def test_npdraw_and_a_rival_from_end_to_end(
