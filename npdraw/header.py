@@ -158,13 +158,17 @@ def read_head(
     return header, entries, head
 
 
+def _a(kind: str) -> str:
+    return "a file of features" if kind == "features" else f"a {kind}"
+
+
 def _check_kind(path: Path, kind: str | None, actual: Any, schema: Any) -> None:
     if actual not in SCHEMAS or type(schema) is not int or not 0 <= schema < 1 << 16:
         raise OddHeaderError(f"its kind {actual!r:.40} is unknown, or has no schema")
     if kind is not None and actual != kind:
         raise ArtifactError(
-            f"{path} is a {actual}, expected a {kind}",
-            hint=f"Pass a {kind}, or make one: {_command(kind)}",
+            f"{path} is {_a(actual)}, expected {_a(kind)}",
+            hint=f"Pass {_a(kind)}, or make one: {_command(kind)}",
         )
     if schema != SCHEMAS[actual]:
         age = "a newer" if schema > SCHEMAS[actual] else "an older"

@@ -33,8 +33,13 @@ class RunKey:
         mine |= flatten(self.config)
         other = flatten({"seed": header.seed, "inputs": header.inputs, "dataset": header.dataset})
         other |= flatten(header.config)
-        names = sorted(name for name in mine | other if mine.get(name) != other.get(name))
-        return [f"{name} {_short(other.get(name))}, now {_short(mine.get(name))}" for name in names]
+        return changes(other, mine)
+
+
+def changes(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return the names whose values differ, each with both values."""
+    names = sorted(name for name in {**earlier, **now} if earlier.get(name) != now.get(name))
+    return [f"{name} {_short(earlier.get(name))}, now {_short(now.get(name))}" for name in names]
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -34,6 +34,7 @@ from npdraw.datasets.splits import parse_limit
 from npdraw.errors import NpdrawError
 from npdraw.inputs.images import (
     TrainingImages,
+    check_test_images,
     copies_per_image,
     load_test_images,
     to_levels,
@@ -168,6 +169,8 @@ def measure_all(given: argparse.Namespace, data: str, limit: str | None) -> None
         seed=given.seed,
         threads=given.threads,
     )
+    source, config = parse_source(data), preset(data).parse
+    check_test_images(source, task.root, config, task.images, None)
     known = settings.models(data)
     asked = [name for name in known if name in (given.models or known)]
     for name in dict.fromkeys([settings.OURS, *asked]):
@@ -197,14 +200,14 @@ def arguments() -> argparse.Namespace:
     add("models", nargs="*", metavar="MODEL", help="beside NP-DRAW; default: all of the data set")
     add("--data", nargs="+", default=["mnist"], help="data sets; their presets have their pixels")
     add("--limit", nargs="+", default=[None], help="training images, or a fraction of them")
-    add("--data-root", type=Path, default=default_root())
-    add("--seconds", type=float, default=600.0, help="processor time of each training")
-    add("--samples", type=int, default=50, help="importance samples (S)")
-    add("--images", type=int, default=1000, help="test images")
-    add("--drawings", type=int, default=2000, help="samples drawn for measures of quality")
-    add("--seed", type=int, default=0)
-    add("--threads", type=int, default=1, help="threads of each training")
-    add("--out", type=Path, default=Path("runs/rivals"))
+    add("--data-root", type=Path, default=default_root(), help="folder of data sets")
+    add("--seconds", type=float, default=600.0, help="processor time of a training [600]")
+    add("--samples", type=int, default=50, help="importance samples (S) [50]")
+    add("--images", type=int, default=1000, help="test images for the likelihood [1000]")
+    add("--drawings", type=int, default=2000, help="samples to compare [2000]")
+    add("--seed", type=int, default=0, help="seed of everything [0]")
+    add("--threads", type=int, default=1, help="threads of a training [1]")
+    add("--out", type=Path, default=Path("runs/rivals"), help="results [runs/rivals]")
     given = parser.parse_args()
     for data in given.data:
         unknown = set(given.models) - set(settings.models(data))
@@ -215,6 +218,8 @@ def arguments() -> argparse.Namespace:
         parser.error(f"--drawings {given.drawings}: at least {LEAST} can be compared")
     if not given.seconds > 0:
         parser.error(f"--seconds {given.seconds} must be above 0")
+    if min(given.samples, given.images) < 1 or given.seed < 0:
+        parser.error("--samples and --images must be at least 1, and --seed at least 0")
     return given
 
 

@@ -82,7 +82,7 @@ def _lines(result: Mapping[str, Any], distance: str) -> list[str]:
         rows.append((name, samples, floor))
     if "two_sample" in result:
         share = console.value_text("", result["two_sample"], error=result["two_sample_se"])
-        rows.append(("two-sample accuracy", share, "0.5 at best"))
+        rows.append(("two-sample accuracy (best: 0.5)", share, ""))
     settings = result["settings"]
     shown = {key: result[key] for key in _DEFINITION if key in result}
     shown |= {"model": settings["model"], "precision": settings["precision"]}

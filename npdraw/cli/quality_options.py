@@ -33,6 +33,12 @@ TwoSample = Annotated[
     ),
 ]
 OutFeatures = Annotated[
-    Path | None, option("--out", OUTPUT, "file to write", default="in runs/PRESET")
+    Path | None,
+    option(
+        "--out",
+        OUTPUT,
+        "file to write",
+        default="runs/DATA/features.safetensors, for named data sets",
+    ),
 ]
 OutFigures = Annotated[Path | None, option("--out", OUTPUT, "JSON file for the result")]

@@ -2,6 +2,7 @@
 
 from npdraw.cli import console, options, progress, quality_options, resolve
 from npdraw.cli.sources import choose
+from npdraw.errors import UsageError
 from npdraw.reading import Wanted
 from npdraw.runtime.lock import command_lock
 
@@ -28,6 +29,8 @@ def train_features(
         npdraw train-features --steps 20 --out runs/features.safetensors --json
     """
     chosen = choose(None, data, None, Wanted(), data_root, parse={})
+    if out is None and ":" in chosen.data:
+        raise UsageError("features of your own images need an --out", hint="Add --out FILE.")
     out = out or resolve.RUNS / chosen.config.preset / "features.safetensors"
 
     with command_lock(out):

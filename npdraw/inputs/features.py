@@ -72,7 +72,9 @@ def read_features(path: Path, channels: int, device: torch.device) -> OwnFeature
         )
     classifier.load_state_dict(artifact.tensors)
     classifier.eval().requires_grad_(False)
-    name = f"own features ({artifact.header.dataset.get('name')})"
+    learned = str(artifact.header.dataset.get("name"))
+    shipped = path == find_features(learned)
+    name = f"own features ({learned})" if shipped else f"features of {path.name} ({learned})"
     return OwnFeatures(to_device(classifier, device), side, name, artifact.header.digest)
 
 

@@ -175,4 +175,6 @@ def _imported(name: str) -> Any:
 
 
 def _damaged(path: Path, reason: str) -> ArtifactError:
-    return ArtifactError(f"{path} is damaged: {reason}", hint="Delete it, and install or fetch it again.")
+    return ArtifactError(
+        f"{path} is damaged: {reason}", hint="Delete it, and install or fetch it again."
+    )

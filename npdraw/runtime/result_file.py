@@ -9,6 +9,7 @@ from typing import Any
 
 from npdraw.errors import ArtifactError, UsageError
 from npdraw.header import read_header
+from npdraw.run_key import changes
 from npdraw.runtime.run_folder import read_json
 
 
@@ -34,12 +35,14 @@ def same_result(
     Raises:
         UsageError: it has other settings, or is not a result of this command.
     """
-    if earlier.get("settings") == settings:
+    known = earlier.get("settings")
+    if known == settings:
         return {**earlier, "out": str(out), "up_to_date": True}
-    raise UsageError(
-        f"{out} exists with other settings or is not a result of {command}",
-        hint="Choose another --out, or --force to replace it.",
-    )
+    if isinstance(known, dict) and known.keys() == settings.keys():
+        problem = f"exists with other settings: {'; '.join(changes(known, settings)[:4])}"
+    else:
+        problem = f"exists and is not a result of {command}"
+    raise UsageError(f"{out} {problem}", hint="Choose another --out, or --force to replace it.")
 
 
 def _is_artifact(path: Path) -> bool:

@@ -21,7 +21,7 @@ from npdraw.inputs.models import read_model, to_device
 from npdraw.inputs.other_images import check_images, reading_for
 from npdraw.model.npdraw import NPDraw
 from npdraw.pictures.sheet import draw_pixels
-from npdraw.quality.distances import LEAST, compare
+from npdraw.quality.distances import BLOCK, LEAST, compare
 from npdraw.quality.features import Extractor, features_of
 from npdraw.runtime.noise import generator
 from npdraw.runtime.progress import Progress
@@ -175,6 +175,11 @@ def _images(
                 f"{count} {what} are too few to compare",
                 hint=f"At least {LEAST} samples, test images and training images are needed.",
             )
+    if min(samples, len(found.test)) < BLOCK:
+        work.progress.note(
+            f"with fewer than {BLOCK:,} samples or test images, distances say little, and KID has "
+            "no standard error"
+        )
     return found
 
 

@@ -32,7 +32,7 @@ def test_features_come_back_as_they_were_written(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     digest = write(path)
     read = read_features(path, 1, CPU)
-    assert (read.digest, read.image_size, read.name) == (digest, 28, "own features (glyphs)")
+    assert (read.digest, read.image_size, read.name) == (digest, 28, "features of x.safetensors (glyphs)")
     torch.manual_seed(0)
     images = torch.randint(0, 256, (4, 1, 28, 28), dtype=torch.uint8)
     torch.manual_seed(0)
@@ -84,7 +84,7 @@ def test_what_does_not_fit_its_settings_is_refused(
 def test_other_kinds_tensors_and_colours_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     write(path, kind="prior")
-    with pytest.raises(ArtifactError, match="is a prior, expected a features"):
+    with pytest.raises(ArtifactError, match="is a prior, expected a file of features"):
         read_features(path, 1, CPU)
     write(path, weights={"surplus": torch.zeros(1)})
     with pytest.raises(ArtifactError, match=r"it has no tensor head\.bias"):

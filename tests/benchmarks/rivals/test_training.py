@@ -176,6 +176,7 @@ def test_what_is_there_is_not_trained_again(
         (["empty canvas", "--data", "cifar10", "mnist"], "unknown model empty canvas for mnist"),
         (["--drawings", 5], "--drawings 5: at least 6"),
         (["--seconds", 0], "must be above 0"),
+        (["--samples", 0], "--samples and --images must be at least 1"),
     ],
 )
 def test_what_cannot_be_measured_is_said_at_once(
@@ -199,7 +200,9 @@ def test_results_of_one_protocol_share_a_table(tmp_path: Path) -> None:
         **{"model": "A", "data": "mnist", "train": 40, "held_out": 20, "nll": 90.0, "nll_se": 1.0},
         **{"elbo": 91.0, "parameters": 5, "seconds": 7.0, "steps": 3, "best_step": 2},
         **{"seconds_per_sample": 0.002, "exact": True},
-        "options": {"threads": 1, "images": 100, "samples": 5, "drawings": 6, "seed": 0},
+        "options": {
+            **{"threads": 1, "images": 100, "samples": 5, "drawings": 6, "seed": 0, "seconds": 7.0}
+        },
     }
     others = {**line["options"], "threads": 2}
     lines = [line, {**line, "model": "B", "nll": 80.0}, {**line, "model": "C", "options": others}]
@@ -210,6 +213,13 @@ def test_results_of_one_protocol_share_a_table(tmp_path: Path) -> None:
     assert shown.count("mnist, 40 + 20 images, threads: ") == 2
     assert shown.index("| B | 80.00 ± 1.00 |") < shown.index("| A | 90.00 ± 1.00 |")
     assert shown.index("| A |") < shown.index("threads: 2") < shown.index("| C |")
+    # A model that had another time than NP-DRAW took is left out.
+    ours = {**line, "model": "NP-DRAW", "seconds": 7.0}
+    late = {**line, "model": "D", "options": {**line["options"], "seconds": 8.0}}
+    for name, each in (("ours", ours), ("late", late)):
+        (tmp_path / "mnist" / f"{name}.json").write_text(json.dumps(each))
+    shown = tables(tmp_path)
+    assert "| NP-DRAW |" in shown and "| A |" in shown and "| D |" not in shown
 
 
 def test_shifted_copies_do_not_count_as_images(monkeypatch: pytest.MonkeyPatch) -> None:
