@@ -50,7 +50,7 @@ def table(lines: list[dict[str, Any]]) -> str:
     if settings.levels == 256:
         unit, digits = settings.channels * settings.image_size**2 * math.log(2), 3
     names = (
-        *("NLL", "-ELBO", "KID x 1,000", "Fréchet distance", "precision", "coverage"),
+        *("NLL", "-ELBO", "KID", "Fréchet distance", "precision", "coverage"),
         *("parameters", "seconds", "steps (best)", "ms per sample"),
     )
     rows = [["model", *names], ["---"] * (1 + len(names))]
@@ -75,9 +75,9 @@ def _quality(figures: dict[str, Any]) -> list[str]:
     """Return the cells of the quality of samples, empty where the data set has no features."""
     if not figures:
         return [""] * 4
-    error = "" if figures["kid_se"] is None else f" ± {1000 * figures['kid_se']:.1f}"
+    error = "" if figures["kid_se"] is None else f" ± {figures['kid_se']:.3f}"
     return [
-        f"{1000 * figures['kid']:.1f}{error}",
+        f"{figures['kid']:.3f}{error}",
         f"{figures['frechet_distance']:.2f}",
         f"{figures['precision']:.2f}",
         f"{figures['coverage']:.2f}",

@@ -32,7 +32,11 @@ def test_features_come_back_as_they_were_written(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     digest = write(path)
     read = read_features(path, 1, CPU)
-    assert (read.digest, read.image_size, read.name) == (digest, 28, "features of x.safetensors (glyphs)")
+    assert (read.digest, read.image_size, read.name) == (
+        digest,
+        28,
+        "features of x.safetensors (glyphs)",
+    )
     torch.manual_seed(0)
     images = torch.randint(0, 256, (4, 1, 28, 28), dtype=torch.uint8)
     torch.manual_seed(0)

@@ -157,7 +157,7 @@ def test_a_result_file_is_kept_replaced_or_refused(
     assert again == {**result, "up_to_date": True}
     monkeypatch.undo()
     for changed in ({"samples": 13}, {"seed": 1}, {"images": 9}, {"two_sample": True}):
-        with pytest.raises(UsageError, match="exists with other settings: [a-z]"):
+        with pytest.raises(UsageError, match=r"exists with other settings: [a-z]"):
             evaluate(made.model, tmp_path, source=stages.source, out=out, **changed)
     forced = evaluate(made.model, tmp_path, source=stages.source, out=out, seed=1, force=True)
     assert json.loads(out.read_text())["seed"] == forced["seed"] == 1
