@@ -39,7 +39,7 @@ def chosen_features(given: str, source: Source, channels: int, device: torch.dev
     path = find_features(source.name) if given == OWN else Path(given)
     if path is not None and not path.suffix and not path.exists():
         raise UsageError(
-            f"there are no features {given!r}, and no such file",
+            f"{given!r} is neither a kind of features nor a file",
             hint=did_you_mean(given, (OWN, IMAGENET, INCEPTION)),
         )
     if path is None:

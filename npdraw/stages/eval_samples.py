@@ -220,7 +220,7 @@ def _figures(features: Tensor, test: Tensor) -> dict[str, float | None]:
 
 
 def _two_sample(work: _Work, drawn: Tensor, test: Tensor) -> dict[str, Any]:
-    """Return how often a classifier tells samples from test images."""
+    """Return the accuracy of a classifier that separates samples from test images."""
     work.progress.start("two-sample", APART_STEPS, scale=BATCH)
     share, error = two_sample_accuracy(
         drawn,

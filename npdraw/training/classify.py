@@ -132,7 +132,7 @@ def two_sample_accuracy(
     device: torch.device,
     report: Report,
 ) -> tuple[float, float]:
-    """Return how often a classifier tells samples from images, and the standard error of that.
+    """Return the accuracy of a classifier of samples and images, and its standard error.
 
     The two-sample test of Lopez-Paz and Oquab (2017): the classifier is trained on a random half of
     either set, as many samples as images, and evaluated on the rest. Both are uint8 [N, C, H, W].

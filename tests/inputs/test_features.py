@@ -99,7 +99,9 @@ def test_other_kinds_tensors_and_colours_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_misspelt_name_suggests_the_right_one() -> None:
-    with pytest.raises(UsageError, match="there are no features 'inceptoin'") as error:
+    with pytest.raises(
+        UsageError, match="'inceptoin' is neither a kind of features nor a file"
+    ) as error:
         chosen_features("inceptoin", parse_source("glyphs"), 1, CPU)
     assert error.value.hint == "Did you mean 'inception'? Known: imagenet, inception, own."
 

@@ -1,4 +1,4 @@
-"""The classifier learns, repeats itself, and tells apart only what differs."""
+"""The classifier learns, is reproducible, and separates only sets that differ."""
 
 import math
 from typing import Any
