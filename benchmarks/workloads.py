@@ -25,6 +25,7 @@ from npdraw.pictures.sheet import SAMPLE_BATCH, draw, render
 from npdraw.runtime.settings import Runtime
 from npdraw.stages import train_decoder, train_prior
 from npdraw.stages.parse import IMAGES_AT_ONCE
+from npdraw.training.examples import Examples
 from npdraw.training.state import new_state
 
 Work = Callable[[], object]
@@ -126,7 +127,7 @@ def prior_step(bench: Bench, z: Latents) -> Callable[[Runtime], object]:
     state = new_state(prior, [(prior, 1e-3)], config.prior.weight_decay, dtype=bench.dtype)
 
     def step(runtime: Runtime) -> object:
-        return train_prior.train_step(state, prior, z, config, 0, runtime)
+        return train_prior.train_step(state, prior, Examples(z), config.prior, 0, runtime)
 
     return step
 

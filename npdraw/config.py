@@ -7,7 +7,8 @@ imports torch.
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from npdraw.ranges import check_ranges, require, setting
+from npdraw.class_config import ClassConfig
+from npdraw.ranges import MAX_BATCH, MAX_STEPS, check_ranges, require, setting
 
 SAVE_EVERY = 200
 """Training steps from one checkpoint to the next, unless the command line says otherwise."""
@@ -23,8 +24,6 @@ SAMPLES = 50
 _MAX_WIDTH = 65_536  # channels of a layer
 _MAX_DEPTH = 128  # consecutive layers or blocks
 _MAX_CELLS = 4_096  # of a layout: each attends to each of them in the prior
-_MAX_STEPS = 1_000_000_000
-_MAX_BATCH = 16_384  # images or drawings in a training step
 
 
 FULL_SIDE = 32
@@ -160,8 +159,8 @@ class PriorConfig:
     dropout: float = setting(
         0.0, "dropout rate of the prior, trained alone or with the decoder", low=0, below=1
     )
-    steps: int = setting(1000, "training steps", low=1, high=_MAX_STEPS)
-    batch_size: int = setting(128, "drawings per training step", low=1, high=_MAX_BATCH)
+    steps: int = setting(1000, "training steps", low=1, high=MAX_STEPS)
+    batch_size: int = setting(128, "drawings per training step", low=1, high=MAX_BATCH)
     learning_rate: float = setting(
         3e-3, "peak learning rate on parses (jointly: decoder.encoder_learning_rate)", above=0
     )
@@ -208,8 +207,8 @@ class DecoderConfig:
         low=0,
         high=256,
     )
-    steps: int = setting(1400, "training steps of both phases together", low=1, high=_MAX_STEPS)
-    batch_size: int = setting(128, "images per training step", low=1, high=_MAX_BATCH)
+    steps: int = setting(1400, "training steps of both phases together", low=1, high=MAX_STEPS)
+    batch_size: int = setting(128, "images per training step", low=1, high=MAX_BATCH)
     encoder_learning_rate: float = setting(
         4e-3, "peak learning rate of the encoder, and of the prior where it is joint", above=0
     )
@@ -294,6 +293,7 @@ class Config:
     parse: ParseConfig = field(default_factory=ParseConfig)
     prior: PriorConfig = field(default_factory=PriorConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    classes: ClassConfig = field(default_factory=ClassConfig)
 
     @property
     def decoder_patch(self) -> int:
@@ -308,10 +308,13 @@ class Config:
         )
 
 
-SECTIONS = ("parse", "prior", "decoder")
+SECTIONS = ("parse", "prior", "decoder", "classes")
 """The sections, in the order of the stages that use them first."""
 
+PIPELINE = SECTIONS[:3]
+"""The sections that every model has."""
 
-def as_dict(config: Config, sections: tuple[str, ...] = SECTIONS) -> dict[str, Any]:
+
+def as_dict(config: Config, sections: tuple[str, ...] = PIPELINE) -> dict[str, Any]:
     """Return the settings of `sections` as plain values, as stored in artifacts."""
     return {"preset": config.preset} | {name: asdict(getattr(config, name)) for name in sections}

@@ -5,6 +5,12 @@ from typing import Any
 
 from npdraw.errors import UsageError
 
+MAX_STEPS = 1_000_000_000
+"""Training steps, at most."""
+
+MAX_BATCH = 16_384
+"""Images or drawings in a training step, at most: no sensible setting comes near."""
+
 
 @dataclass(frozen=True)
 class Allowed:

@@ -34,6 +34,7 @@ from npdraw.cli.report import report
 from npdraw.cli.run import run
 from npdraw.cli.sample import sample
 from npdraw.cli.studio import studio
+from npdraw.cli.train_classes import train_classes
 from npdraw.cli.train_decoder import train_decoder
 from npdraw.cli.train_features import train_features
 from npdraw.cli.train_prior import train_prior
@@ -87,6 +88,7 @@ for _command in (animate, reconstruct, complete, edit, decode, interpolate, stud
     _named = app.command(_command.__name__, help=_help(_command), rich_help_panel=DRAWINGS)
     _named(_command)
 app.command("run", help=_help(run), rich_help_panel=OTHER)(run)
+app.command("train-classes", help=_help(train_classes), rich_help_panel=OTHER)(train_classes)
 app.command("eval-samples", help=_help(eval_samples), rich_help_panel=OTHER)(eval_samples)
 app.command("train-features", help=_help(train_features), rich_help_panel=OTHER)(train_features)
 app.command("report", help=_help(report), rich_help_panel=OTHER)(report)

@@ -1,6 +1,6 @@
 """`npdraw complete`."""
 
-from npdraw.cli import console, options, progress, resolve
+from npdraw.cli import class_options, console, options, progress, resolve
 
 SEEDS = "0-7"
 
@@ -13,6 +13,7 @@ def complete(
     image: options.Drawing = None,
     prefix: options.Prefix = None,
     region: options.Region = None,
+    label: class_options.Label = None,
     temperature: options.Temperature = options.TEMPERATURE,
     data_root: options.DataRoot = None,
     device: options.Device = "auto",
@@ -48,6 +49,7 @@ def complete(
             prefix=prefix,
             region=None if rectangle is None else Region(*rectangle),
             seeds=numbers,
+            label=label,
             temperature=temperature,
             root=data_root or default_root(),
             out=out or folder / "completions.png",

@@ -23,7 +23,7 @@ SOURCES = (*NAMED, "folder:", "npz:", "idx:")
 SETS = f"{', '.join(NAMED)}, folder:PATH, npz:FILE or idx:FOLDER"
 
 
-def _setting(section: str, name: str, panel: str = MODEL) -> Any:
+def setting_option(section: str, name: str, panel: str = MODEL) -> Any:
     """Declare the flag of the setting `section.name` of config.py."""
     config = getattr(PRESETS["glyphs"], section)
     declared = next(f.metadata for f in fields(config) if f.name == name)
@@ -190,7 +190,7 @@ Images = Annotated[
         min=1,
     ),
 ]
-ImageSize = Annotated[int | None, _setting("parse", "image_size", INPUT)]
+ImageSize = Annotated[int | None, setting_option("parse", "image_size", INPUT)]
 Strict = Annotated[
     bool, _option("--strict", INPUT, "fail at the first unreadable image instead of skipping it")
 ]
@@ -203,16 +203,16 @@ ConfigFile = Annotated[
         "--config", MODEL, "TOML file with sections parse, prior and decoder; flags override it"
     ),
 ]
-Parts = Annotated[int | None, _setting("parse", "parts")]
-PartSize = Annotated[int | None, _setting("parse", "part_size")]
-Stride = Annotated[int | None, _setting("parse", "stride")]
-Jitter = Annotated[int | None, _setting("parse", "jitter")]
-SnapTo = Annotated[Literal["mean", "medoid"] | None, _setting("parse", "snap")]
-PriorSteps = Annotated[int | None, _setting("prior", "steps")]
-PriorBatchSize = Annotated[int | None, _setting("prior", "batch_size")]
-DecoderSteps = Annotated[int | None, _setting("decoder", "steps")]
-DecoderBatchSize = Annotated[int | None, _setting("decoder", "batch_size")]
-PriorMode = Annotated[Literal["joint", "frozen"] | None, _setting("decoder", "prior")]
+Parts = Annotated[int | None, setting_option("parse", "parts")]
+PartSize = Annotated[int | None, setting_option("parse", "part_size")]
+Stride = Annotated[int | None, setting_option("parse", "stride")]
+Jitter = Annotated[int | None, setting_option("parse", "jitter")]
+SnapTo = Annotated[Literal["mean", "medoid"] | None, setting_option("parse", "snap")]
+PriorSteps = Annotated[int | None, setting_option("prior", "steps")]
+PriorBatchSize = Annotated[int | None, setting_option("prior", "batch_size")]
+DecoderSteps = Annotated[int | None, setting_option("decoder", "steps")]
+DecoderBatchSize = Annotated[int | None, setting_option("decoder", "batch_size")]
+PriorMode = Annotated[Literal["joint", "frozen"] | None, setting_option("decoder", "prior")]
 BothSteps = Annotated[
     int | None,
     _option(

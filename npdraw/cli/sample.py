@@ -1,6 +1,6 @@
 """`npdraw sample`."""
 
-from npdraw.cli import console, options, progress, resolve
+from npdraw.cli import class_options, console, options, progress, resolve
 from npdraw.config import BATCH_SIZE
 
 
@@ -16,13 +16,14 @@ def sample(
     threads: options.Threads = 0,
     force: options.Force = False,
     seeds: options.Seeds = options.SEEDS,
+    label: class_options.Labels = None,
     grid: options.Grid = False,
     canvas: options.Canvas = False,
     out: options.OutSamples = None,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Draw new images, one per seed.
+    """Draw new images, one per seed; with --label one per class and seed, a row for each class.
 
     Examples:
 
@@ -40,6 +41,7 @@ def sample(
         result = stage(
             model,
             seeds=numbers,
+            label=label,
             grid=grid,
             canvas=canvas,
             temperature=temperature,

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from npdraw.datasets import Source, embedded, mnist, npz, omniglot
+from npdraw.datasets import Source, digest, embedded, mnist, npz, omniglot
 from npdraw.errors import DataError
 
 CLASSES = {
@@ -29,6 +29,11 @@ class Labels(NamedTuple):
     values: NDArray[np.int16]
     """Index into `classes` of each image, int16 [N], in the order of `load`."""
     classes: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the values."""
+        return digest(self.values.astype("<i2").view("u1"))
 
 
 def load_labels(source: Source, split: str, *, root: Path) -> Labels | None:

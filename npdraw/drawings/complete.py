@@ -25,6 +25,7 @@ def complete(
     prefix: int | None,
     region: Region | None,
     seeds: list[int],
+    label: str | None = None,
     temperature: float,
     root: Path,
     out: Path,
@@ -36,8 +37,9 @@ def complete(
     The drawing `name` (see `named.named_drawing`) fixes, with `prefix`, its first
     strokes and the blank cells before the last of them; with `region`, all cells inside, blank ones
     too; with neither, all its strokes, and any other cell may be painted. Without `name` nothing is
-    fixed. The picture has pairs of canvas and decoded image, the given strokes first. Returns the
-    result of `npdraw complete --json`.
+    fixed. What is sampled follows p(z), or p(z | label) for the class `label`. The picture has
+    pairs of canvas and decoded image, the given strokes first. Returns the result of `npdraw
+    complete --json`.
 
     Raises:
         UsageError: the settings contradict each other, or name strokes or cells that do not exist.
@@ -55,7 +57,7 @@ def complete(
     drawn = []
     progress.start("complete", len(seeds), unit="drawings")
     for seed in seeds:
-        drawn.append(model.complete(given, fixed, 1, seed, temperature=temperature))
+        drawn.append(model.complete(given, fixed, 1, seed, temperature=temperature, label=label))
         progress.update(len(drawn))
     progress.finish()
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from npdraw.config import BATCH_SIZE, SAMPLES, Config
 from npdraw.errors import UsageError
 from npdraw.header import Header
+from npdraw.inputs.classes import class_names, label_of
 from npdraw.inputs.images import to_levels
 from npdraw.inputs.models import read_model, to_device
 from npdraw.model.brush import Brush
@@ -22,6 +23,7 @@ from npdraw.model.importance import importance_figures, samples_per_pass
 from npdraw.model.latents import Latents, concatenate, join_steps
 from npdraw.model.layout import Layout
 from npdraw.model.npdraw import NPDraw
+from npdraw.model.prior import Prior
 from npdraw.pictures.sheet import draw
 from npdraw.runtime.noise import uniform
 from npdraw.runtime.settings import Runtime
@@ -61,18 +63,37 @@ class DrawingModel:
         """Pictures of the parts of each layer, [K, C, P, P] in [0, 1]; see `Brush.pictures`."""
         return [part.cpu() for part in self.brush.pictures()]
 
-    def sample(self, n: int = 1, seed: int = 0, *, temperature: float = 1.0) -> Latents:
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes that it can draw; none unless `npdraw train-classes` wrote it."""
+        return class_names(self.header)
+
+    def sample(
+        self, n: int = 1, seed: int = 0, *, temperature: float = 1.0, label: str | None = None
+    ) -> Latents:
         """Return `n` new drawings, those of `npdraw sample --seeds SEED-...`.
 
         Drawing i depends on the seed `seed` + i alone. `temperature` divides all logits of the
-        prior: below 1, drawings are likelier and more alike.
+        prior: below 1, drawings are likelier and more alike. `label` is one of `classes`; without
+        it, drawings are those of p(z).
 
         Raises:
-            UsageError: `n` or `temperature` is not above 0, or `seed` is negative.
+            UsageError: `n` or `temperature` is not above 0, `seed` is negative, or there is no such
+                class.
         """
         _check_drawn(n, seed, temperature)
+        prior, y = self._prior(label)
+        labels = None if y is None else [int(y)] * n
         with torch.no_grad(), self.runtime.autocast(self.device):
-            return draw(self.network.prior, list(range(seed, seed + n)), temperature).to(_CPU)
+            return draw(prior, list(range(seed, seed + n)), temperature, labels).to(_CPU)
+
+    def _prior(self, label: str | None) -> tuple[Prior, Tensor | None]:
+        """Return the prior of drawings of a class, and the label [1] to ask it for."""
+        if label is None:
+            return self.network.prior, None
+        y = label_of(self.header, label)
+        assert self.network.class_prior is not None  # it has a class of this name
+        return self.network.class_prior, torch.tensor([y], device=self.device)
 
     def parse(self, images: Images) -> Latents:
         """Return the drawings that the heuristic parser finds (docs/model.md, section 3).
@@ -188,17 +209,20 @@ class DrawingModel:
         *,
         temperature: float = 1.0,
         particles: int = PARTICLES,
+        label: str | None = None,
     ) -> Latents:
         """Return `n` drawings that keep the cells `fixed`, bool [T], of the drawing `given` [1, T].
 
         The rest is sampled (docs/model.md, section 5; `npdraw.model.completion`). Completion i has
-        the seed `seed` + i. If nothing is fixed, it is `sample`.
+        the seed `seed` + i. If nothing is fixed, it is `sample`. `label` as there.
 
         Raises:
             UsageError: `given` is not one drawing, `fixed` is not a mask of its cells, `n`,
-                `particles` or `temperature` is not above 0, or `seed` is negative.
+                `particles` or `temperature` is not above 0, `seed` is negative, or there is no
+                such class.
         """
         _check_drawn(n, seed, temperature)
+        prior, y = self._prior(label)
         cells = torch.Size([self.layout.steps])
         if given.whether.shape != (1, *cells) or fixed.shape != cells or fixed.dtype != torch.bool:
             raise UsageError(
@@ -215,15 +239,16 @@ class DrawingModel:
             free = uniform("sample", 0, [number], shape)
             noise = torch.cat([free, uniform("complete", number, range(particles), shape)])
             if not fixed.any():
-                drawings.append(self.sample(1, number, temperature=temperature))
+                drawings.append(self.sample(1, number, temperature=temperature, label=label))
                 continue
             with torch.no_grad(), self.runtime.autocast(self.device):
                 drawn = complete(
-                    self.network.prior,
+                    prior,
                     given.to(self.device),
                     fixed.to(self.device),
                     noise[None].to(self.device),
                     temperature,
+                    y,
                 )
             drawings.append(drawn.to(_CPU))
         return concatenate(drawings)

@@ -24,6 +24,7 @@ from npdraw.datasets.facts import SETS
 from npdraw.errors import ArtifactError, NpdrawError, UsageError
 from npdraw.header import is_digest
 from npdraw.inputs.brushes import brush_of, check_tables, choices_of, layout_of, table_shapes
+from npdraw.inputs.classes import class_names
 from npdraw.inputs.images import copies_per_image
 from npdraw.model.brush import Brush
 from npdraw.model.ink_prior import InkPrior
@@ -79,12 +80,14 @@ def _check_record(artifact: Artifact, config: ParseConfig) -> None:
         "binarized": (lambda value: value is config.binarize, f"{config.binarize}".lower()),
         "digest": (is_digest, "64 hexadecimal digits"),
     }
-    record = artifact.header.dataset
-    if record.get("name") in PATHS:
-        if "reading" in record:
-            checks["reading"] = (lambda value: from_record(value) is not None, "a reading")
-        if "classes" in record:
-            checks["classes"] = (_are_classes, "names of classes")
+    record, own = artifact.header.dataset, artifact.header.dataset.get("name") in PATHS
+    conditional = "classes" in artifact.header.config
+    if own and "reading" in record:
+        checks["reading"] = (lambda value: from_record(value) is not None, "a reading")
+    if conditional or (own and "classes" in record):
+        checks["classes"] = (_are_classes, "names of classes")
+    if conditional:
+        checks["labels"] = (is_digest, "64 hexadecimal digits")
     for name in (*checks, *record):
         if name not in checks:
             raise unfit_error(artifact, f"its data set has {name}, expected none")
@@ -164,8 +167,8 @@ def drawing_tensors(z: Latents) -> dict[str, Tensor]:
     return {name: x if name == "whether" else x.short() for name, x in tensors.items()}
 
 
-def new_prior(config: Config, brush: Brush) -> Prior:
-    """Build an untrained prior for the strokes of a brush."""
+def new_prior(config: Config, brush: Brush, classes: int = 0) -> Prior:
+    """Build an untrained prior for the strokes of a brush; with `classes` it is p(z | label)."""
     prior = config.prior
     kind = InkPrior if brush.inked else PartPrior
     return kind(
@@ -176,6 +179,7 @@ def new_prior(config: Config, brush: Brush) -> Prior:
         head_width=prior.head_width,
         mlp_width=prior.mlp_width,
         dropout=prior.dropout,
+        classes=classes,
     )
 
 
@@ -188,10 +192,11 @@ def freeze_unused(prior: Prior) -> None:
         prior.where_embedding.requires_grad_(False)
 
 
-def new_model(config: Config, brush: Brush, canvas_error: float = 0.01) -> NPDraw:
+def new_model(config: Config, brush: Brush, canvas_error: float = 0.01, classes: int = 0) -> NPDraw:
     """Build an untrained model for the strokes of a brush; a frozen prior has no dropout.
 
-    `canvas_error` is the mean squared error of the canvases of the parses (`NPDraw`).
+    `canvas_error` is the mean squared error of the canvases of the parses (`NPDraw`). With
+    `classes` it has a prior p(z | label) as well.
     """
     decoder = config.decoder
     dropout = config.prior.dropout if decoder.prior == "joint" else 0.0
@@ -207,6 +212,7 @@ def new_model(config: Config, brush: Brush, canvas_error: float = 0.01) -> NPDra
         decoder_depth=decoder.decoder_depth,
         decoder_patch=config.decoder_patch,
         canvas_error=canvas_error,
+        class_prior=new_prior(config, brush, classes) if classes else None,
     )
 
 
@@ -217,7 +223,9 @@ def read_prior(path: Path) -> tuple[Prior, Config, Artifact]:
 
 def read_model(path: Path) -> tuple[NPDraw, Config, Artifact]:
     """Read a trained model, its settings and its artifact; errors as `read_artifact`."""
-    model, config, artifact = _read(path, "model", new_model)
+    model, config, artifact = _read(
+        path, "model", lambda config, brush, classes: new_model(config, brush, classes=classes)
+    )
     return model.eval(), config, artifact
 
 
@@ -231,22 +239,24 @@ def weights_of(model: nn.Module, brush: Brush) -> dict[str, Tensor]:
     return {**brush.tables(), **model.state_dict()}
 
 
-def _read(path: Path, kind: str, build: Callable[[Config, Brush], M]) -> tuple[M, Config, Artifact]:
-    """Read an artifact into the module that `build` returns.
+def _read(
+    path: Path, kind: str, build: Callable[[Config, Brush, int], M]
+) -> tuple[M, Config, Artifact]:
+    """Read an artifact into the module that `build` returns, given the number of its classes.
 
     The artifact must hold every weight in its shape, and no other tensor. Weights become fp32, even
     those that an exported model stores as bf16.
     """
     artifact = read_artifact(path, kind=kind)
     config = stored_config(artifact)
-    shapes = table_shapes(config.parse)
+    shapes, classes = table_shapes(config.parse), len(class_names(artifact.header))
     with _Weightless():  # takes no memory before the file is known to hold as much
         tables = {name: torch.empty(shape) for name, shape in shapes.items()}
-        weights = build(config, brush_of(config.parse, tables)).state_dict()
+        weights = build(config, brush_of(config.parse, tables), classes).state_dict()
     expected = {name: Expected(weight.shape, STORED) for name, weight in weights.items()}
     check_tensors(artifact, {name: Expected(s) for name, s in shapes.items()} | expected)
     check_tables(artifact, config.parse)
-    model = build(config, brush_of(config.parse, artifact.tensors))
+    model = build(config, brush_of(config.parse, artifact.tensors), classes)
     model.load_state_dict({name: artifact.tensors[name] for name in expected})
     return model, config, artifact
 

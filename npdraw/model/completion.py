@@ -22,14 +22,20 @@ PARTICLES = 64
 
 @torch.no_grad()
 def complete(
-    prior: Prior, given: Latents, fixed: Tensor, uniform: Tensor, temperature: float = 1.0
+    prior: Prior,
+    given: Latents,
+    fixed: Tensor,
+    uniform: Tensor,
+    temperature: float = 1.0,
+    label: Tensor | None = None,
 ) -> Latents:
     """Return one drawing that keeps the given cells of `given` for each row of `uniform`.
 
     `given` is one drawing, [1, T]; `fixed` bool [T] marks the cells that are kept, painted or
     blank. `uniform` [N, M + 1, T, numbers of the brush] in [0, 1): row 0 decides the cells after
     the last given one, as in `Prior.sample`, and all of them if only a prefix is given; the M
-    others are for the particles. Drawing i depends on its own row alone.
+    others are for the particles. Drawing i depends on its own row alone. A prior with classes needs
+    the `label` of the drawing, int64 [1].
 
     With temperature 1 and M particles, drawings follow p(rest | given) up to an error of order
     1 / M. With one particle, or another temperature, they are plausible but follow it less closely.
@@ -41,11 +47,17 @@ def complete(
     known = given.repeat(images)
     if last > first_free:
         rows = [
-            _chosen(prior, given, fixed, noise[1:], first_free, last, temperature)
+            _chosen(prior, given, fixed, noise[1:], (first_free, last), temperature, label)
             for noise in uniform
         ]
         known = concatenate(rows)
-    return prior.sample(uniform[:, 0], temperature=temperature, given=known, given_steps=last)
+    return prior.sample(
+        uniform[:, 0],
+        temperature=temperature,
+        given=known,
+        given_steps=last,
+        label=None if label is None else label.expand(images),
+    )
 
 
 def _chosen(
@@ -53,22 +65,34 @@ def _chosen(
     given: Latents,
     fixed: Tensor,
     uniform: Tensor,
-    first_free: int,
-    last: int,
+    span: tuple[int, int],
     temperature: float,
+    label: Tensor | None,
 ) -> Latents:
-    """Return one particle, [1, T], chosen by its weight; its cells from `last` on are blank."""
-    particles = len(uniform)
+    """Return one particle, [1, T], chosen by its weight.
+
+    `span` are the first free cell and the one after the last given cell; cells from there on are
+    blank.
+    """
+    particles, (first_free, last) = len(uniform), span
+    labels = None if label is None else label.expand(particles)
     kept = z = given.canonical().repeat(particles)
     weights = torch.zeros(particles, device=uniform.device)
     for free, begin, end in _stretches(fixed.tolist(), first_free, last):
         # Draw the free cells, and put in the given ones after them.
-        z = prior.sample(uniform, temperature=temperature, given=z, given_steps=free, until=begin)
+        z = prior.sample(
+            uniform,
+            temperature=temperature,
+            given=z,
+            given_steps=free,
+            until=begin,
+            label=labels,
+        )
         stretch = slice(None), slice(begin, end)
         z[stretch] = kept[stretch]
 
         # Weight by the probability of the given cells, equation (5.7).
-        factors: Factors = prior(prior.brush.one_hot(z))
+        factors: Factors = prior(prior.brush.one_hot(z), label=labels)
         weights = weights + factors[stretch].joint(z[stretch])
 
         if _effective(weights) < particles / 2:

@@ -63,18 +63,21 @@ class NPDraw(nn.Module):
         decoder_depth: int,
         decoder_patch: int,
         canvas_error: float = 0.01,
+        class_prior: Prior | None = None,
     ) -> None:
         """Pixels have `levels` values, 2 or 256; the image has `upscale` times the canvas's side.
 
         With ink the decoder starts as the canvas, with scales that fit its mean squared error,
         `canvas_error`, and an `encoder_gain` of 0 stands for 1 / (2 canvas_error): if values were
         normal around the canvas with that variance and all strokes equally likely, q would start as
-        the exact posterior. Eleven parameters, because most are settings.
+        the exact posterior. `class_prior` is p(z | label), if the model has classes. Twelve
+        parameters, because most are settings.
         """
         super().__init__()
         # The tables are small, and each network has its own: DistributedDataParallel cannot send
         # buffers that modules share.
         self.brush, self.layout, self.prior = deepcopy(brush), brush.layout, prior
+        self.class_prior = class_prior
         self.levels, self.upscale = levels, upscale
         self.likelihood = likelihood_of(levels)
         error = max(canvas_error, LEAST_ERROR)
@@ -88,6 +91,11 @@ class NPDraw(nn.Module):
             decoder_patch,
             error if brush.inked else None,
         )
+
+    @property
+    def classes(self) -> int:
+        """Number of classes; 0 if there is only p(z)."""
+        return 0 if self.class_prior is None else self.class_prior.classes
 
     def in_unit(self, values: Tensor) -> Tensor:
         """Return images in [0, 1] of integers 0..levels - 1."""
@@ -246,12 +254,12 @@ class NPDraw(nn.Module):
 
     @torch.no_grad()
     def importance_sample(
-        self, images: Tensor, first: Factors, uniform: Tensor
+        self, images: Tensor, first: Factors, uniform: Tensor, label: Tensor | None = None
     ) -> ImportanceSample:
         """Draw one hard sample z ~ q for each image and return its log densities: equation (7.1).
 
         `first` is `encode(images)`, or rows of it; `uniform` [N, T, numbers of the brush] in
-        [0, 1).
+        [0, 1). With `label`, int64 [N], the prior is p(z | label).
         """
         seen, spans = self.layout.shrink(images), self.layout.spans
         q, layers, painting = self.posterior(
@@ -262,7 +270,10 @@ class NPDraw(nn.Module):
         # The analytic rate averages over strokes that might have been painted: the prior is asked
         # about those, too.
         drawn = join_steps(layers)
-        z, p = drawn.canonical(), self.prior(self.brush.one_hot(drawn, q.candidates), painting)
+        prior = self.prior if label is None else self.class_prior
+        assert prior is not None
+        z = drawn.canonical()
+        p = prior(self.brush.one_hot(drawn, q.candidates), painting, label)
         canvas = painting.canvases[-1]
         error = (canvas[:, :-1] - seen).square()
         return ImportanceSample(

@@ -21,6 +21,8 @@ class SampleRequest:
     """bool [T]: cells that are copied from `given`."""
     allowed: Tensor
     """bool [T]: cells that may be painted."""
+    label: Tensor | None
+    """int64 [N]: the class of each drawing, None for p(z)."""
 
 
 @dataclass

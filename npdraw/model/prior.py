@@ -46,8 +46,9 @@ class Prior(nn.Module, ABC):
         head_width: int,
         mlp_width: int,
         dropout: float = 0.0,
+        classes: int = 0,
     ) -> None:
-        """The brush says what strokes there are."""
+        """The brush says what strokes there are; with `classes` this is p(z | label)."""
         super().__init__()
         self.brush, self.layout, self.width = brush, brush.layout, width
         self._add_embeddings()
@@ -68,6 +69,7 @@ class Prior(nn.Module, ABC):
         self.feature_norm = nn.LayerNorm(width)
         self.whether_head = nn.Linear(2 * width, 1)
         self._add_heads()
+        self.class_embedding = nn.Parameter(torch.randn(classes, width)) if classes else None
         self.source: Tensor
         self.layer_of: Tensor
         self.register_buffer("source", neighbours(self.layout), persistent=False)
@@ -133,6 +135,25 @@ class Prior(nn.Module, ABC):
         embedded: Tensor = paint * self._drawn(z, painting) + (1 - paint) * self.blank_embedding
         return embedded
 
+    @property
+    def classes(self) -> int:
+        """Number of classes; 0 for p(z)."""
+        return 0 if self.class_embedding is None else len(self.class_embedding)
+
+    def embed_class(self, label: Tensor | None) -> Tensor | None:
+        """Embed the class of each drawing, int64 [N] in 0..classes - 1: [N, 1, width].
+
+        Returns None for p(z), which has no classes.
+
+        Raises:
+            ValueError: there are labels without classes, or the other way round.
+        """
+        if (label is None) != (self.class_embedding is None):
+            raise ValueError(f"a prior with {self.classes} classes and the labels {label}")
+        if label is None or self.class_embedding is None:
+            return None
+        return F.embedding(label, self.class_embedding)[:, None]
+
     def surroundings(self, embedded: Tensor) -> Tensor:
         """Embed each cell's position and what is drawn around it, equation (5.2): [N, T, width]."""
         images, steps, width = embedded.shape
@@ -158,21 +179,26 @@ class Prior(nn.Module, ABC):
         features: Tensor = self.feature_norm(state + surroundings + self.feature(hidden))
         return features
 
-    def forward(self, z: Relaxed, painting: Painting | None = None) -> Factors:
+    def forward(
+        self, z: Relaxed, painting: Painting | None = None, label: Tensor | None = None
+    ) -> Factors:
         """Return p(z_t | z_<t) of every cell in one pass; cell t sees only the cells before it.
 
-        `painting` is that of `z`, if it is known. Equations (5.1) to (5.5). A cell whose soft
-        `whether` is above 1/2 is a stroke: its embedding is linear in whether and what, and so
-        their gradients reach all later cells. A cell below 1/2 is not a stroke: its gradients reach
-        the cells that it surrounds. How crossing 1/2 changes the list has no gradient.
+        `painting` is that of `z`, if it is known. A prior with classes needs the `label` of each
+        drawing, int64 [N] in 0..classes - 1, which is embedded like a position. Equations (5.1) to
+        (5.5). A cell whose soft `whether` is above 1/2 is a stroke: its embedding is linear in
+        whether and what, and so their gradients reach all later cells. A cell below 1/2 is not a
+        stroke: its gradients reach the cells that it surrounds. How crossing 1/2 changes the list
+        has no gradient.
         """
         # Embed the cells, and list the strokes of each drawing.
         if painting is None and self.brush.inked:
             painting = self.brush.painting(z)
         embedded = self._embed(z, painting)
-        surroundings, glimpse = self.surroundings(embedded), self.glimpse(painting)
-        if glimpse is not None:
-            surroundings = surroundings + glimpse
+        surroundings = self.surroundings(embedded)
+        for more in (self.glimpse(painting), self.embed_class(label)):
+            if more is not None:
+                surroundings = surroundings + more
         painted = z.whether > 0.5
         before = painted.cumsum(1) - painted.long()  # strokes before each cell
         multiple = ROWS if torch.is_autocast_enabled(painted.device.type) else 1
@@ -196,9 +222,9 @@ class Prior(nn.Module, ABC):
         features = self.features(state, surroundings, hidden)
         return self._factors(self.whether_logits(hidden), features, z)
 
-    def log_prob(self, z: Latents) -> Tensor:
-        """Return log p(z) of hard drawings in nats, [N], equation (1.5)."""
-        factors: Factors = self(self.brush.one_hot(z))
+    def log_prob(self, z: Latents, label: Tensor | None = None) -> Tensor:
+        """Return log p(z), with classes log p(z | label), of hard drawings in nats, [N], (1.5)."""
+        factors: Factors = self(self.brush.one_hot(z), label=label)
         return factors.joint(z)
 
     def sample(
@@ -209,6 +235,7 @@ class Prior(nn.Module, ABC):
         given: Latents | None = None,
         given_steps: int = 0,
         until: int | None = None,
+        label: Tensor | None = None,
         at_once: int = 0,
     ) -> Latents:
         """Sample hard drawings stroke by stroke (equation (5.6); `npdraw.model.sampling`).
@@ -216,7 +243,7 @@ class Prior(nn.Module, ABC):
         `uniform` [N, T, numbers of the brush] in [0, 1) decides whether, where and what of each
         cell, so that drawing i does not depend on the others. The first `given_steps` cells are
         those of `given` (completion); those from `until` on stay blank. `temperature` divides all
-        logits.
+        logits. A prior with classes needs the `label` of each drawing, as in `forward`.
 
         `at_once` divides N: every matrix product has the rows of that many drawings, because float
         sums depend on the number of rows (0: all N). Finished drawings make way for others, and
@@ -230,5 +257,6 @@ class Prior(nn.Module, ABC):
             given=given,
             clamped=cells < given_steps,
             allowed=cells < (steps if until is None else until),
+            label=label,
         )
         return Sampler(self).sample(request, at_once or len(uniform))

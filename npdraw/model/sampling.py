@@ -39,7 +39,7 @@ class Sampler:
         z = self.prior.brush.blank(images)
         maps = [layer.attention.maps_for_steps() for layer in self.prior.transformer]
         tables, around = self.prior.stroke_tables(), reverse_neighbours(self.prior.source)
-        drawings = self._without_strokes(images)
+        drawings = self._without_strokes(images, request.label)
         for strokes in range(steps):
             for first in range(0, len(drawings), at_once):
                 some = drawings.view(slice(first, first + at_once))
@@ -160,11 +160,14 @@ class Sampler:
             1, places.repeat(1, 1, 2), self.prior.from_cell(change).float()
         )
 
-    def _without_strokes(self, images: int) -> PartialDrawings:
-        """Return `images` drawings without strokes."""
+    def _without_strokes(self, images: int, label: Tensor | None) -> PartialDrawings:
+        """Return `images` drawings without strokes, of the classes `label`."""
         steps, device = self.prior.layout.steps, self.prior.start.device
         surroundings = self.prior.surroundings(self.prior.blank_embedding.expand(1, steps, -1))
         surroundings = surroundings.float().repeat(images, 1, 1)
+        classes = self.prior.embed_class(label)
+        if classes is not None:
+            surroundings += classes
         return PartialDrawings(
             torch.arange(images, device=device),
             self.prior.start.detach().repeat(images, 1),

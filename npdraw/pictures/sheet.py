@@ -87,8 +87,10 @@ def write_sheet(folder: Path, step: int, images: Tensor) -> None:
     write_atomic(folder / f"samples-{step:06d}.png", [png(tile(images))])
 
 
-def draw(prior: Prior, seeds: list[int], temperature: float = 1.0) -> Latents:
-    """Sample one drawing per seed; a drawing depends on its seed alone.
+def draw(
+    prior: Prior, seeds: list[int], temperature: float = 1.0, labels: list[int] | None = None
+) -> Latents:
+    """Sample one drawing per seed, of the class in `labels`; it depends on its seed and class.
 
     Batches are always full, the last one padded by repeating the last seed, so that every number
     is computed in a batch of the same shape.
@@ -102,7 +104,12 @@ def draw(prior: Prior, seeds: list[int], temperature: float = 1.0) -> Latents:
         some = seeds[start : start + queue]
         padded = some + some[-1:] * (-len(some) % rows)
         noise = uniform("sample", 0, padded, (steps, prior.brush.numbers)).to(device)
-        drawings.append(prior.sample(noise, temperature=temperature, at_once=rows)[: len(some)])
+        label = None
+        if labels is not None:
+            classes = labels[start : start + queue]
+            label = torch.tensor(classes + classes[-1:] * (-len(some) % rows), device=device)
+        z = prior.sample(noise, temperature=temperature, label=label, at_once=rows)
+        drawings.append(z[: len(some)])
     return concatenate(drawings)
 
 
@@ -110,10 +117,14 @@ def draw_for_sheet(prior: Prior) -> Latents:
     """Sample the drawings of a sheet that training writes, those of seeds 0 to 63.
 
     All in one batch, in a third to two thirds of the time of `draw`; sums may be rounded otherwise.
+    A prior with classes draws about as many of each, in the order of the classes.
     """
     device, shape = prior.position.device, (prior.layout.steps, prior.brush.numbers)
     noise = uniform("sample", 0, range(SHEET_SAMPLES), shape).to(device)
-    return prior.sample(noise, at_once=SHEET_SAMPLES)
+    label = None
+    if prior.classes:
+        label = torch.arange(SHEET_SAMPLES, device=device) * prior.classes // SHEET_SAMPLES
+    return prior.sample(noise, label=label, at_once=SHEET_SAMPLES)
 
 
 @torch.no_grad()

@@ -13,8 +13,10 @@ from torch import Tensor
 from npdraw.artifacts import write_artifact
 from npdraw.errors import UsageError
 from npdraw.files import check_writable, sweep_folder
+from npdraw.inputs.classes import labels_of
 from npdraw.inputs.models import drawing_tensors, read_model, to_device
-from npdraw.model.latents import concatenate
+from npdraw.model.latents import Latents, concatenate
+from npdraw.model.npdraw import NPDraw
 from npdraw.pictures.files import is_up_to_date, text_of, write_still
 from npdraw.pictures.sheet import SAMPLE_QUEUE, draw, render, side_by_side, tile
 from npdraw.run_key import RunKey
@@ -30,6 +32,7 @@ def sample(
     model_path: Path,
     *,
     seeds: list[int],
+    label: str | None = None,
     grid: bool,
     canvas: bool,
     temperature: float,
@@ -40,8 +43,9 @@ def sample(
 ) -> dict[str, Any]:
     """Sample one image per seed: one sheet, or a folder of images and their drawings.
 
-    Returns the result of `npdraw sample --json`. Nine parameters, because each is a flag of
-    the command.
+    With the names of classes in `label` (`classes.labels_of`), one image per class and seed; a
+    sheet has a row for each class. Returns the result of `npdraw sample --json`. Ten parameters,
+    because each is a flag of the command.
     """
     if not 0 < temperature < math.inf:
         raise UsageError(
@@ -54,8 +58,10 @@ def sample(
     model, _, artifact = read_model(model_path)
     to_device(model, device)
     header = artifact.header
+    labels = None if label is None else labels_of(header, label)
     settings = {
         "seeds": seeds,
+        **({} if labels is None else {"labels": labels}),
         "temperature": temperature,
         "canvas": canvas,
         "precision": runtime.precision_name(device),
@@ -64,9 +70,11 @@ def sample(
         {"sample": settings, **header.config}, header.dataset, {"model": header.digest}, header.seed
     )
     shown_by = {"model": header.digest, **settings}
-    result: dict[str, Any] = {"images": len(seeds), "seconds": None, "files": 1, "out": str(out)}
+    ys: Sequence[int | None] = labels or [None]
+    drawn = [(y, seed) for y in ys for seed in seeds]
+    result: dict[str, Any] = {"images": len(drawn), "seconds": None, "files": 1, "out": str(out)}
     if not grid:
-        _check_folder(out, run_key, _names(seeds), runtime.force)
+        _check_folder(out, run_key, _names(drawn), runtime.force)
     elif is_up_to_date(out, shown_by, force=runtime.force):
         return result | {"up_to_date": True}
     check_writable(out if grid else out / DRAWINGS)
@@ -74,10 +82,11 @@ def sample(
     # Sample.
     began = time.perf_counter()
     drawings, pictures = [], []
-    progress.start("sample", len(seeds))
-    for start in range(0, len(seeds), SAMPLE_QUEUE):
+    progress.start("sample", len(drawn))
+    for start in range(0, len(drawn), SAMPLE_QUEUE):
+        some = drawn[start : start + SAMPLE_QUEUE]
         with torch.no_grad(), runtime.autocast(device), explain_out_of_memory(batch_size):
-            z = draw(model.prior, seeds[start : start + SAMPLE_QUEUE], temperature)
+            z = _drawings(model, some, temperature)
             canvases, images = render(model, z, batch_size)
         drawings.append(z)
         pictures.append(side_by_side(canvases, images) if canvas else images)
@@ -87,13 +96,27 @@ def sample(
     # Write.
     shown = torch.cat(pictures)
     if grid:
-        write_still(out, tile(shown), shown_by)
+        write_still(out, tile(shown, len(seeds) if labels else None), shown_by)
     else:
-        result["files"] = 1 + _write_folder(out, shown, seeds, shown_by)
-        tensors = {**model.brush.tables(), "seeds": torch.tensor(seeds)}
+        result["files"] = 1 + _write_folder(out, shown, drawn, shown_by)
+        tensors = {**model.brush.tables(), "seeds": torch.tensor([seed for _, seed in drawn])}
+        if labels:
+            tensors["labels"] = torch.tensor([y for y, _ in drawn])
         tensors |= drawing_tensors(concatenate(drawings))
         write_artifact(out / DRAWINGS, "drawings", tensors, run_key=run_key, metrics={})
     return result | {"seconds": time.perf_counter() - began}
+
+
+Drawn = tuple[int | None, int]
+"""What a sample depends on: its label, if it has one, and its seed."""
+
+
+def _drawings(model: NPDraw, drawn: list[Drawn], temperature: float) -> Latents:
+    """Sample from p(z), or from p(z | label) if there are labels."""
+    seeds, labels = [seed for _, seed in drawn], [y for y, _ in drawn if y is not None]
+    if model.class_prior is None or not labels:
+        return draw(model.prior, seeds, temperature)
+    return draw(model.class_prior, seeds, temperature, labels)
 
 
 def _check_folder(out: Path, run_key: RunKey, names: Collection[str], force: bool) -> None:
@@ -118,29 +141,37 @@ def _check_folder(out: Path, run_key: RunKey, names: Collection[str], force: boo
         )
 
 
-def _names(seeds: Sequence[int]) -> list[str]:
-    """Return the file name of each seed's picture."""
-    digits = max(6, len(str(max(seeds))))
-    return [f"{seed:0{digits}d}.png" for seed in seeds]
+def _names(drawn: Sequence[Drawn]) -> list[str]:
+    """Return the file name of each picture: its seed, after its label if it has one."""
+    digits = max(6, len(str(max(seed for _, seed in drawn))))
+    most = len(str(max(y or 0 for y, _ in drawn)))
+    return [
+        f"{seed:0{digits}d}.png" if y is None else f"{y:0{most}d}-{seed:0{digits}d}.png"
+        for y, seed in drawn
+    ]
 
 
 def _is_sample(path: Path) -> bool:
-    """Return whether `sample` wrote this picture, for the seed in its name."""
+    """Return whether `sample` wrote this picture, for the label and seed in its name."""
     text = text_of(path) if path.is_file() else None
     try:
         settings = json.loads(text or "null")
-        return isinstance(settings, dict) and settings["seeds"] == [int(path.stem)]
-    except (ValueError, KeyError, TypeError):
+        numbers = [*settings.get("labels", []), *settings["seeds"]]
+        return bool(numbers == [int(piece) for piece in path.stem.split("-")])
+    except (ValueError, KeyError, TypeError, AttributeError):
         return False
 
 
-def _write_folder(out: Path, images: Tensor, seeds: list[int], settings: Mapping[str, Any]) -> int:
-    """Write one PNG per image, named by its seed; delete other samples of earlier runs."""
-    names = _names(seeds)
+def _write_folder(
+    out: Path, images: Tensor, drawn: Sequence[Drawn], settings: Mapping[str, Any]
+) -> int:
+    """Write one PNG per image (`_names`); delete other samples of earlier runs."""
+    names = _names(drawn)
     if out.is_dir():
         for old in out.glob("*.png"):
             if old.name not in names and _is_sample(old):
                 old.unlink()
-    for name, seed, image in zip(names, seeds, images, strict=True):
-        write_still(out / name, image, {**settings, "seeds": [seed]})
+    for name, (label, seed), image in zip(names, drawn, images, strict=True):
+        only = {"seeds": [seed]} if label is None else {"seeds": [seed], "labels": [label]}
+        write_still(out / name, image, {**settings, **only})
     return len(names)

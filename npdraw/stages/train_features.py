@@ -5,15 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from npdraw.artifacts import write_artifact
 from npdraw.config import Config
-from npdraw.datasets import SPLITS, Loaded, Source, digest, load, parse_source
-from npdraw.datasets.labels import Labels, load_labels, no_labels_error
-from npdraw.errors import DataError
+from npdraw.datasets import SPLITS, Loaded, Source, digest, parse_source
+from npdraw.datasets.labels import Labels
 from npdraw.inputs.images import to_levels
+from npdraw.inputs.labelled import in_terms_of, load_labelled
 from npdraw.reading import Reading
 from npdraw.run_key import RunKey
 from npdraw.runtime.progress import Progress
@@ -58,9 +57,9 @@ def train_features(
     device, binarize = runtime.start(), config.parse.binarize
     data = parse_source(source)
     (train, labels), (test, expected) = (
-        _loaded(data, split, root, config, reading) for split in SPLITS
+        load_labelled(data, split, root, config.parse, reading) for split in SPLITS
     )
-    expected = _in_terms_of(labels, expected, data)
+    expected = in_terms_of(labels.classes, expected, data)
     for note in dict.fromkeys([*notes, *train.notes, *test.notes]):
         progress.note(note)
     run_key = _run_key(config, data, train, labels, steps, seed)
@@ -96,53 +95,6 @@ def train_features(
         return {**result, "out": str(out)}
 
 
-def _loaded(
-    source: Source, split: str, root: Path, config: Config, reading: Reading | None
-) -> tuple[Loaded, Labels]:
-    """Load the images of a split and their labels, or raise `DataError`."""
-    settings = config.parse
-    size, channels = settings.image_size, settings.channels
-    # Labels first: images need not be fetched if there are none.
-    labels = load_labels(source, split, root=root) if source.path is None else None
-    if source.path is None and labels is None:
-        raise no_labels_error(source, root)
-    loaded = load(source, split, root=root, image_size=size, channels=channels, reading=reading)
-    if loaded.labels is not None:
-        labels = Labels(loaded.labels, loaded.classes)
-    if labels is None:
-        raise no_labels_error(source, root)
-    if len(labels.values) != len(loaded.images):
-        raise DataError(
-            f"{source} has {len(labels.values):,} labels for {len(loaded.images):,} {split} images",
-            hint="Save one label for each image, in the same order.",
-        )
-    if split == "train" and len(set(labels.values.tolist())) < 2:
-        raise DataError(
-            f"all training images of {source} have the same label",
-            hint="A classifier needs two classes or more.",
-        )
-    return loaded, labels
-
-
-def _in_terms_of(known: Labels, labels: Labels, source: Source) -> Labels:
-    """Return test labels as indices into the classes of the training images.
-
-    Raises:
-        DataError: a test image is of a class that no training image has.
-    """
-    used = sorted(set(labels.values.tolist()))
-    new = {labels.classes[number] for number in used} - set(known.classes)
-    if new:
-        raise DataError(
-            f"{source} has test images of the class {min(new)}, but no training images of it",
-            hint="Use the same classes for training and test images.",
-        )
-    numbers = np.zeros(len(labels.classes), np.int16)
-    for number in used:
-        numbers[number] = known.classes.index(labels.classes[number])
-    return Labels(numbers[labels.values], known.classes)
-
-
 def _run_key(
     config: Config, source: Source, train: Loaded, labels: Labels, steps: int, seed: int
 ) -> RunKey:
@@ -154,7 +106,7 @@ def _run_key(
         "image_shape": list(train.images.shape[1:]),
         "binarized": settings.binarize,
         "digest": digest(train.images),
-        "labels": digest(labels.values.astype("<i2").view("u1")),
+        "labels": labels.digest,
         "classes": list(labels.classes),
     }
     parse = {

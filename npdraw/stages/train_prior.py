@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from npdraw.config import Config, as_dict
+from npdraw.class_config import ClassConfig
+from npdraw.config import PriorConfig, as_dict
 from npdraw.datasets.splits import evenly_spaced
 from npdraw.inputs.brushes import brush_of
 from npdraw.inputs.models import (
@@ -20,7 +21,6 @@ from npdraw.inputs.models import (
 )
 from npdraw.model.brush import Brush
 from npdraw.model.importance import off_mps
-from npdraw.model.latents import Latents
 from npdraw.model.prior import Prior
 from npdraw.pictures.sheet import canvas_images, draw_for_sheet, write_sheet
 from npdraw.run_key import RunKey
@@ -35,6 +35,7 @@ from npdraw.runtime.metrics_log import MetricsLog
 from npdraw.runtime.noise import batch_indices, seed_dropout
 from npdraw.runtime.progress import Progress
 from npdraw.runtime.settings import Runtime, explain_out_of_memory, send
+from npdraw.training.examples import Examples
 from npdraw.training.loss import Loss, take_step
 from npdraw.training.pauses import is_due, watched_count
 from npdraw.training.session import Session, resume_or_start, training_session, write_finished
@@ -117,10 +118,10 @@ def train_prior(
         resumed_from = state.step
 
         # Train.
-        drawings = drawings_of(parse).to(device)
-        train, held_out = drawings[: dataset["train"]], drawings[dataset["train"] :]
+        drawings = Examples(drawings_of(parse).to(device))
+        train, held_out = drawings.split(dataset["train"])
         with explain_out_of_memory(settings.batch_size, recorded=runtime.cuda_graphs):
-            fit(session, log, state, prior, train, held_out)
+            fit(session, log, state, prior, train, held_out, settings)
 
         # Validate the best weights on all held-out drawings and write them.
         prior.load_state_dict(state.best)
@@ -132,16 +133,25 @@ def train_prior(
 
 
 def fit(
-    session: Session, log: MetricsLog, state: State, prior: Prior, train: Latents, held_out: Latents
+    session: Session,
+    log: MetricsLog,
+    state: State,
+    prior: Prior,
+    train: Examples,
+    held_out: Examples,
+    settings: PriorConfig | ClassConfig,
 ) -> None:
-    """Run the training loop: validate, draw samples (their canvases), save, step."""
-    config, settings, progress = session.config, session.config.prior, session.progress
-    start, steps = state.step, settings.steps
+    """Run the training loop: validate, draw samples (their canvases), save, step.
+
+    It is also that of `train_classes`.
+    """
+    progress, start, steps = session.progress, state.step, settings.steps
+    name = "train-classes" if prior.classes else "train-prior"
     every = max(10, steps // 10)
     count = watched_count(len(held_out), steps * settings.batch_size, 1)
     chosen = evenly_spaced(len(held_out), min(VALIDATION_DRAWINGS, count))
     watched = held_out[torch.from_numpy(chosen)]
-    progress.start("train-prior", steps, unit="drawings", scale=settings.batch_size, done=start)
+    progress.start(name, steps, unit="drawings", scale=settings.batch_size, done=start)
     while True:
         last = state.step == steps
         fresh = state.step != start or state.step == 0  # a resumed step was validated before
@@ -174,43 +184,49 @@ def fit(
             break
 
         # Take a step.
-        recent = train_step(state, prior, train, config, session.seed, session.runtime)
+        recent = train_step(state, prior, train, settings, session.seed, session.runtime)
         progress.update(state.step, **({"nats": recent["loss"]} if recent else {}))
     state.recordings.clear()
     progress.finish()
 
 
 def train_step(
-    state: State, prior: Prior, train: Latents, config: Config, seed: int, runtime: Runtime
+    state: State,
+    prior: Prior,
+    train: Examples,
+    settings: PriorConfig | ClassConfig,
+    seed: int,
+    runtime: Runtime,
 ) -> dict[str, float]:
     """Take one step on the nats of a batch of drawings; return the metrics of `optimizer_step`.
 
     Each process of a group takes its rows of the batch.
     """
-    device, settings, group = prior.position.device, config.prior, state.group
+    device, group = prior.position.device, state.group
     index = batch_indices(seed, state.step, settings.batch_size, len(train))
-    z = train[send(index[rank_slice(group, len(index))], device)]
+    drawn = train[send(index[rank_slice(group, len(index))], device)]
     seed_dropout(seed, state.step, group.rank)
-    kind = type(z)
+    kind, choices = type(drawn.z), len(drawn.z.tensors())
 
     def values(*tensors: Tensor) -> list[Tensor]:
-        drawings = kind(*tensors)
-        return [-state.replica(prior.brush.one_hot(drawings)).joint(drawings)]
+        z = kind(*tensors[:choices])
+        label = tensors[choices] if prior.classes else None
+        return [-state.replica(prior.brush.one_hot(z), label=label).joint(z)]
 
-    loss = Loss(("loss",), values, tuple(z.tensors().values()))
+    loss = Loss(("loss",), values, drawn.tensors())
     rate = learning_rate(state.step, settings.steps, settings.warmup)
     return take_step(state, loss, len(index), rate, settings.ema, runtime)
 
 
 @torch.no_grad()
-def validate(prior: Prior, drawings: Latents, group: Group = SINGLE_PROCESS) -> dict[str, float]:
+def validate(prior: Prior, drawings: Examples, group: Group = SINGLE_PROCESS) -> dict[str, float]:
     """Return the mean nats per drawing: in total, and for whether, where, what, ink, contrast."""
     names = ("whether", *prior.brush.sizes)
     size = drawings_at_once(prior.brush, VALIDATION_BATCH)
     sums = torch.zeros(-(-len(drawings) // size), len(names), dtype=torch.float64)
     for number, part in chunks(group, len(drawings), size):
-        z = drawings[part]
-        factors = prior(prior.brush.one_hot(z))
+        z, label = drawings[part].z, drawings[part].label
+        factors = prior(prior.brush.one_hot(z), label=label)
         nats = torch.stack([factors.log_prob(z)[name] for name in names])
         nats = off_mps(nats).sum((1, 2), dtype=torch.float64)
         sums[number] = -nats.cpu()

@@ -14,6 +14,7 @@ from npdraw.inputs.models import drawings_of, new_model, new_prior, read_parse
 from npdraw.runtime.settings import Runtime
 from npdraw.stages import train_decoder as decoder_stage
 from npdraw.stages import train_prior as prior_stage
+from npdraw.training.examples import Examples
 from npdraw.training.recording import WARM_UP
 from npdraw.training.state import new_state, optimizer_step, sync_metrics
 
@@ -73,9 +74,9 @@ def prior_step(stages: Any, made: Any) -> Callable[[], Any]:
     parse = read_parse(made.parse)
     prior = new_prior(stages.config, brush_of(stages.config.parse, parse.tensors)).to(CUDA)
     state = new_state(prior, [(prior, 1e-3)], 0.0)
-    train = drawings_of(parse).to(CUDA)
+    train = Examples(drawings_of(parse).to(CUDA))
     runtime = Runtime(device="cuda", precision="bf16")
-    return lambda: prior_stage.train_step(state, prior, train, stages.config, 0, runtime)
+    return lambda: prior_stage.train_step(state, prior, train, stages.config.prior, 0, runtime)
 
 
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype:UserWarning")

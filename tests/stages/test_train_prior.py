@@ -15,6 +15,7 @@ from npdraw.errors import ArtifactError, UsageError
 from npdraw.header import read_header
 from npdraw.inputs.models import drawings_of, read_parse, read_prior
 from npdraw.stages import train_prior as stage
+from npdraw.training.examples import Examples
 from tests.stages.weights import same, tensors
 
 KEYS = {
@@ -49,7 +50,7 @@ def test_validation_does_not_depend_on_the_batch_size(
     made: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prior, _, _ = read_prior(made.prior)
-    drawings = drawings_of(read_parse(made.parse))
+    drawings = Examples(drawings_of(read_parse(made.parse)))
     whole = stage.validate(prior.eval(), drawings)
     monkeypatch.setattr(stage, "VALIDATION_BATCH", 7)
     assert stage.validate(prior, drawings) == pytest.approx(whole, rel=1e-5)
@@ -119,7 +120,8 @@ def test_the_loss_falls_on_a_small_problem(stages: Any, trained: Any, metrics: A
     assert log[0]["step"] == 0
     assert log[-1]["step"] == 60
     prior, _, _ = read_prior(trained.prior)
-    learnt = stage.validate(prior.eval(), drawings_of(read_parse(trained.parse))[: stages.train])
+    drawings = Examples(drawings_of(read_parse(trained.parse)))
+    learnt = stage.validate(prior.eval(), drawings[: stages.train])
     for name in ("validation_nats", "whether_nats", "where_nats", "what_nats"):
         assert learnt[name] < 0.95 * log[0][name]
     # Forty images teach nothing general about whether, but something about parts.

@@ -1,0 +1,36 @@
+"""The flags about classes: which one is drawn, and how a model learns them."""
+
+from pathlib import Path
+from typing import Annotated
+
+from npdraw.cli.declare import option
+from npdraw.cli.options import INPUT, MODEL, OUTPUT, setting_option
+
+Label = Annotated[
+    str | None,
+    option(
+        "--label",
+        MODEL,
+        "class to draw, for a model that npdraw train-classes wrote",
+        default="any",
+    ),
+]
+Labels = Annotated[
+    str | None,
+    option(
+        "--label",
+        MODEL,
+        "classes to draw, each with every seed: names, numbers, ranges 0-9, or all",
+        default="any",
+    ),
+]
+LabelledImages = Annotated[
+    str | None,
+    option("--limit", INPUT, "labelled images to use: a count, or a fraction such as 0.01"),
+]
+ClassSteps = Annotated[int | None, setting_option("classes", "steps")]
+ClassBatchSize = Annotated[int | None, setting_option("classes", "batch_size")]
+OutClasses = Annotated[
+    Path | None,
+    option("--out", OUTPUT, "file to write", default="classes.safetensors beside MODEL"),
+]

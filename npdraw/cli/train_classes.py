@@ -1,0 +1,68 @@
+"""`npdraw train-classes`."""
+
+from npdraw.cli import class_options, console, options, progress, resolve
+from npdraw.config import SAVE_EVERY
+from npdraw.runtime.lock import command_lock
+
+
+def train_classes(
+    *,
+    model: options.ModelPath = None,
+    data: options.OtherData = None,
+    data_root: options.DataRoot = None,
+    limit: class_options.LabelledImages = None,
+    preset: options.FindPreset = None,
+    config: options.ConfigFile = None,
+    steps: class_options.ClassSteps = None,
+    batch_size: class_options.ClassBatchSize = None,
+    seed: options.LaterSeed = None,
+    save_every: options.SaveEvery = SAVE_EVERY,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    threads: options.Threads = 0,
+    force: options.Force = False,
+    dry_run: options.DryRun = False,
+    out: class_options.OutClasses = None,
+    quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Teach a trained model the classes of its images, to draw one of them or to classify.
+
+    Writes a copy of the model that can also be asked for a class: `sample --label`, `classify`.
+    Without a label it draws and evaluates exactly as before.
+
+    Examples:
+
+        npdraw train-classes --steps 20
+        npdraw train-classes mnist --limit 1000 --steps 300 --out runs/digits.safetensors
+    """
+    folder = resolve.folder(model, preset, find=data)
+    model = resolve.artifact("model", model, folder)
+    changes = resolve.changes(config, classes={"steps": steps, "batch_size": batch_size})
+    out = out or folder / "classes.safetensors"
+
+    with command_lock(out, model, dry_run=dry_run):
+        from npdraw.datasets import default_root
+        from npdraw.runtime.settings import Runtime
+        from npdraw.stages.train_classes import train_classes as stage
+
+        with progress.reporting(quiet=quiet) as reporter:
+            result = stage(
+                model,
+                changes=changes,
+                source=data,
+                root=data_root or default_root(),
+                limit=resolve.limit(limit),
+                out=out,
+                seed=seed,
+                runtime=Runtime(
+                    device=device,
+                    precision=precision,
+                    threads=threads,
+                    save_every=save_every,
+                    force=force,
+                    dry_run=dry_run,
+                ),
+                progress=reporter,
+            )
+    console.show("train-classes", result, as_json=as_json)

@@ -1,0 +1,112 @@
+"""Images with labels: which class each image has, for classifiers and for priors with classes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from npdraw.config import ParseConfig
+from npdraw.datasets import Loaded, Source, load
+from npdraw.datasets.labels import Labels, load_labels, no_labels_error
+from npdraw.datasets.splits import shuffled_if_sorted
+from npdraw.errors import DataError
+from npdraw.inputs.images import TrainingImages, copies_per_image, training_images
+from npdraw.reading import Reading
+from npdraw.runtime.progress import Progress
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Training images and their classes; the last of them are the validation split."""
+
+    data: TrainingImages
+    known: Labels
+    """Of the images that are kept, in their order, without shifted copies."""
+
+    @property
+    def labels(self) -> Tensor:
+        """The class of each image of `data`, shifted copies included, int64 [N]."""
+        values = torch.tensor(self.known.values).long()
+        held_out = self.data.validation
+        train = values[: len(values) - held_out]
+        copies = (len(self.data.images) - held_out) // len(train)
+        return torch.cat([train.repeat(copies), values[len(train) :]])
+
+
+def labelled_training_images(
+    source: Source,
+    root: Path,
+    config: ParseConfig,
+    limit: int | float | None,
+    progress: Progress,
+    reading: Reading | None,
+) -> LabelledImages:
+    """Load training images and split them as `training_images` does, with their labels.
+
+    Raises:
+        DataError: they cannot be read, have no labels, or all have the same one.
+        UsageError: as `training_images`.
+    """
+    _, labels = load_labelled(source, "train", root, config, reading)
+    data = training_images(source, root, config, limit, progress, reading=reading)
+    count = len(data.train) // copies_per_image(config) + data.validation
+    values = shuffled_if_sorted(source, labels.values)[:count]
+    _check_several(values, source)
+    return LabelledImages(data, Labels(values, labels.classes))
+
+
+def load_labelled(
+    source: Source, split: str, root: Path, config: ParseConfig, reading: Reading | None
+) -> tuple[Loaded, Labels]:
+    """Load the images of a split, as `load` does, and their labels.
+
+    Raises:
+        DataError: they cannot be read or have no labels, or all training images have the same one.
+    """
+    # Labels first: images need not be fetched if there are none.
+    labels = load_labels(source, split, root=root) if source.path is None else None
+    if source.path is None and labels is None:
+        raise no_labels_error(source, root)
+    size, channels = config.image_size, config.channels
+    loaded = load(source, split, root=root, image_size=size, channels=channels, reading=reading)
+    if loaded.labels is not None:
+        labels = Labels(loaded.labels, loaded.classes)
+    if labels is None:
+        raise no_labels_error(source, root)
+    if len(labels.values) != len(loaded.images):
+        raise DataError(
+            f"{source} has {len(labels.values):,} labels for {len(loaded.images):,} {split} images",
+            hint="Save one label for each image, in the same order.",
+        )
+    if split == "train":
+        _check_several(labels.values, source)
+    return loaded, labels
+
+
+def _check_several(values: np.ndarray, source: Source) -> None:
+    if len(set(values.tolist())) < 2:
+        raise DataError(
+            f"all {len(values):,} training images of {source} have the same label",
+            hint="Use images of two classes or more.",
+        )
+
+
+def in_terms_of(classes: tuple[str, ...], labels: Labels, source: Source) -> Labels:
+    """Return labels as indices into the `classes` of the training images.
+
+    Raises:
+        DataError: an image is of a class that no training image has.
+    """
+    used = sorted(set(labels.values.tolist()))
+    new = {labels.classes[number] for number in used} - set(classes)
+    if new:
+        raise DataError(
+            f"{source} has test images of the class {min(new)}, but no training images of it",
+            hint="Use the same classes for training and test images.",
+        )
+    numbers = np.zeros(len(labels.classes), np.int16)
+    for number in used:
+        numbers[number] = classes.index(labels.classes[number])
+    return Labels(numbers[labels.values], classes)

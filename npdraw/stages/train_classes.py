@@ -1,0 +1,223 @@
+"""Teach a trained model the classes of its images: p(z | label) beside p(z) (docs/classes.md).
+
+The prior with classes starts as the trained one and learns from drawings of the encoder. Nothing
+else of the model changes, so neither do its samples and its likelihoods without a label.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from npdraw.config import BATCH_SIZE, SECTIONS, Config, as_dict
+from npdraw.errors import UsageError
+from npdraw.inputs.images import find_source, to_levels
+from npdraw.inputs.labelled import LabelledImages, labelled_training_images
+from npdraw.inputs.models import (
+    freeze_unused,
+    later_config,
+    new_prior,
+    read_model,
+    to_device,
+    weights_of,
+)
+from npdraw.inputs.other_images import check_images, reading_for
+from npdraw.model.factors import Factors
+from npdraw.model.latents import Latents, concatenate, join_steps
+from npdraw.model.npdraw import NPDraw
+from npdraw.model.prior import Prior
+from npdraw.run_key import RunKey
+from npdraw.runtime.noise import generator
+from npdraw.runtime.progress import Progress
+from npdraw.runtime.settings import Runtime, explain_out_of_memory, send
+from npdraw.stages.train_prior import drawings_at_once, fit, validate
+from npdraw.training.examples import Examples
+from npdraw.training.session import Session, resume_or_start, training_session, write_finished
+from npdraw.training.state import new_state, seed_weights
+
+ACCURACY_IMAGES = 1000
+"""Held-out images, at most, of which the classes are compared at the end."""
+
+
+def train_classes(
+    model_path: Path,
+    *,
+    changes: Mapping[str, Mapping[str, Any]],
+    source: str | None,
+    root: Path,
+    limit: int | float | None,
+    out: Path,
+    seed: int | None,
+    runtime: Runtime,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Train a prior with classes on drawings of labelled images; write the model with it to `out`.
+
+    The images are those that the model was made from, or those of `source`; `limit` keeps the first
+    ones. Returns the result of `npdraw train-classes --json`: `validation_nats` is the mean of
+    -log p(z | label) over drawings of held-out images, `without_label` that of -log p(z), and
+    `accuracy` the share of them to which the right class gives the highest probability.
+
+    Nine parameters, because each is a flag of the command.
+
+    Raises:
+        DataError: the images cannot be read, have no labels, or all have the same one.
+        UsageError: they do not fit the model, see `other_images.check_images`.
+    """
+    # Read the model and the images.
+    device = runtime.start()
+    model, _, artifact = read_model(model_path)
+    header = artifact.header
+    config = later_config(artifact, changes, "classes")
+    data = find_source(header, model_path, source)
+    check_images(data, root, header, model_path, config.parse, progress)
+    reading = reading_for(data, root, header, config.parse, progress)
+    images = labelled_training_images(data, root, config.parse, limit, progress, reading)
+    run_key = RunKey(
+        as_dict(config, SECTIONS),
+        header.dataset | {"classes": list(images.known.classes), "labels": images.known.digest},
+        {**header.inputs, "model": header.digest},
+        header.seed if seed is None else seed,
+    )
+    settings = config.classes
+    prior = _untrained(config, model, len(images.known.classes), run_key.seed)
+    if runtime.dry_run:
+        parameters = sum(p.numel() for p in prior.parameters())
+        return {
+            "dry_run": True,
+            "settings": run_key.config,
+            "estimates": {"parameters": parameters, "drawings": len(images.labels)},
+            "out": str(out),
+        }
+    to_device(model, device)
+    prior.to(device)
+
+    with training_session(
+        out,
+        "model",
+        config,
+        run_key,
+        inputs=(model_path,),
+        device=device,
+        runtime=runtime,
+        progress=progress,
+    ) as session:
+        if session.finished is not None:
+            return _result(session.finished, settings.steps, settings.steps)
+
+        # Resume or start.
+        state = new_state(
+            prior,
+            [(prior, settings.learning_rate)],
+            settings.weight_decay,
+            session.group,
+            runtime.dtype(device),
+        )
+        log = resume_or_start(session, state, source=str(data.absolute()))
+        resumed_from = state.step
+
+        # Train.
+        train, held_out = _examples(session, model, images)
+        with explain_out_of_memory(settings.batch_size, recorded=runtime.cuda_graphs):
+            fit(session, log, state, prior, train, held_out, settings)
+
+        # Validate the best weights on all held-out drawings and write them.
+        prior.load_state_dict(state.best)
+        prior.eval()
+        with session.autocast():
+            metrics = validate(prior, held_out, session.group)
+            unlabelled = validate(model.prior, Examples(held_out.z), session.group)
+            share = accuracy(prior, held_out[:ACCURACY_IMAGES])
+        learned = (
+            prior.classes,
+            len(images.known.values),
+            metrics["validation_nats"],
+            unlabelled["validation_nats"],
+            share,
+        )
+        model.class_prior = prior
+        stored = header.metrics | dict(zip(_LEARNED, learned, strict=True))
+        written = write_finished(session, log, weights_of(model, model.brush), stored, resumed_from)
+        return _result(written, settings.steps, resumed_from)
+
+
+_LEARNED = ("classes", "labelled", "class_nats", "nats_without_label", "class_accuracy")
+
+
+def _result(written: Mapping[str, Any], steps: int, resumed_from: int) -> dict[str, Any]:
+    """Return what the command prints of a result, which also has the metrics of the model."""
+    names = ("seconds", *_LEARNED, "out", "up_to_date")
+    shown = {name: written[name] for name in names if name in written}
+    return {"steps": steps, "resumed_from": resumed_from, **shown}
+
+
+def _untrained(config: Config, model: NPDraw, classes: int, seed: int) -> Prior:
+    """Return a prior with classes that starts with the weights of the model's prior."""
+    if model.classes:
+        raise UsageError(
+            "the model has classes already", hint="Give the model that it was made from."
+        )
+    seed_weights("classes", seed)
+    prior_config = replace(config.prior, dropout=config.classes.dropout)
+    prior = new_prior(replace(config, prior=prior_config), model.brush, classes)
+    prior.load_state_dict(model.prior.state_dict(), strict=False)  # all but the classes
+    freeze_unused(prior)
+    return prior
+
+
+@torch.no_grad()
+def _examples(session: Session, model: NPDraw, images: LabelledImages) -> tuple[Examples, Examples]:
+    """Return drawings of the encoder, with labels, of training and of held-out images.
+
+    A training image has as many drawings as make `classes.drawings` of all, each of another
+    binarisation; a held-out one has one.
+    """
+    data, settings, seed = images.data, session.config.classes, session.seed
+    copies = -(-settings.drawings // len(data.train))
+    train_labels, held_out_labels = images.labels.split([len(data.train), data.validation])
+    session.progress.start("draw", copies * len(data.train), unit="drawings")
+    drawings = []
+    for copy in range(copies):
+        drawings.append(_drawn(session, model, data.train, seed + copy, copy))
+        session.progress.update((copy + 1) * len(data.train))
+    session.progress.finish()
+    held_out = _drawn(session, model, data.held_out, seed, copies)
+    device = session.device
+    return (
+        Examples(concatenate(drawings), train_labels.repeat(copies).to(device)),
+        Examples(held_out, held_out_labels.to(device)),
+    )
+
+
+def _drawn(session: Session, model: NPDraw, images: Tensor, seed: int, copy: int) -> Latents:
+    """Return a drawing of each image, sampled from q(z | x); uint8 images [N, C, H, W]."""
+    values = to_levels(images, session.config.parse, seed)
+    spans, device, drawings = model.layout.spans, session.device, []
+    for first in range(0, len(values), BATCH_SIZE):
+        x = model.in_unit(send(values[first : first + BATCH_SIZE], device))
+        noise = generator(f"classes {copy}", session.seed, first, device)
+        shape = (len(x), model.layout.steps, model.brush.numbers)
+        numbers = torch.rand(shape, generator=noise, device=device)
+
+        def draw(q: Factors, layer: int, _: object, numbers: Tensor = numbers) -> Latents:
+            return q.sample(numbers[:, spans[layer]])
+
+        with session.autocast():
+            _, layers, _ = model.posterior(model.layout.shrink(x), draw)
+        drawings.append(join_steps(layers))
+    return concatenate(drawings)
+
+
+@torch.no_grad()
+def accuracy(prior: Prior, drawings: Examples) -> float:
+    """Return the share of drawings to which their class gives the highest probability."""
+    right, size = 0, drawings_at_once(prior.brush, BATCH_SIZE)
+    for first in range(0, len(drawings), size):
+        some = drawings[first : first + size]
+        labels = torch.arange(prior.classes, device=prior.position.device)
+        scores = torch.stack([prior.log_prob(some.z, y.expand(len(some))) for y in labels], 1)
+        right += int(scores.argmax(1).eq(cast(Tensor, some.label)).sum())
+    return right / len(drawings)
