@@ -16,8 +16,8 @@ SAVE_EVERY = 200
 BATCH_SIZE = 100
 """Images or drawings per forward pass outside training, unless the command line says otherwise."""
 
-SAMPLES = 50
-"""Importance samples per image (S), unless the command line says otherwise."""
+SAMPLES, CLASS_SAMPLES = 50, 10
+"""Importance samples per image (S), and those to classify it, unless the command line says so."""
 
 # Bounds that no sensible setting comes near: an artifact that asks for more is refused before
 # anything of that size is built.

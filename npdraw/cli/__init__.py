@@ -19,6 +19,7 @@ import typer
 
 from npdraw.cli import console, data, failures
 from npdraw.cli.animate import animate
+from npdraw.cli.classify import classify
 from npdraw.cli.complete import complete
 from npdraw.cli.declare import escape_markup
 from npdraw.cli.decode import decode
@@ -84,7 +85,7 @@ app.command("train-prior", help=_help(train_prior), rich_help_panel=PIPELINE)(tr
 app.command("train-decoder", help=_help(train_decoder), rich_help_panel=PIPELINE)(train_decoder)
 app.command("eval-nll", help=_help(eval_nll), rich_help_panel=PIPELINE)(eval_nll)
 app.command("sample", help=_help(sample), rich_help_panel=PIPELINE)(sample)
-for _command in (animate, reconstruct, complete, edit, decode, interpolate, studio):
+for _command in (animate, reconstruct, classify, complete, edit, decode, interpolate, studio):
     _named = app.command(_command.__name__, help=_help(_command), rich_help_panel=DRAWINGS)
     _named(_command)
 app.command("run", help=_help(run), rich_help_panel=OTHER)(run)

@@ -1,9 +1,9 @@
 """The flags about classes: which one is drawn, and how a model learns them."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from npdraw.cli.declare import option
+from npdraw.cli.declare import argument, option
 from npdraw.cli.options import INPUT, MODEL, OUTPUT, setting_option
 
 Label = Annotated[
@@ -33,4 +33,14 @@ ClassBatchSize = Annotated[int | None, setting_option("classes", "batch_size")]
 OutClasses = Annotated[
     Path | None,
     option("--out", OUTPUT, "file to write", default="classes.safetensors beside MODEL"),
+]
+Images = Annotated[
+    list[str] | None,
+    argument("IMAGE", "pictures, or test:N for test images", default="all test images"),
+]
+GivenLabel = Annotated[
+    Literal["none", "given"],
+    option(
+        "--label", MODEL, "none: the likelihood p(x); given: p(x | label) of each image's class"
+    ),
 ]

@@ -1,6 +1,6 @@
 """`npdraw eval-nll`."""
 
-from npdraw.cli import console, options, progress, resolve
+from npdraw.cli import class_options, console, options, progress, resolve
 from npdraw.config import BATCH_SIZE, SAMPLES
 from npdraw.runtime.lock import command_lock
 
@@ -14,6 +14,7 @@ def eval_nll(
     images: options.Images = None,
     samples: options.Samples = SAMPLES,
     estimator: options.Estimator = "importance",
+    label: class_options.GivenLabel = "none",
     batch_size: options.BatchSize = BATCH_SIZE,
     seed: options.Seed = 0,
     device: options.Device = "auto",
@@ -49,6 +50,7 @@ def eval_nll(
                 samples=samples,
                 images=images,
                 estimator=estimator,
+                given_labels=label == "given",
                 seed=seed,
                 batch_size=batch_size,
                 out=out,

@@ -10,16 +10,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from npdraw.config import BATCH_SIZE, SAMPLES, Config
+from npdraw.config import BATCH_SIZE, CLASS_SAMPLES, SAMPLES, Config
+from npdraw.drawings.bounds import bounds
 from npdraw.errors import UsageError
 from npdraw.header import Header
-from npdraw.inputs.classes import class_names, label_of
+from npdraw.inputs.classes import check_classes, class_names, label_of
 from npdraw.inputs.images import to_levels
 from npdraw.inputs.models import read_model, to_device
 from npdraw.model.brush import Brush
 from npdraw.model.completion import PARTICLES, complete
 from npdraw.model.factors import Factors
-from npdraw.model.importance import importance_figures, samples_per_pass
 from npdraw.model.latents import Latents, concatenate, join_steps
 from npdraw.model.layout import Layout
 from npdraw.model.npdraw import NPDraw
@@ -184,21 +184,23 @@ class DrawingModel:
         Raises:
             UsageError: `samples` is less than 1; otherwise as `preprocess`.
         """
-        if samples < 1:
-            raise UsageError(f"{samples} samples of each image; at least 1 is needed")
-        x, bounds = self.preprocess(images, seed), []
-        side = samples_per_pass(samples, BATCH_SIZE)
-        step = max(1, BATCH_SIZE // side)
-        shape = samples, self.layout.steps, self.brush.numbers
-        for first in range(0, len(x), step):
-            some = x[first : first + step].to(self.device)
-            index = range(first, first + len(some))
-            noise = uniform("eval", seed, index, shape).to(self.device)
-            with torch.no_grad(), self.runtime.autocast(self.device):
-                bounds.append(
-                    importance_figures(self.network, some, noise, "importance", side)[:, 0].cpu()
-                )
-        return torch.cat(bounds)
+        x = self.preprocess(images, seed)
+        return bounds(self.network, x, samples, seed, self.device, self.runtime)
+
+    def classify(self, images: Images, samples: int = CLASS_SAMPLES, seed: int = 0) -> Tensor:
+        """Return p(label | image) for each of `classes`, float64 [N, classes].
+
+        By Bayes' rule from the bounds on p(x | label) (`importance.class_bounds`), with all classes
+        equally likely before the image is seen.
+
+        Raises:
+            UsageError: the model has no classes, or `samples` is less than 1; otherwise as
+                `preprocess`.
+        """
+        check_classes(self.header)
+        x = self.preprocess(images, seed)
+        found = bounds(self.network, x, samples, seed, self.device, self.runtime, classes=True)
+        return found.softmax(1)
 
     def complete(
         self,

@@ -3,9 +3,6 @@
 from npdraw.errors import UsageError, did_you_mean
 from npdraw.header import Header
 
-MOST_SHOWN = 12
-"""Classes that an error lists."""
-
 ALL = "all"
 """Stands for all classes, unless one has that name."""
 
@@ -15,25 +12,26 @@ def class_names(header: Header) -> tuple[str, ...]:
     return tuple(header.dataset["classes"]) if "classes" in header.config else ()
 
 
+def check_classes(header: Header) -> tuple[str, ...]:
+    """Return the names of a model's classes; `UsageError` if it has none."""
+    known = class_names(header)
+    if not known:
+        raise UsageError(
+            "the model has no classes",
+            hint="Teach it those of its images: npdraw train-classes MODEL",
+        )
+    return known
+
+
 def label_of(header: Header, name: str) -> int:
     """Return the label of the class `name` of a model.
 
     Raises:
         UsageError: the model has no classes, or none of this name.
     """
-    known = class_names(header)
-    if not known:
-        raise UsageError(
-            f"label {name}: the model has no classes",
-            hint="Teach it those of its images: npdraw train-classes MODEL",
-        )
+    known = check_classes(header)
     if name not in known:
-        shown = ", ".join(known[:MOST_SHOWN]) + (", ..." if len(known) > MOST_SHOWN else "")
-        hint = did_you_mean(name, known)
-        raise UsageError(
-            f"label {name}: the model has no class of this name",
-            hint=hint if "Did you" in hint else f"Its classes: {shown}.",
-        )
+        raise UsageError(f"the model has no class {name!r}", hint=did_you_mean(name, known))
     return known.index(name)
 
 
@@ -46,10 +44,10 @@ def labels_of(header: Header, text: str) -> list[int]:
     Raises:
         UsageError: as `label_of`, or a range is reversed.
     """
-    known = class_names(header)
+    known = check_classes(header)
     if text in known:
         return [known.index(text)]
-    if text == ALL and known:
+    if text == ALL:
         return list(range(len(known)))
     labels: list[int] = []
     for piece in (piece.strip() for piece in text.split(",")):
@@ -59,6 +57,6 @@ def labels_of(header: Header, text: str) -> list[int]:
             continue
         low, high = label_of(header, first), label_of(header, last)
         if high < low:
-            raise UsageError(f"label {piece}: the range is reversed", hint=f"Write {last}-{first}.")
+            raise UsageError(f"--label {text}: {piece} is reversed", hint=f"Write {last}-{first}.")
         labels.extend(range(low, high + 1))
     return list(dict.fromkeys(labels))

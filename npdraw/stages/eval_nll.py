@@ -12,7 +12,9 @@ from torch import Tensor
 from npdraw.config import Config
 from npdraw.datasets import digest
 from npdraw.errors import DivergedError
+from npdraw.inputs.classes import check_classes
 from npdraw.inputs.images import find_source, load_test_images
+from npdraw.inputs.labelled import in_terms_of, load_labelled
 from npdraw.inputs.models import read_model, to_device
 from npdraw.inputs.other_images import check_images, reading_for
 from npdraw.model.importance import FIGURES, importance_figures, samples_per_pass
@@ -41,6 +43,7 @@ def eval_nll(
     out: Path | None,
     runtime: Runtime,
     progress: Progress,
+    given_labels: bool = False,
 ) -> dict[str, Any]:
     """Estimate the negative log-likelihood of test images in nats per image.
 
@@ -57,7 +60,9 @@ def eval_nll(
     Raises:
         DivergedError: the likelihood that the model gives to an image is NaN.
         StoppedError: a signal came; with `out`, the images evaluated so far are saved.
-        UsageError: the images do not fit the model, see `other_images.check_images`.
+        UsageError: the images do not fit the model, see `other_images.check_images`; or labels are
+            given to a model without classes.
+        DataError: the images cannot be read, or have no labels.
         UsageError, BusyError, ArtifactError: see `run_folder.locked` and `run_folder.resumable`.
     """
     # Read the model and the images.
@@ -70,6 +75,11 @@ def eval_nll(
     values, numbers = load_test_images(
         data, root, config.parse, seed, images, progress, reading=reading
     )
+    labels = None
+    if given_labels:
+        classes = check_classes(artifact.header)
+        _, known = load_labelled(data, "test", root, config.parse, reading)
+        labels = torch.tensor(in_terms_of(classes, known, data).values[numbers]).long()
     settings: dict[str, Any] = {
         "model": artifact.header.digest,
         "data": digest(values.numpy()),
@@ -78,6 +88,7 @@ def eval_nll(
         "estimator": estimator,
         "seed": seed,
         "precision": runtime.precision_name(device),
+        **({"label": "given"} if given_labels else {}),
     }
     run_key = _run_key(settings)
     with process_group(device) as group, ExitStack() as held:
@@ -103,7 +114,8 @@ def eval_nll(
             shape = (samples, model.layout.steps, model.brush.numbers)
             noise = send(uniform("eval", seed, numbers[part], shape), device)
             with torch.no_grad(), runtime.autocast(device):
-                figures = importance_figures(model, x, noise, estimator, side).cpu()
+                y = None if labels is None else send(labels[part], device)
+                figures = importance_figures(model, x, noise, estimator, side, y).cpu()
             _check_figures(figures, model_path)
             return figures
 
@@ -128,7 +140,7 @@ def eval_nll(
 def _run_key(settings: Mapping[str, Any]) -> RunKey:
     """Return the key by which an unfinished evaluation is recognised."""
     return RunKey(
-        {name: settings[name] for name in ("samples", "images", "estimator", "precision")},
+        {name: value for name, value in settings.items() if name not in ("model", "data", "seed")},
         {"digest": settings["data"]},
         {"model": settings["model"]},
         settings["seed"],
@@ -195,6 +207,7 @@ def _result(
         "rate": float(rate.mean()),
         "distortion": float(distortion.mean()),
         "bits_per_dim": float(nll.mean()) / (dimensions * math.log(2)),
+        **({"label": "given"} if "label" in settings else {}),
         "samples": settings["samples"],
         "images": len(nll),
         "split": "test",

@@ -1,0 +1,102 @@
+"""Classification by likelihood: p(label | image) from the bounds on p(image | label)."""
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from npdraw.datasets.splits import evenly_spaced
+from npdraw.drawings.drawing_model import open_model
+from npdraw.drawings.named import named_image, noted
+from npdraw.inputs.classes import check_classes
+from npdraw.inputs.images import find_source, to_levels
+from npdraw.inputs.labelled import in_terms_of, load_labelled
+from npdraw.inputs.other_images import check_images, reading_for
+from npdraw.runtime.progress import Progress
+from npdraw.runtime.settings import Runtime
+
+IMAGES_AT_ONCE = 100
+"""Test images classified between two reports of progress."""
+
+
+def classify_images(
+    model_path: Path, *, names: list[str], root: Path, samples: int, runtime: Runtime
+) -> dict[str, Any]:
+    """Return the probability of each class for images that are named (`named.named_image`).
+
+    The result of `npdraw classify --json`: `images` has, for each of them, its `label`, the
+    likeliest class, and `probabilities`, class -> probability.
+
+    Raises:
+        UsageError, DataError: the model has no classes; see `named.named_image`.
+    """
+    model = open_model(model_path, runtime)
+    check_classes(model.header)
+    named = [named_image(name, model, root) for name in names]
+    found = []
+    for name, (_, image) in zip(names, named, strict=True):
+        chances = dict(zip(model.classes, model.classify(image, samples)[0].tolist(), strict=True))
+        label = max(chances, key=lambda one: chances[one])
+        found.append({"image": name, "label": label, "probabilities": chances})
+    return {"images": found, "samples": samples, **noted(*(source for source, _ in named))}
+
+
+def classify_test(
+    model_path: Path,
+    *,
+    source: str | None,
+    root: Path,
+    images: int | None,
+    samples: int,
+    seed: int,
+    runtime: Runtime,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Classify test images, and compare with their labels.
+
+    The images are those of the data set that the model was made from, or of `source`; `images` of
+    them, evenly spaced, or all. Returns the result of `npdraw classify --json`: `accuracy`, the
+    share that is right, with its standard error, and `nats`, the mean of -log p(label | image) of
+    the right class. Eight parameters, because each is a flag of the command.
+
+    Raises:
+        DataError: the images cannot be read or have no labels, or are of classes that the model
+            does not know.
+        UsageError: the model has no classes, or the images do not fit it.
+    """
+    # Read the images.
+    model = open_model(model_path, runtime)
+    classes, config = check_classes(model.header), model.config.parse
+    data = find_source(model.header, model_path, source)
+    check_images(data, root, model.header, model_path, config, progress)
+    reading = reading_for(data, root, model.header, config, progress)
+    loaded, labels = load_labelled(data, "test", root, config, reading)
+    labels = in_terms_of(classes, labels, data)
+    chosen = evenly_spaced(len(loaded.images), images or len(loaded.images))
+    # Binarise all, so that an image does not depend on how many are chosen.
+    values = model.network.in_unit(to_levels(torch.tensor(loaded.images), config, seed)[chosen])
+    expected = torch.from_numpy(labels.values[chosen]).long()
+
+    # Classify them.
+    began, chances = time.perf_counter(), []
+    progress.start("classify", len(values))
+    for first in range(0, len(values), IMAGES_AT_ONCE):
+        some = values[first : first + IMAGES_AT_ONCE]
+        chances.append(model.classify(some, samples, seed + first))
+        done = first + len(some)
+        right = torch.cat(chances).argmax(1).eq(expected[:done])
+        progress.update(done, accuracy=float(right.double().mean()))
+    progress.finish()
+    nats = -torch.cat(chances).log()[torch.arange(len(expected)), expected]
+    share = float(right.double().mean())
+    return {
+        "accuracy": share,
+        "accuracy_se": math.sqrt(share * (1 - share) / len(expected)),
+        "nats": float(nats.mean()),
+        "images": len(expected),
+        "samples": samples,
+        "split": "test",
+        "seconds": time.perf_counter() - began,
+    }
