@@ -208,6 +208,7 @@ class Stages:
         seed: int = 0,
         batch_size: int = BATCH_SIZE,
         out: Path | None = None,
+        given_labels: bool = False,
         progress: Recorder | None = None,
         **runtime: Any,
     ) -> dict[str, Any]:
@@ -221,6 +222,7 @@ class Stages:
             seed=seed,
             batch_size=batch_size,
             out=out,
+            given_labels=given_labels,
             runtime=tiny_runtime(runtime),
             progress=progress or Recorder(),
         )
@@ -231,6 +233,7 @@ class Stages:
         out: Path,
         *,
         seeds: Sequence[int] = range(3),
+        label: str | None = None,
         grid: bool = False,
         canvas: bool = False,
         temperature: float = 1.0,
@@ -241,6 +244,7 @@ class Stages:
         return sample(
             model_path,
             seeds=list(seeds),
+            label=label,
             grid=grid,
             canvas=canvas,
             temperature=temperature,

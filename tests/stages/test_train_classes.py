@@ -1,0 +1,276 @@
+"""A model learns classes: drawn, classified and evaluated by label, and unchanged without one."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import npdraw
+from npdraw.artifacts import read_artifact, write_artifact
+from npdraw.drawings.classify import classify_images, classify_test
+from npdraw.errors import ArtifactError, DataError, StoppedError, UsageError
+from npdraw.header import read_header
+from npdraw.inputs.classes import labels_of
+from npdraw.inputs.models import read_model
+from npdraw.model.importance import importance_figures
+from npdraw.run_key import RunKey
+from npdraw.runtime.noise import uniform
+from npdraw.runtime.settings import Runtime
+from npdraw.stages.train_classes import train_classes
+from tests.tiny_stages import TEST, TRAIN, VALIDATION, Recorder, bars, tiny_runtime
+
+CLASSES = ("0", "1")
+SETTINGS = {"steps": 300, "batch_size": 16, "drawings": 2000, "learning_rate": 1e-2, "ema": 0.95}
+
+
+def one_sided(count: int, seed: int) -> tuple[Any, Any]:
+    """Return images of bars in one half, the left one or the right one, and which it is."""
+    images, labels = bars(count, seed), np.arange(count) % 2
+    halves = 255 * (images[:, :, ::2] > 0)
+    images[:] = 0
+    for image, half, label in zip(images, halves, labels, strict=True):
+        image[:, 4 * label : 4 * label + 4] = half
+    return images, labels
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Return a file of labelled images."""
+    path = tmp_path_factory.mktemp("labelled") / "bars.npz"
+    (train, y_train), (test, y_test) = one_sided(TRAIN + VALIDATION, 1), one_sided(TEST, 2)
+    np.savez(path, train=train, test=test, train_labels=y_train, test_labels=y_test)
+    return path
+
+
+def teach(model: Path, source: Path | None, out: Path, **changes: Any) -> dict[str, Any]:
+    """Run the stage with settings for tiny models."""
+    given = {"limit": None, "seed": None, "progress": changes.pop("progress", None)}
+    given |= {name: changes.pop(name) for name in ("limit", "seed") if name in changes}
+    runtime = {name: changes.pop(name) for name in ("dry_run", "save_every") if name in changes}
+    return train_classes(
+        model,
+        changes={"classes": SETTINGS | changes},
+        source=None if source is None else f"npz:{source}",
+        root=model.parent,
+        out=out,
+        runtime=tiny_runtime(runtime),
+        **given | {"progress": given["progress"] or Recorder()},
+    )
+
+
+@pytest.fixture(scope="module")
+def taught(trained: Any, labelled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("taught") / "classes.safetensors"
+    result = teach(trained.model, labelled, out)
+    assert result["classes"] == 2
+    assert result["labelled"] == TRAIN + VALIDATION
+    assert result["class_nats"] < result["nats_without_label"]
+    assert result["class_accuracy"] > 0.9
+    return out
+
+
+def test_nothing_else_of_the_model_changes(trained: Any, taught: Path, stages: Any) -> None:
+    before = read_artifact(trained.model, kind="model")
+    after = read_artifact(taught, kind="model")
+    assert all(torch.equal(after.tensors[name], x) for name, x in before.tensors.items())
+    assert {name.split(".")[0] for name in after.tensors.keys() - before.tensors.keys()} == {
+        "class_prior"
+    }
+    assert after.header.dataset["classes"] == list(CLASSES)
+    assert after.header.inputs == before.header.inputs | {"model": before.header.digest}
+    assert before.header.metrics.items() <= after.header.metrics.items()
+    unlabelled, unchanged = (
+        stages.eval_nll(path, source=stages.source) for path in (taught, trained.model)
+    )
+    assert unlabelled["nll"] == unchanged["nll"]
+
+
+def test_resumed_equals_uninterrupted(
+    trained: Any, labelled: Path, interrupt: Any, tmp_path: Path
+) -> None:
+    short = {"steps": 6, "drawings": 40}
+    teach(trained.model, labelled, tmp_path / "whole", **short)
+    with pytest.raises(StoppedError, match="at step 4 of 6"):
+        teach(trained.model, labelled, tmp_path / "halves", progress=interrupt(4), **short)
+    assert teach(trained.model, labelled, tmp_path / "halves", **short)["resumed_from"] == 4
+    assert (tmp_path / "halves").read_bytes() == (tmp_path / "whole").read_bytes()
+    again = teach(trained.model, labelled, tmp_path / "halves", **short)
+    assert (again["up_to_date"], again["resumed_from"]) == (True, 6)
+
+
+def test_other_labels_are_another_run(trained: Any, labelled: Path, tmp_path: Path) -> None:
+    short = {"steps": 2, "drawings": 40}
+    teach(trained.model, labelled, tmp_path / "c", **short)
+    with np.load(labelled) as archive:
+        arrays = dict(archive)
+    arrays["train_labels"] = arrays["train_labels"][::-1]
+    np.savez(tmp_path / "other.npz", **arrays)
+    with pytest.raises(UsageError, match=r"dataset\.labels"):
+        teach(trained.model, tmp_path / "other.npz", tmp_path / "c", **short)
+
+
+def test_few_labels_are_enough(trained: Any, labelled: Path, tmp_path: Path) -> None:
+    result = teach(trained.model, labelled, tmp_path / "c", limit=20, steps=2)
+    assert result["labelled"] == 20
+    planned = teach(trained.model, labelled, tmp_path / "d", dry_run=True)
+    assert planned["dry_run"]
+    assert not (tmp_path / "d").exists()
+
+
+def test_images_without_labels_and_a_single_class_are_refused(
+    trained: Any, labelled: Path, taught: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match="has no labels"):
+        teach(trained.model, None, tmp_path / "c")  # those of the tiny stages have none
+    with np.load(labelled) as archive:
+        arrays = dict(archive)
+    np.savez(tmp_path / "same.npz", **arrays | {"train_labels": np.ones(TRAIN + VALIDATION, int)})
+    with pytest.raises(DataError, match=r"all 60 training images of .* have the same label"):
+        teach(trained.model, tmp_path / "same.npz", tmp_path / "c")
+    with pytest.raises(UsageError, match="has classes already"):
+        teach(taught, labelled, tmp_path / "c")
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"classes": ["0"]}, "class_embedding"),
+        ({"classes": "0"}, "classes of its data set"),
+        ({"labels": "no"}, "labels of its data set"),
+    ],
+)
+def test_a_record_that_does_not_fit_is_refused(
+    change: dict[str, Any], match: str, taught: Path, tmp_path: Path
+) -> None:
+    artifact = read_artifact(taught, kind="model")
+    header = artifact.header
+    key = replace(RunKey.of(header), dataset=header.dataset | change)
+    path = tmp_path / "wrong.safetensors"
+    write_artifact(path, "model", artifact.tensors, run_key=key, metrics=header.metrics)
+    with pytest.raises(ArtifactError, match=match):
+        read_model(path)
+
+
+def test_sheets_have_a_row_for_each_class(taught: Path, stages: Any, tmp_path: Path) -> None:
+    drawn = {"seeds": range(5), "label": "1,0"}
+    result = stages.sample(taught, tmp_path / "s.png", grid=True, **drawn)
+    assert result["images"] == 10
+    model = npdraw.load(taught, precision="fp32")
+    assert model.classes == CLASSES
+    folder = tmp_path / "folder"
+    assert stages.sample(taught, folder, **drawn)["files"] == 11
+    names = sorted(path.name for path in folder.glob("*.png"))
+    assert names == [f"{y}-00000{seed}.png" for y in (0, 1) for seed in range(5)]
+    stored = read_artifact(folder / "drawings.safetensors", kind="drawings").tensors
+    assert stored["labels"].tolist() == [1] * 5 + [0] * 5
+    assert stored["seeds"].tolist() == [*range(5), *range(5)]
+    right = model.sample(5, label="1")
+    assert torch.equal(stored["whether"][:5], right.whether)
+    # Samples of one class only replace those of two.
+    stages.sample(taught, folder, seeds=range(2), label="0", force=True)
+    assert len(list(folder.glob("*.png"))) == 2
+
+
+def test_drawings_show_their_class(taught: Path) -> None:
+    model = npdraw.load(taught, precision="fp32")
+    for label, name in enumerate(CLASSES):
+        ink = model.paint(model.sample(200, label=name))[:, 0].mean(0)
+        halves = ink[:, :4].sum(), ink[:, 4:].sum()
+        assert halves[label] > 1.1 * halves[1 - label]
+
+
+def test_completions_take_a_label(taught: Path) -> None:
+    model = npdraw.load(taught, precision="fp32")
+    nothing = torch.zeros(model.layout.steps, dtype=torch.bool)
+    given = model.sample(1)
+    completed = model.complete(given, nothing, 3, seed=4, label="1")
+    assert torch.equal(completed.whether, model.sample(3, seed=4, label="1").whether)
+    with pytest.raises(UsageError, match="no class 'middle'"):
+        model.complete(given, nothing, label="middle")
+
+
+def test_classes_are_recognised(taught: Path, labelled: Path, stages: Any) -> None:
+    common = {"root": labelled.parent, "runtime": Runtime(precision="fp32", threads=1)}
+    test = {"source": f"npz:{labelled}", "images": None, "samples": 20, "seed": 0}
+    result = classify_test(taught, progress=stages.Recorder(), **test, **common)
+    assert result["images"] == TEST
+    assert result["accuracy"] > 0.9
+    error = math.sqrt(result["accuracy"] * (1 - result["accuracy"]) / TEST)
+    assert result["accuracy_se"] == pytest.approx(error)
+    assert result["nats"] < math.log(2)
+    model = npdraw.load(taught, precision="fp32")
+    images, labels = one_sided(TEST, 2)
+    chances = model.classify(images, 20)
+    assert torch.allclose(chances.sum(1), torch.ones(TEST, dtype=torch.float64))
+    assert (chances.argmax(1).numpy() == labels).mean() == pytest.approx(result["accuracy"])
+    picture = labelled.parent / "one.png"
+    Image.fromarray(images[3]).save(picture)
+    named = classify_images(taught, names=[str(picture)], samples=5, **common)["images"]
+    best = model.classify(images[3:4], 5)[0]
+    assert named[0]["label"] == CLASSES[int(best.argmax())]
+    assert named[0]["probabilities"]["0"] == pytest.approx(float(best[0]), abs=1e-5)
+
+
+def test_likelihoods_of_given_labels(taught: Path, labelled: Path, stages: Any) -> None:
+    source = f"npz:{labelled}"
+    given = stages.eval_nll(taught, source=source, given_labels=True, samples=4)
+    assert given["label"] == "given"
+    assert given["nll"] < stages.eval_nll(taught, source=source, samples=4)["nll"]
+    model, _, _ = read_model(taught)
+    images, labels = one_sided(TEST, 2)
+    loaded = npdraw.load(taught, precision="fp32")
+    x = loaded.preprocess(images)
+    noise = uniform("eval", 0, range(TEST), (4, model.layout.steps, model.brush.numbers))
+    with torch.no_grad():
+        figures = importance_figures(
+            model, x, noise, "importance", label=torch.tensor(labels).long()
+        )
+    assert given["nll"] == pytest.approx(float(figures[:, 0].mean()), rel=1e-5)
+
+
+def test_models_without_classes_say_so(trained: Any, stages: Any, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="the model has no classes") as caught:
+        stages.sample(trained.model, tmp_path / "s.png", grid=True, label="0")
+    assert "train-classes" in caught.value.hint
+    with pytest.raises(UsageError, match="the model has no classes"):
+        stages.eval_nll(trained.model, given_labels=True)
+    with pytest.raises(UsageError, match="the model has no classes"):
+        npdraw.load(trained.model).classify(bars(2, 2))
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ("0", [0]),
+        ("1,0,1", [1, 0]),
+        ("0-1", [0, 1]),
+        ("all", [0, 1]),
+        (" 1 , 0", [1, 0]),
+    ],
+)
+def test_labels_are_names_ranges_or_all(text: str, labels: list[int], taught: Path) -> None:
+    assert labels_of(read_header(taught), text) == labels
+
+
+def test_a_name_with_a_comma_or_a_hyphen_is_a_name(taught: Path) -> None:
+    header = read_header(taught)
+    odd = ["a,b", "a-b", "-", "a", "b", "all"]
+    named = replace(header, dataset=header.dataset | {"classes": odd})
+    assert labels_of(named, "a,b") == [0]
+    assert labels_of(named, "a-b") == [1]
+    assert labels_of(named, "-") == [2]
+    assert labels_of(named, "a-b,b,a") == [1, 4, 3]
+    assert labels_of(named, "all") == [5]
+
+
+@pytest.mark.parametrize(
+    ("text", "match"), [("1-0", "reversed"), ("up", "no class 'up'"), ("", "no class ''")]
+)
+def test_wrong_labels_are_refused(text: str, match: str, taught: Path) -> None:
+    with pytest.raises(UsageError, match=match):
+        labels_of(read_header(taught), text)
