@@ -10,7 +10,15 @@ from typing import Any
 import pytest
 
 from npdraw import presets as presets_module
-from npdraw.config import SECTIONS, Config, DecoderConfig, ParseConfig, PriorConfig, as_dict
+from npdraw.config import (
+    PIPELINE,
+    SECTIONS,
+    Config,
+    DecoderConfig,
+    ParseConfig,
+    PriorConfig,
+    as_dict,
+)
 from npdraw.errors import UsageError
 from npdraw.overrides import override, read_toml
 from npdraw.presets import PRESETS, from_dict, preset
@@ -266,7 +274,8 @@ def test_an_unknown_preset_is_an_error_with_the_nearest() -> None:
 def test_as_dict_holds_the_sections_asked_for_and_never_the_path_of_the_data() -> None:
     config = Config(data="folder:/home/someone/pictures")
     assert as_dict(config, ("parse",)).keys() == {"preset", "parse"}
-    assert as_dict(config).keys() == {"preset", *SECTIONS}
+    assert as_dict(config).keys() == {"preset", *PIPELINE}
+    assert as_dict(config, SECTIONS).keys() == {"preset", *SECTIONS}
     assert "someone" not in json.dumps(as_dict(config))
 
 

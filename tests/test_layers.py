@@ -16,7 +16,7 @@ HEAVY = {"torch", "torchvision", "numpy", "safetensors"}
 LONGEST = 320  # lines
 
 # What each layer may import. A folder is one layer, free inside; so is a module beside the folders.
-GROUND = {"presets", "overrides", "config", "errors", "files", "reading"}
+GROUND = {"presets", "overrides", "config", "class_config", "errors", "files", "reading"}
 FILES_OF_OURS = GROUND | {"tensor_layout", "header", "run_key", "artifacts"}
 RUN = FILES_OF_OURS | {"runtime"}
 WORK = RUN | {"model", "datasets", "inputs", "pictures"}
@@ -27,7 +27,8 @@ LAYERS = {
     "errors": set(),
     "ranges": {"errors"},
     "reading": {"errors"},
-    "config": {"errors", "ranges"},
+    "class_config": {"ranges"},
+    "config": {"class_config", "errors", "ranges"},
     "overrides": {"config", "errors"},
     "presets": {"config", "overrides", "errors"},
     "files": {"errors"},
@@ -56,6 +57,7 @@ LIGHT_NAMES = [
     "version",
     "ranges",
     "reading",
+    "class_config",
     "config",
     "errors",
     "files",

@@ -32,8 +32,8 @@ def classify(
 
     Examples:
 
-        npdraw classify runs/glyphs/classes.safetensors test:0 test:1
-        npdraw classify runs/glyphs/classes.safetensors --images 100 --samples 3
+        npdraw classify runs/az.safetensors test:0 test:1
+        npdraw classify runs/az.safetensors --images 10 --samples 1
     """
     folder = resolve.folder(model, None)
     path = resolve.artifact("model", model, folder)

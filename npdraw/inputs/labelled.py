@@ -23,7 +23,7 @@ class LabelledImages:
 
     data: TrainingImages
     known: Labels
-    """Of the images that are kept, in their order, without shifted copies."""
+    """Labels of the images that are kept, in their order, without shifted copies."""
 
     @property
     def labels(self) -> Tensor:

@@ -207,7 +207,7 @@ def _result(
         "rate": float(rate.mean()),
         "distortion": float(distortion.mean()),
         "bits_per_dim": float(nll.mean()) / (dimensions * math.log(2)),
-        **({"label": "given"} if "label" in settings else {}),
+        "label": settings.get("label", "none"),
         "samples": settings["samples"],
         "images": len(nll),
         "split": "test",

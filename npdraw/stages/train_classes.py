@@ -172,11 +172,12 @@ def _untrained(config: Config, model: NPDraw, classes: int, seed: int) -> Prior:
 def _examples(session: Session, model: NPDraw, images: LabelledImages) -> tuple[Examples, Examples]:
     """Return drawings of the encoder, with labels, of training and of held-out images.
 
-    A training image has as many drawings as make `classes.drawings` of all, each of another
-    binarisation; a held-out one has one.
+    A training image has as many drawings as make `classes.drawings` of all, or as many as there are
+    steps for, each of another binarisation; a held-out one has one.
     """
     data, settings, seed = images.data, session.config.classes, session.seed
-    copies = -(-settings.drawings // len(data.train))
+    needed = min(settings.drawings, settings.steps * settings.batch_size)
+    copies = -(-needed // len(data.train))
     train_labels, held_out_labels = images.labels.split([len(data.train), data.validation])
     session.progress.start("draw", copies * len(data.train), unit="drawings")
     drawings = []

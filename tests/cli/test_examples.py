@@ -14,7 +14,7 @@ from tests.datasets.own_pictures import drawings
 ORDER = (
     *("parse", "train-prior", "train-decoder", "eval-nll", "sample", "run", ""),
     *("animate", "reconstruct", "complete", "edit", "decode", "interpolate"),
-    *("eval-samples", "train-features"),
+    *("eval-samples", "train-features", "train-classes", "classify"),
     *("report", "export", "info", "data", "data ls", "data look", "data download", "data doctor"),
 )
 

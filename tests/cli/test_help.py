@@ -13,7 +13,14 @@ import pytest
 import typer
 
 from npdraw import cli
-from npdraw.cli import declare, execute, options, quality_options, reading_options
+from npdraw.cli import (
+    class_options,
+    declare,
+    execute,
+    options,
+    quality_options,
+    reading_options,
+)
 from npdraw.run_key import RunKey
 from npdraw.version import __version__
 
@@ -52,6 +59,7 @@ def test_every_command_of_the_design_is_there() -> None:
     assert set(PAGES) == {
         *("", "parse", "train-prior", "train-decoder", "eval-nll", "sample", "run"),
         *("animate", "reconstruct", "complete", "edit", "decode", "interpolate", "studio"),
+        *("train-classes", "classify"),
         *("eval-samples", "train-features", "report", "export", "info"),
         *("data", "data ls", "data look", "data download", "data doctor"),
     }
@@ -89,9 +97,11 @@ def test_options_are_few_in_panels_and_complete(
 
 
 def test_every_flag_is_spelled_in_options_and_used() -> None:
+    pages = (options, reading_options, quality_options, class_options)
     aliases = {
         name: alias.__metadata__[0]
-        for name, alias in (vars(options) | vars(reading_options) | vars(quality_options)).items()
+        for page in pages
+        for name, alias in vars(page).items()
         if hasattr(alias, "__metadata__")
     }
     written = {info.help for info in aliases.values()}
@@ -175,7 +185,7 @@ assert execute([]) == 0
 assert not {HEAVY} & set(sys.modules)
 """
     for typed, expected in (
-        ("npdraw train-", ["train-prior", "train-decoder", "train-features"]),
+        ("npdraw train-", ["train-prior", "train-decoder", "train-classes", "train-features"]),
         ("npdraw parse --preset mnist", ["mnist", "mnist-best", "mnist-static", "mnist-paper"]),
         ("npdraw parse --snap m", ["mean", "medoid"]),
         ("npdraw parse --data m", ["mnist", "mnist-static"]),
