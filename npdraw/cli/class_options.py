@@ -34,7 +34,7 @@ OutClasses = Annotated[
     Path | None,
     option("--out", OUTPUT, "file to write", default="classes.safetensors beside MODEL"),
 ]
-Images = Annotated[
+Pictures = Annotated[
     list[str] | None,
     argument("IMAGE", "pictures, or test:N for test images", default="all test images"),
 ]

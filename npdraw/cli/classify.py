@@ -12,7 +12,7 @@ SHOWN = 3
 
 def classify(
     model: options.NamedModel,
-    images: class_options.Images = None,
+    images: class_options.Pictures = None,
     *,
     data: options.OtherData = None,
     data_root: options.DataRoot = None,

@@ -34,7 +34,7 @@ def train_classes(
     Examples:
 
         npdraw train-classes --steps 20
-        npdraw train-classes glyphs --limit 1000 --steps 30 --out runs/az.safetensors
+        npdraw train-classes glyphs --steps 9 --out runs/az.safetensors
     """
     folder = resolve.folder(model, preset, find=data)
     model = resolve.artifact("model", model, folder)
