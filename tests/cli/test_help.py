@@ -112,7 +112,7 @@ def test_every_flag_is_spelled_in_options_and_used() -> None:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute)
         and isinstance(node.value, ast.Name)
-        and node.value.id in ("options", "reading_options", "quality_options")
+        and node.value.id in ("options", "reading_options", "quality_options", "class_options")
     }
     assert aliases.keys() <= used
 
