@@ -201,7 +201,7 @@ def arguments() -> argparse.Namespace:
     add("--data", nargs="+", default=["mnist"], help="data sets; their presets have their pixels")
     add("--limit", nargs="+", default=[None], help="training images, or a fraction of them")
     add("--data-root", type=Path, default=default_root(), help="folder of data sets")
-    add("--seconds", type=float, default=600.0, help="processor time of a training [600]")
+    add("--seconds", type=float, default=300.0, help="processor time of a training [300]")
     add("--samples", type=int, default=50, help="importance samples (S) [50]")
     add("--images", type=int, default=1000, help="test images for the likelihood [1000]")
     add("--drawings", type=int, default=2000, help="samples to compare [2000]")

@@ -15,9 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.rivals.rival import Rival, start_of_pixels
+from benchmarks.rivals.rival import Rival
 from benchmarks.rivals.vae import LARGEST_LOG_SCALE, Gaussian, standard_normal
 from npdraw.model.likelihood import likelihood_of
+
+EMPTY = -3.0
+"""Logit of ink where there is no object, at first. Were it that of the mean image, objects would
+explain so little at first that they would vanish."""
 
 WHERE = 3
 """Numbers that say where an object is: scale, right and down."""
@@ -114,14 +118,11 @@ class AIR(Rival):
             nn.Linear(states + hidden, hidden), nn.SiLU(), nn.Linear(hidden, 1)
         )
         self.another = nn.Parameter(torch.zeros(most))
-        self.background = nn.Parameter(torch.zeros(self.outputs, height, width))
+        start = self.likelihood.start(channels)
+        empty = torch.full((self.outputs,), EMPTY) if start is None else start
+        self.background = nn.Parameter(empty[:, None, None])
         # There are objects at first, or none would ever be learned.
         nn.init.constant_(self.present_head.bias, 3.0)
-
-    @torch.no_grad()
-    def start_from(self, images: Tensor) -> None:
-        """Start at the means of pixels."""
-        self.background.copy_(start_of_pixels(self.likelihood, images))
 
     def loss(self, images: Tensor, noise: torch.Generator, done: float) -> Tensor:
         """Return the negative ELBO, [N], with terms whose gradients are those of the decisions.
@@ -148,7 +149,7 @@ class AIR(Rival):
         seen = self.seen(2 * images.flatten(1) - 1)
         state = seen.new_zeros(count, self.encoder.hidden_size)
         states = state, state
-        canvas = self.background.expand(count, -1, -1, -1)
+        canvas = self.background.expand(count, -1, *self.shape[1:])
         present = seen.new_ones(count)
         last = seen.new_zeros(count, 1 + WHERE + self.latents)
         count_rate = rate = kl = baseline = seen.new_zeros(count)
@@ -196,7 +197,7 @@ class AIR(Rival):
 
         `present` [N, most] of 0 and 1, `where` [N, most, 3], `what` [N, most, latents].
         """
-        canvas = self.background.expand(len(present), -1, -1, -1)
+        canvas = self.background.expand(len(present), -1, *self.shape[1:])
         for there, *z in zip(present.unbind(1), where.unbind(1), what.unbind(1), strict=True):
             canvas = canvas + there[:, None, None, None] * self._object(*z)
         return canvas
