@@ -106,7 +106,7 @@ def rival(name: str, data: str, images: int) -> tuple[Rival, Settings]:
     """Return an untrained model, and how it is trained on `images` training images."""
     config = preset(data).parse
     kind, sizes, settings = _table(data)[name]
-    changes, settings = _for_few(name, settings, images)
+    changes = _for_few(name, images)
     shape = config.channels, config.image_size, config.image_size
     return kind(shape, levels=config.levels, **sizes, **changes), settings  # type: ignore[call-arg]
 
@@ -119,12 +119,12 @@ DROPOUT = (100, 0.2), (1_000, 0.2), (10_000, 0.1)
 """Up to this many training images: dropout of the models that have it."""
 
 FEW = 1_000
-"""Up to this many training images, batches are of 64 and NP-DRAW has copies shifted by a pixel."""
+"""Up to this many training images, all models see copies shifted by a pixel."""
 
 WITH_DROPOUT = "VAE", "VAE with slices", "VQ-VAE", "PixelCNN", "small PixelCNN"
 
 
-def _for_few(name: str, settings: Settings, images: int) -> tuple[Sizes, Settings]:
+def _for_few(name: str, images: int) -> Sizes:
     """Return what changes with few images, against overfitting."""
     changes: Sizes = {}
     dropout = next((share for most, share in DROPOUT if images <= most), None)
@@ -132,9 +132,7 @@ def _for_few(name: str, settings: Settings, images: int) -> tuple[Sizes, Setting
         changes["dropout"] = dropout
     if name == "VAE" and dropout is not None:
         changes["kl_warmup"] = 0.5 if images <= DROPOUT[0][0] else 0.3
-    if images <= FEW:
-        settings = replace(settings, batch_size=min(64, settings.batch_size))
-    return changes, settings
+    return changes
 
 
 STEPS = ((100, 100, 150), (1_000, 200, 400), (10_000, 500, 800))
