@@ -68,7 +68,9 @@ LIGHT_NAMES = [
     "artifacts",
 ]
 LIGHT_NAMES += ["runtime/__init__", "runtime/group", "runtime/lock"]
-LIGHT_NAMES += ["inputs/__init__", "inputs/shipped", "stages/__init__", "studio/__init__"]
+LIGHT_NAMES += ["runtime/progress", "runtime/reporting", "runtime/text"]
+LIGHT_NAMES += ["inputs/__init__", "inputs/settings", "inputs/shipped", "inputs/sources"]
+LIGHT_NAMES += ["stages/__init__", "studio/__init__"]
 LIGHT = [PACKAGE / f"{name}.py" for name in LIGHT_NAMES] + sorted((PACKAGE / "cli").rglob("*.py"))
 
 
