@@ -102,7 +102,7 @@ def test_values_that_are_not_finite_are_counted(monkeypatch):
     monkeypatch.setattr("npdraw.datasets.arrays._CHUNK", 60)  # two images at a time
     array = images(9).astype(np.float16)
     array[[0, 4, 8], 1, 1] = np.nan
-    with pytest.raises(DataError, match=r"^array 'a' in f has 3 NaN of 270 values$"):
+    with pytest.raises(DataError, match=r"(?m)^array 'a' in f has 3 NaN of 270 values$"):
         checked(array, "array 'a' in f")
     array[8, 2] = [np.inf, -np.inf, 0, 0, 0]
     with pytest.raises(DataError, match=r"has 3 NaN and 2 infinite of 270 values"):
