@@ -21,8 +21,8 @@ FILES_OF_OURS = GROUND | {"tensor_layout", "header", "run_key", "artifacts"}
 RUN = FILES_OF_OURS | {"runtime"}
 WORK = RUN | {"model", "datasets", "inputs", "pictures"}
 LAYERS = {
-    # npdraw/__init__.py: `load`, the door for Python. Nothing inside imports it.
-    "npdraw": {"version", "drawings", "runtime", "inputs"},
+    # npdraw/__init__.py: `load` and `fit`, the doors for Python. Nothing inside imports it.
+    "npdraw": {"version", "drawings", "runtime", "inputs", "reading", "stages"},
     "version": set(),
     "errors": set(),
     "ranges": {"errors"},
