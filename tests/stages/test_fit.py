@@ -1,5 +1,6 @@
 """`npdraw.fit`: the files of `npdraw run`, from Python."""
 
+import json
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -62,7 +63,10 @@ def fitted(images: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Draw
 
 
 def test_files_are_those_of_the_command(
-    stages: Any, tiny_settings: Callable[..., str], tmp_path: Path
+    stages: Any,
+    tiny_settings: Callable[..., str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     file = tmp_path / "tiny.toml"
     file.write_text(tiny_settings())
@@ -76,7 +80,10 @@ def test_files_are_those_of_the_command(
     assert model.path == tmp_path / "python/model.safetensors"
     assert model.header.config["preset"] == "textures"
     assert model.header.metrics["nll"] > 0
-    assert execute([*command, "--dry-run", "--out", str(tmp_path / "python")]) == 0
+    capsys.readouterr()
+    assert execute([*command, *small, "--out", str(tmp_path / "python"), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert all(result[name]["up_to_date"] for name in ("parse", "train_prior", "train_decoder"))
     settings = {name: dict(model.header.config[name]) for name in ("parse", "prior", "decoder")}
     again = fit(stages.source, tmp_path / "mapping", config=settings, **arguments)
     assert again.header.digest == model.header.digest
