@@ -165,9 +165,20 @@ def test_a_thread_trains_as_well(images: np.ndarray, fitted: DrawingModel, tmp_p
     assert trained.header.digest == fitted.header.digest
 
 
-def test_one_fit_at_a_time_writes_to_a_folder(images: np.ndarray, tmp_path: Path) -> None:
-    with command_lock(tmp_path / "model.safetensors"), pytest.raises(BusyError):
-        fit(images, tmp_path)
+def test_one_fit_at_a_time_writes_to_a_folder(
+    stages: Any, images: np.ndarray, tmp_path: Path
+) -> None:
+    with command_lock(tmp_path / "model.safetensors"):
+        for given in (images, stages.source):
+            with pytest.raises(BusyError):
+                fit(given, tmp_path)
+
+
+def test_few_images_have_fewer_parts_unless_their_number_is_given(tmp_path: Path) -> None:
+    few = {**CONFIG, "parse": {"part_size": 4, "stride": 4}}
+    assert fit(bars(7, 0), tmp_path / "run", config=few).brush.sizes["what"] < 28
+    with pytest.raises(UsageError, match="different patches"):
+        fit(bars(7, 0), tmp_path / "other", config={**few, "parse": {"parts": 50}})
 
 
 def test_random_numbers_and_threads_of_the_caller_stay(
