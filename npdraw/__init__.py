@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from npdraw.version import __version__ as __version__
 
@@ -52,11 +52,11 @@ def fit(
     steps: int | None = None,
     limit: int | float | None = None,
     image_size: int | None = None,
-    channels: int | str = "auto",
-    pixels: str = "auto",
-    invert: str = "auto",
+    channels: Literal["auto", 1, 3] = "auto",
+    pixels: Literal["auto", "binary", "levels"] = "auto",
+    invert: Literal["auto", "yes", "no"] = "auto",
     background: str = "auto",
-    fit: str = "auto",
+    fit: Literal["auto", "crop", "pad", "stretch"] = "auto",
     seed: int = 0,
     out: str | PathLike[str] | None = None,
     force: bool = False,
@@ -77,7 +77,7 @@ def fit(
     have the same digests. Called again with the same arguments, it resumes from the last
     checkpoint, or returns the finished model. Ctrl-C, or the stop button of a notebook, finishes
     the step, saves and raises `KeyboardInterrupt`; a resumed training ends with the same numbers as
-    an uninterrupted one. (From a thread other than the main one, it does not hear signals.)
+    an uninterrupted one. In a thread other than the main one, it does not hear signals.
 
     Arguments have the names and meanings of the flags of `npdraw run`, and notes and errors call
     them so: `--invert no` is `invert="no"`.
