@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,9 @@ def test_a_model_is_one_line_of_facts(model: DrawingModel, shipped: Path) -> Non
     bound = f"{model.header.metrics['nll']:.2f}"
     for fact in (str(model.path), "8 x 8, binary", "40 images of npz", "4 cells, 8 parts", bound):
         assert fact in line, line
+    named = {**model.header.dataset, "classes": ["a", "b"]}
+    header = replace(model.header, config={**model.header.config, "classes": {}}, dataset=named)
+    assert "images of npz, 2 classes;" in repr(replace(model, header=header))
     assert "nats" not in repr(npdraw.load(shipped / "mnist.safetensors"))  # it has no such figure
 
 
