@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help install demo test test-slow test-faults lint format bench scaling curve rivals low-data agreement edits pictures studio-browser studio-bench studio-picture clean
+.PHONY: help install demo test test-slow test-faults lint format bench scaling curve rivals low-data agreement edits pictures notebook studio-browser studio-bench studio-picture clean
 
 help:
 	@echo "make demo            set up, run the pipeline on the embedded glyphs into runs/demo"
@@ -22,6 +22,7 @@ help:
 	@echo "make edits           how local an edit is: change inside and outside its region, MODEL=NAME"
 	@echo "make curve           likelihood against canvas error"
 	@echo "make pictures        redraw the pictures of models in README.md and docs/"
+	@echo "make notebook        run docs/first-model.ipynb, and store its outputs in it"
 	@echo "make studio-browser  install a browser for the tests of the studio"
 	@echo "make studio-bench    time from dropping a part to seeing the image"
 	@echo "make studio-picture  docs/studio.png and docs/studio-colour.png"
@@ -92,6 +93,10 @@ edits: .venv/developer
 
 pictures: .venv/developer
 	@$(BIN)/python -m benchmarks.studies.pictures mnist omniglot cifar10
+
+# In one thread, so that its figures are those of any machine, but for rounding.
+notebook: .venv/developer
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.studies.notebook
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 

@@ -27,7 +27,10 @@ DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class NpdrawError(Exception):
-    """An error: one clear line (`message`), what to do about it (`hint`), and an exit code."""
+    """An error: one clear line (`message`), what to do about it (`hint`), and an exit code.
+
+    Hints name flags of the command line; functions of Python have arguments of the same names.
+    """
 
     code = "error"
     exit_code = 1
@@ -36,6 +39,8 @@ class NpdrawError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        if hint:
+            self.add_note(f"Hint: {hint}")  # tracebacks show it below the message
 
 
 class UsageError(NpdrawError):

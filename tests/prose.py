@@ -1,6 +1,7 @@
 """What people read in the tracked files: comments, docstrings, strings, documents and pages."""
 
 import io
+import json
 import re
 import subprocess
 import tokenize
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SUFFIXES = {".py", ".md", ".html", ".js", ".css", ".toml"}
+SUFFIXES = {".py", ".md", ".ipynb", ".html", ".js", ".css", ".toml"}
 
 
 def tracked() -> list[str]:
@@ -30,8 +31,15 @@ def tracked() -> list[str]:
 def passages(name: str, text: str) -> Iterator[tuple[int, str]]:
     """Yield line and text of what people read in a file; line breaks become single spaces.
 
-    Consecutive comments are one passage; what an f-string computes is left out.
+    Consecutive comments are one passage; what an f-string computes is left out. In a notebook the
+    number is that of the cell, and outputs are left out.
     """
+    if name.endswith(".ipynb"):
+        for number, cell in enumerate(json.loads(text)["cells"], 1):
+            kind = ".md" if cell["cell_type"] == "markdown" else ".py"
+            for _, passage in passages(kind, "".join(cell["source"])):
+                yield number, passage
+        return
     if name.endswith(".js"):
         text = "\n\n".join(re.findall(r"//.*|/\*.*?\*/|\"[^\"\n]*\"|`[^`]*`", text, re.DOTALL))
     if not name.endswith(".py"):

@@ -1,6 +1,7 @@
 """Exit codes and hints (docs/interface.md: 0 fine, 1 our bug, 2 usage, 3 artifact, ...)."""
 
 import signal
+import traceback
 
 import pytest
 
@@ -40,8 +41,11 @@ def test_codes_and_exit_codes_are_distinct() -> None:
     assert len({kind.exit_code for kind in kinds}) == len(kinds)
 
 
-def test_a_hint_is_optional() -> None:
-    assert NpdrawError("message").hint == ""
+def test_a_hint_is_optional_and_shown_in_tracebacks() -> None:
+    plain, hinted = NpdrawError("message"), NpdrawError("message", hint="Use --force.")
+    assert plain.hint == ""
+    shown = ["".join(traceback.format_exception(error)) for error in (plain, hinted)]
+    assert shown[1] == shown[0] + "Hint: Use --force.\n"
 
 
 def test_stopping_exits_as_the_shell_expects_of_the_signal() -> None:

@@ -3,6 +3,7 @@
 Scanned are comments, docstrings and strings of Python files, and documents and pages as a whole.
 """
 
+import json
 import re
 from typing import NamedTuple
 
@@ -89,4 +90,7 @@ def test_comments_docstrings_strings_and_documents_are_read() -> None:
     code = 'told = 1  # what it\n# told\n"""A docstring\n    told."""\nprint(f"{told} told")\n'
     assert [hit.split(":")[1] for hit in hits("x.py", code)] == ["3", "5", "1"]
     assert len(hits("x.md", "What it\ntold.\n\nNothing.\n")) == 1
+    cells = [("markdown", ["What it\n", "told."]), ("code", ["told = 1  # told"])]
+    kinds = [{"cell_type": kind, "source": source, "outputs": "told"} for kind, source in cells]
+    assert len(hits("x.ipynb", json.dumps({"cells": kinds}))) == 2
     assert not hits("x.py", "told = told + 1\n")

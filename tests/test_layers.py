@@ -21,8 +21,8 @@ FILES_OF_OURS = GROUND | {"tensor_layout", "header", "run_key", "artifacts"}
 RUN = FILES_OF_OURS | {"runtime"}
 WORK = RUN | {"model", "datasets", "inputs", "pictures"}
 LAYERS = {
-    # npdraw/__init__.py: `load`, the door for Python. Nothing inside imports it.
-    "npdraw": {"version", "drawings", "runtime", "inputs"},
+    # npdraw/__init__.py: `load` and `fit`, the doors for Python. Nothing inside imports it.
+    "npdraw": {"version", "drawings", "runtime", "inputs", "reading", "stages"},
     "version": set(),
     "errors": set(),
     "ranges": {"errors"},
@@ -68,7 +68,9 @@ LIGHT_NAMES = [
     "artifacts",
 ]
 LIGHT_NAMES += ["runtime/__init__", "runtime/group", "runtime/lock"]
-LIGHT_NAMES += ["inputs/__init__", "inputs/shipped", "stages/__init__", "studio/__init__"]
+LIGHT_NAMES += ["runtime/progress", "runtime/reporting", "runtime/text"]
+LIGHT_NAMES += ["inputs/__init__", "inputs/settings", "inputs/shipped", "inputs/sources"]
+LIGHT_NAMES += ["stages/__init__", "studio/__init__"]
 LIGHT = [PACKAGE / f"{name}.py" for name in LIGHT_NAMES] + sorted((PACKAGE / "cli").rglob("*.py"))
 
 

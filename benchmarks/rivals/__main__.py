@@ -27,7 +27,6 @@ from benchmarks.rivals.quality import quality
 from benchmarks.rivals.tables import tables
 from benchmarks.rivals.task import Task
 from benchmarks.rivals.training import drawn, evaluate, train
-from npdraw.cli.progress import Lines
 from npdraw.config import Config
 from npdraw.datasets import default_root, parse_source
 from npdraw.datasets.splits import parse_limit
@@ -45,6 +44,7 @@ from npdraw.pictures.files import write_still
 from npdraw.pictures.sheet import draw_pixels, tile
 from npdraw.presets import preset
 from npdraw.quality.distances import LEAST
+from npdraw.runtime.reporting import Lines
 from npdraw.runtime.run_folder import read_json, write_json
 from npdraw.runtime.settings import Runtime
 

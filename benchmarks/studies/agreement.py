@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from npdraw.cli.progress import Lines
 from npdraw.cli.resolve import model as find
 from npdraw.datasets import default_root
 from npdraw.errors import NpdrawError
@@ -25,6 +24,7 @@ from npdraw.model.layout import Layout
 from npdraw.model.npdraw import NPDraw
 from npdraw.pictures.sheet import draw
 from npdraw.runtime.noise import uniform
+from npdraw.runtime.reporting import Lines
 from npdraw.runtime.settings import Runtime
 
 SAMPLES = 10_000

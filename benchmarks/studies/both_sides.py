@@ -17,7 +17,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from npdraw.cli.progress import Lines
 from npdraw.cli.resolve import model as find
 from npdraw.config import SAMPLES
 from npdraw.errors import NpdrawError
@@ -28,6 +27,7 @@ from npdraw.model.latents import Latents
 from npdraw.model.npdraw import NPDraw
 from npdraw.pictures.sheet import draw
 from npdraw.runtime.noise import generator, uniform
+from npdraw.runtime.reporting import Lines
 from npdraw.runtime.settings import Runtime
 
 IMAGES = 300

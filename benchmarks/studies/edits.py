@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from npdraw.cli.progress import Lines
 from npdraw.cli.resolve import model as find
 from npdraw.datasets import default_root
 from npdraw.drawings.drawing_model import DrawingModel, open_model
@@ -24,6 +23,7 @@ from npdraw.drawings.regions import Region, cells_in
 from npdraw.errors import NpdrawError
 from npdraw.inputs.images import find_source, load_test_images
 from npdraw.model.latents import concatenate
+from npdraw.runtime.reporting import Lines
 from npdraw.runtime.settings import Runtime
 
 EDITS = 100

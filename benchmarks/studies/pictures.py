@@ -14,7 +14,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from npdraw.cli.progress import Lines
 from npdraw.cli.resolve import model as find
 from npdraw.datasets import default_root
 from npdraw.errors import NpdrawError
@@ -26,6 +25,7 @@ from npdraw.model.npdraw import NPDraw
 from npdraw.pictures.files import png
 from npdraw.pictures.sheet import draw, render, side_by_side, tile, to_uint8
 from npdraw.runtime.noise import uniform
+from npdraw.runtime.reporting import Lines
 
 SAMPLES, COLUMNS = 50, 10
 RECONSTRUCTED = 20

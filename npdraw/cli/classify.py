@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from npdraw.cli import class_options, console, options, progress, resolve
+from npdraw.cli import class_options, console, options, resolve
 from npdraw.config import CLASS_SAMPLES
 from npdraw.errors import UsageError
+from npdraw.runtime.reporting import reporting
 
 SHOWN = 3
 """Classes that are shown for each image."""
@@ -53,7 +54,7 @@ def classify(
         result = classify_images(path, names=images, root=root, samples=samples, runtime=runtime)
         console.show("classify", result, as_json=as_json, lines=_lines(result))
         return
-    with progress.reporting(quiet=quiet) as reporter:
+    with reporting(quiet=quiet) as reporter:
         result = classify_test(
             path,
             source=data,

@@ -1,6 +1,7 @@
 """`npdraw complete`."""
 
-from npdraw.cli import class_options, console, options, progress, resolve
+from npdraw.cli import class_options, console, options, resolve
+from npdraw.runtime.reporting import reporting
 
 SEEDS = "0-7"
 
@@ -42,7 +43,7 @@ def complete(
     from npdraw.drawings.regions import Region
     from npdraw.runtime.settings import Runtime
 
-    with progress.reporting(quiet=quiet) as reporter:
+    with reporting(quiet=quiet) as reporter:
         result = stage(
             model,
             name=image,

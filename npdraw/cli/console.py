@@ -5,37 +5,13 @@ Rich is imported only for a terminal. Paths and messages are never interpreted a
 
 import json
 import math
-import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from npdraw.errors import NpdrawError
 from npdraw.runtime.group import environment
-
-_NATS = (".2f", "nats")
-_FIGURES: Mapping[str, tuple[str, str]] = {
-    "seconds": (".1f", "s"),
-    "parts_painted_mean": (".2f", "parts per image"),
-    "canvas_mse": (".4f", ""),
-    "validation_nats": _NATS,
-    "whether_nats": _NATS,
-    "where_nats": _NATS,
-    "what_nats": _NATS,
-    "ink_nats": _NATS,
-    "contrast_nats": _NATS,
-    "elbo": _NATS,
-    "relaxed_elbo": _NATS,
-    "rate": _NATS,
-    "distortion": _NATS,
-    "nll": _NATS,
-    "nll_se": _NATS,
-    "loss": (".2f", ""),
-    "decoder_loss": (".2f", ""),
-    "bits_per_dim": (".4f", "bits/dim"),
-    "digest": ("", ""),
-}
-"""How metrics are printed: name -> format and unit."""
+from npdraw.runtime.text import on_terminal, printable, value_text
 
 
 def show(
@@ -78,24 +54,6 @@ def _rows(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield prefix + name, value_text(name, value, error=values.get(f"{name}_se"))
 
 
-def value_text(name: str, value: Any, *, error: float | None = None) -> str:
-    """Return the value of the entry `name` for people, with its unit."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if value is None:
-        return "-"
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        shown = [value_text("", item) for item in value]
-        return ", ".join(shown if len(shown) <= 8 else [*shown[:3], "...", shown[-1]])
-    if isinstance(value, int) and name != "seed":
-        return f"{value:,}"
-    if not isinstance(value, float):
-        return str(value)
-    form, unit = _FIGURES.get(name, (".4g", ""))
-    spread = f" ± {error:{form}}" if error is not None else ""
-    return f"{value:{form}}{spread} {unit}".rstrip()
-
-
 def _print_json(value: Mapping[str, Any]) -> None:
     sys.stdout.write(json.dumps(_finite(value), allow_nan=False, default=str) + "\n")
 
@@ -122,11 +80,6 @@ def show_error(command: str, error: NpdrawError, *, as_json: bool) -> None:
         sys.stdout.flush()
 
 
-def printable(text: str) -> str:
-    """Return `text` with control characters escaped: file names may hold some."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
 def _print_labelled(lines: Sequence[tuple[str, str, str]]) -> None:
     """Print lines "label text" on stderr, with styled labels on a terminal.
 
@@ -141,8 +94,3 @@ def _print_labelled(lines: Sequence[tuple[str, str, str]]) -> None:
     else:
         sys.stderr.write("".join(f"{label} {text}\n" for label, text, _ in lines))
         sys.stderr.flush()
-
-
-def on_terminal() -> bool:
-    """Return whether stderr is a terminal that interprets escape sequences."""
-    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"

@@ -10,11 +10,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from npdraw.cli import console, options, reading_options, resolve
-from npdraw.cli.sources import choose
+from npdraw.cli import console, options, reading_options
 from npdraw.errors import ArtifactError, DataError, UsageError
 from npdraw.files import REINSTALL
+from npdraw.inputs.settings import RUNS
+from npdraw.inputs.sources import choose
 from npdraw.reading import Wanted, short
+from npdraw.runtime.text import printable, value_text
 
 if TYPE_CHECKING:
     from npdraw.datasets import Status
@@ -74,7 +76,7 @@ def look(
         chosen.seen,
         source=source,
         root=default_root(),
-        out=out or resolve.RUNS / "look.png",
+        out=out or RUNS / "look.png",
         force=force,
     )
     console.show("data look", result, as_json=as_json, lines=_looked_at(result))
@@ -175,7 +177,7 @@ def _table(models: dict[str, Any]) -> list[str]:
         return ["shipped models: none"]
     rows = [("shipped model", "state", "size", "data set", "validation -ELBO", "path")]
     for name, m in models.items():
-        figure = console.value_text("elbo", m["metrics"].get("elbo"))
+        figure = value_text("elbo", m["metrics"].get("elbo"))
         size = f"{m['bytes'] / 1e6:.1f} MB"
         rows.append((name, m["state"], size, m["data"] or "-", figure, m["path"]))
     return console.columns(rows)
@@ -219,7 +221,7 @@ def _looked_at(seen: dict[str, Any]) -> list[str]:
         ("preset", seen["preset"]),
         ("sheet", f"{seen['out']}, {seen['shown']} images"),
     ]
-    return [console.printable(line) for line in (*console.columns(rows), "", *seen["notes"])]
+    return [printable(line) for line in (*console.columns(rows), "", *seen["notes"])]
 
 
 def _counts(counts: dict[str, int]) -> str:

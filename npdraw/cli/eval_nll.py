@@ -1,8 +1,9 @@
 """`npdraw eval-nll`."""
 
-from npdraw.cli import class_options, console, options, progress, resolve
+from npdraw.cli import class_options, console, options, resolve
 from npdraw.config import BATCH_SIZE, SAMPLES
 from npdraw.runtime.lock import command_lock
+from npdraw.runtime.reporting import reporting
 
 
 def eval_nll(
@@ -42,7 +43,7 @@ def eval_nll(
         from npdraw.runtime.settings import Runtime
         from npdraw.stages.eval_nll import eval_nll as stage
 
-        with progress.reporting(quiet=quiet) as reporter:
+        with reporting(quiet=quiet) as reporter:
             result = stage(
                 model,
                 source=data,

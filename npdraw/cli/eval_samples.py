@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from npdraw.cli import console, options, progress, quality_options, resolve
+from npdraw.cli import console, options, quality_options, resolve
 from npdraw.runtime.lock import command_lock
+from npdraw.runtime.reporting import reporting
+from npdraw.runtime.text import value_text
 
 _MEASURES = ("kid", "precision", "recall", "density", "coverage")
 """Rows of the table, after the Fréchet distance."""
@@ -52,7 +54,7 @@ def eval_samples(
         from npdraw.runtime.settings import Runtime
         from npdraw.stages.eval_samples import eval_samples as stage
 
-        with progress.reporting(quiet=quiet) as reporter:
+        with reporting(quiet=quiet) as reporter:
             result = stage(
                 model,
                 source=data,
@@ -76,12 +78,12 @@ def _lines(result: Mapping[str, Any], distance: str) -> list[str]:
     for key in ("frechet_distance", *_MEASURES):
         name = {"frechet_distance": distance, "kid": "KID"}.get(key, key)
         samples, floor = (
-            console.value_text(key, figures[key], error=figures.get(f"{key}_se"))
+            value_text(key, figures[key], error=figures.get(f"{key}_se"))
             for figures in (result, result["floor"])
         )
         rows.append((name, samples, floor))
     if "two_sample" in result:
-        share = console.value_text("", result["two_sample"], error=result["two_sample_se"])
+        share = value_text("", result["two_sample"], error=result["two_sample_se"])
         rows.append(("two-sample accuracy (best: 0.5)", share, ""))
     settings = result["settings"]
     shown = {key: result[key] for key in _DEFINITION if key in result}

@@ -2,10 +2,12 @@
 
 from typing import Any
 
-from npdraw.cli import console, options, progress, reading_options, resolve
-from npdraw.cli.sources import choose
+from npdraw.cli import console, options, reading_options, resolve
+from npdraw.inputs.settings import RUNS
+from npdraw.inputs.sources import choose
 from npdraw.reading import Wanted
 from npdraw.runtime.lock import command_lock
+from npdraw.runtime.reporting import reporting
 
 
 def parse(
@@ -60,14 +62,14 @@ def parse(
         },
     )
     kept = resolve.limit(limit)
-    out = out or resolve.RUNS / chosen.config.preset / "parse.safetensors"
+    out = out or RUNS / chosen.config.preset / "parse.safetensors"
 
     with command_lock(out, dry_run=dry_run):
         from npdraw.datasets import default_root
         from npdraw.runtime.settings import Runtime
         from npdraw.stages.parse import parse as stage
 
-        with progress.reporting(quiet=quiet) as reporter:
+        with reporting(quiet=quiet) as reporter:
             result: dict[str, Any] = stage(
                 chosen.config,
                 source=chosen.data,

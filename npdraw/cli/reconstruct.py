@@ -2,6 +2,7 @@
 
 from npdraw.cli import console, options, resolve
 from npdraw.config import SAMPLES
+from npdraw.runtime.text import value_text
 
 
 def reconstruct(
@@ -39,10 +40,7 @@ def reconstruct(
         out=out or folder / "reconstruction.png",
         runtime=Runtime(device=device, precision=precision, threads=threads, force=force),
     )
-    rows = [
-        [console.value_text(name, value) for name, value in row.items()]
-        for row in result["figures"]
-    ]
+    rows = [[value_text(name, value) for name, value in row.items()] for row in result["figures"]]
     lines = console.columns([list(result["figures"][0]), *rows])
     lines += console.figures(
         {k: v for k, v in result.items() if k in ("notes", "out", "up_to_date")}

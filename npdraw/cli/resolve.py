@@ -1,98 +1,23 @@
-"""What the flags of a command mean together: preset, data set, settings and paths.
+"""What the flags of a command mean: paths, limits, regions, seeds.
 
-Commands chain without arguments: each reads from and writes to `runs/<preset>/` by default.
+Commands chain without arguments: each reads from and writes to `runs/<preset>/` by default. What
+flags mean for settings is in npdraw/inputs/settings.py.
 """
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import typer
 
-from npdraw.config import SECTIONS, Config
+from npdraw.config import Config
 from npdraw.errors import ArtifactError, UsageError
-from npdraw.overrides import read_toml, replaced, typed
-from npdraw.presets import part_sizes as sizes_for
-from npdraw.presets import preset
-from npdraw.reading import Wanted
+from npdraw.inputs.settings import LARGEST_SEED, RUNS, preset_and_data
 from npdraw.runtime.devices import DEVICES, is_device
 
-RUNS = Path("runs")
 MOST_SEEDS = 1_000_000
-LARGEST_SEED = 2**63 - 1
 _MADE_BY = {"parse": "parse", "prior": "train-prior", "model": "train-decoder"}
-
-
-def preset_and_data(preset_name: str | None, data: str | None) -> tuple[str, str]:
-    """Return the preset and the data set; each follows from the other if it is not given.
-
-    The preset of images in a folder or file follows from a look at them (see `preset_for`).
-
-    Raises:
-        UsageError: there is no such preset or data set.
-        DataError: the preset follows from images that cannot be read.
-    """
-    if data is not None:
-        # Imported here because datasets needs numpy, which the help must not wait for.
-        from npdraw.datasets import default_root, parse_source
-
-        source = parse_source(data)
-        if preset_name is None and source.path is None:
-            preset_name = source.name
-        elif preset_name is None:
-            from npdraw.datasets.survey import survey
-
-            seen = survey(source, default_root(), Wanted())
-            preset_name = preset_for(seen.channels, seen.binarize)
-    row = preset(preset_name or Config().preset)
-    return row.preset, data or row.data
-
-
-def preset_for(channels: int, binarize: bool) -> str:
-    """Return the preset of images in colour, in two values, or in all levels of grey."""
-    return "pictures" if channels == 3 else "glyphs" if binarize else "textures"
-
-
-def changes(file: Path | None, **flags: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return section -> setting -> value: the TOML file, overridden by the flags that are given.
-
-    Raises:
-        UsageError: the file cannot be read, or `parse`, `prior` or `decoder` is not a section.
-    """
-    merged: dict[str, Any] = dict(read_toml(file)) if file else {}
-    for section in SECTIONS:
-        if not isinstance(merged.get(section, {}), Mapping):
-            raise UsageError(f"{section} in {file} is not a section of settings")
-    for section, values in flags.items():
-        given = {name: value for name, value in values.items() if value is not None}
-        if given:
-            merged[section] = {**merged.get(section, {}), **given}
-    return merged
-
-
-def config(preset_name: str, data: str, file: Path | None, **flags: Mapping[str, Any]) -> Config:
-    """Return all settings: preset < TOML file < flags."""
-    row = replace(preset(preset_name), data=data)
-    merged = typed(row, changes(file), source=str(file))
-    for section, values in typed(row, changes(None, **flags), source="the command line").items():
-        merged[section] = {**merged.get(section, {}), **values}
-    return replaced(row, merged)  # at once: settings of the file need not fit those that flags set
-
-
-def part_sizes(preset_name: str, file: Path | None, parse: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the sizes of parts that suit the size of pictures of your own, as changes.
-
-    Empty if they or the canvas's size are set in the TOML file or by the flags `parse`.
-    """
-    given = changes(file, parse=parse).get("parse", {})
-    row = preset(preset_name).parse
-    side = row.canvas_size or given.get("image_size", row.image_size)
-    if {"part_size", "stride", "finer", "canvas_size"} & set(given) or type(side) is not int:
-        return {}
-    return sizes_for(side, row)
 
 
 def limit(text: str | None) -> int | float | None:

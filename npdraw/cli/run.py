@@ -1,10 +1,12 @@
 """`npdraw run`."""
 
-from npdraw.cli import console, options, progress, reading_options, resolve
-from npdraw.cli.sources import choose
+from npdraw.cli import console, options, reading_options, resolve
 from npdraw.config import SAMPLES, SAVE_EVERY
+from npdraw.inputs.settings import RUNS
+from npdraw.inputs.sources import choose
 from npdraw.reading import Wanted
 from npdraw.runtime.lock import command_lock
+from npdraw.runtime.reporting import reporting
 
 
 def run(
@@ -54,14 +56,14 @@ def run(
         decoder={"steps": steps, "prior": prior},
     )
     kept = resolve.limit(limit)
-    out = out or resolve.RUNS / chosen.config.preset
+    out = out or RUNS / chosen.config.preset
 
     with command_lock(out / "model.safetensors", dry_run=dry_run):  # held for all stages
         from npdraw.datasets import default_root
         from npdraw.runtime.settings import Runtime
         from npdraw.stages.run import run as stage
 
-        with progress.reporting(quiet=quiet) as reporter:
+        with reporting(quiet=quiet) as reporter:
             result = stage(
                 chosen.config,
                 source=chosen.data,

@@ -1,7 +1,8 @@
 """`npdraw sample`."""
 
-from npdraw.cli import class_options, console, options, progress, resolve
+from npdraw.cli import class_options, console, options, resolve
 from npdraw.config import BATCH_SIZE
+from npdraw.runtime.reporting import reporting
 
 
 def sample(
@@ -37,7 +38,7 @@ def sample(
     from npdraw.runtime.settings import Runtime
     from npdraw.stages.sample import sample as stage
 
-    with progress.reporting(quiet=quiet) as reporter:
+    with reporting(quiet=quiet) as reporter:
         result = stage(
             model,
             seeds=numbers,

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from npdraw.cli import console, options, progress, resolve
+from npdraw.cli import console, options, resolve
+from npdraw.runtime.reporting import reporting
 
 
 def studio(
@@ -36,7 +37,7 @@ def studio(
     from npdraw.runtime.settings import Runtime
     from npdraw.studio.server import studio as stage
 
-    with progress.reporting(quiet=quiet) as reporter:
+    with reporting(quiet=quiet) as reporter:
 
         def ready(result: Mapping[str, Any]) -> None:
             console.show("studio", result, as_json=as_json, lines=[result["url"]])

@@ -1,8 +1,10 @@
 """`npdraw train-classes`."""
 
-from npdraw.cli import class_options, console, options, progress, resolve
+from npdraw.cli import class_options, console, options, resolve
 from npdraw.config import SAVE_EVERY
+from npdraw.inputs import settings
 from npdraw.runtime.lock import command_lock
+from npdraw.runtime.reporting import reporting
 
 
 def train_classes(
@@ -38,7 +40,7 @@ def train_classes(
     """
     folder = resolve.folder(model, preset, find=data)
     model = resolve.artifact("model", model, folder)
-    changes = resolve.changes(config, classes={"steps": steps, "batch_size": batch_size})
+    changes = settings.changes(config, classes={"steps": steps, "batch_size": batch_size})
     out = out or folder / "classes.safetensors"
 
     with command_lock(out, model, dry_run=dry_run):
@@ -46,7 +48,7 @@ def train_classes(
         from npdraw.runtime.settings import Runtime
         from npdraw.stages.train_classes import train_classes as stage
 
-        with progress.reporting(quiet=quiet) as reporter:
+        with reporting(quiet=quiet) as reporter:
             result = stage(
                 model,
                 changes=changes,

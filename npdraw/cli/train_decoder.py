@@ -1,8 +1,10 @@
 """`npdraw train-decoder`."""
 
-from npdraw.cli import console, options, progress, resolve
+from npdraw.cli import console, options, resolve
 from npdraw.config import SAVE_EVERY
+from npdraw.inputs import settings
 from npdraw.runtime.lock import command_lock
+from npdraw.runtime.reporting import reporting
 
 
 def train_decoder(
@@ -38,7 +40,7 @@ def train_decoder(
     folder = resolve.folder(parse, preset, find=data)
     parse_path = resolve.artifact("parse", parse, folder)
     prior_path = resolve.artifact("prior", prior, folder, made_from=parse)
-    changes = resolve.changes(
+    changes = settings.changes(
         config, decoder={"prior": prior_mode, "steps": steps, "batch_size": batch_size}
     )
     out = out or folder / "model.safetensors"
@@ -48,7 +50,7 @@ def train_decoder(
         from npdraw.runtime.settings import Runtime
         from npdraw.stages.train_decoder import train_decoder as stage
 
-        with progress.reporting(quiet=quiet) as reporter:
+        with reporting(quiet=quiet) as reporter:
             result = stage(
                 parse_path,
                 prior_path,

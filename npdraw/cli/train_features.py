@@ -1,10 +1,12 @@
 """`npdraw train-features`."""
 
-from npdraw.cli import console, options, progress, quality_options, resolve
-from npdraw.cli.sources import choose
+from npdraw.cli import console, options, quality_options
 from npdraw.errors import UsageError
+from npdraw.inputs.settings import RUNS
+from npdraw.inputs.sources import choose
 from npdraw.reading import Wanted
 from npdraw.runtime.lock import command_lock
+from npdraw.runtime.reporting import reporting
 
 
 def train_features(
@@ -31,14 +33,14 @@ def train_features(
     chosen = choose(None, data, None, Wanted(), data_root, parse={})
     if out is None and ":" in chosen.data:
         raise UsageError("features of your own images need an --out", hint="Add --out FILE.")
-    out = out or resolve.RUNS / chosen.config.preset / "features.safetensors"
+    out = out or RUNS / chosen.config.preset / "features.safetensors"
 
     with command_lock(out):
         from npdraw.datasets import default_root
         from npdraw.runtime.settings import Runtime
         from npdraw.stages.train_features import train_features as stage
 
-        with progress.reporting(quiet=quiet) as reporter:
+        with reporting(quiet=quiet) as reporter:
             result = stage(
                 chosen.config,
                 source=chosen.data,

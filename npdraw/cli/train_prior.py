@@ -1,8 +1,10 @@
 """`npdraw train-prior`."""
 
-from npdraw.cli import console, options, progress, resolve
+from npdraw.cli import console, options, resolve
 from npdraw.config import SAVE_EVERY
+from npdraw.inputs import settings
 from npdraw.runtime.lock import command_lock
+from npdraw.runtime.reporting import reporting
 
 
 def train_prior(
@@ -34,14 +36,14 @@ def train_prior(
     """
     folder = resolve.folder(parse, preset, data)
     parse = resolve.artifact("parse", parse, folder)
-    changes = resolve.changes(config, prior={"steps": steps, "batch_size": batch_size})
+    changes = settings.changes(config, prior={"steps": steps, "batch_size": batch_size})
     out = out or folder / "prior.safetensors"
 
     with command_lock(out, parse, dry_run=dry_run):
         from npdraw.runtime.settings import Runtime
         from npdraw.stages.train_prior import train_prior as stage
 
-        with progress.reporting(quiet=quiet) as reporter:
+        with reporting(quiet=quiet) as reporter:
             result = stage(
                 parse,
                 changes=changes,

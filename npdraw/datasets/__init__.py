@@ -107,16 +107,15 @@ def parse_source(text: str) -> Source:
             raise UsageError(f"{text!r} has no path", hint=f"Write {name}:PATH.")
         return Source(name, Path(path).expanduser(), key)
     if text not in SETS:
-        if kind := _kind_of(text):
+        if text and (kind := kind_of(Path(text))):
             raise UsageError(f"unknown data set {text!r}", hint=f"Write {kind}:{text}.")
         raise UsageError(f"unknown data set {text!r}", hint=did_you_mean(text, [*SETS, *_FORMS]))
     return Source(text)
 
 
-def _kind_of(text: str) -> str:
+def kind_of(path: Path) -> str:
     """Return which of `PATHS` reads an existing folder or file, or nothing."""
-    path = Path(text)
-    if text and path.is_dir():
+    if path.is_dir():
         return "folder"
     return "npz" if path.suffix in (".npz", ".npy") and path.is_file() else ""
 

@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 from npdraw.datasets import division
 from npdraw.errors import DataError
 
-EXPECTED = (
-    "Images are [N, H, W], [N, H, W, 1], [N, 1, H, W], [N, H, W, 3] or [N, 3, H, W], "
-    "of whole numbers, floats or bool."
-)
+SHAPES = "Images are [N, H, W], [N, H, W, 1], [N, 1, H, W], [N, H, W, 3] or [N, 3, H, W]"
+EXPECTED = f"{SHAPES}, of whole numbers, floats or bool."
 
 _KINDS = "buif"  # NumPy's letters of bool, unsigned, signed and floating-point numbers
 _LARGEST_ITEM = 8  # bytes
@@ -65,31 +63,31 @@ def _misfit_of_rows(count: int, values: int) -> str:
     side = math.isqrt(values)
     if side <= _NARROW or side**2 != values or count == values:
         return EXPECTED
-    return f"If each row is an image, save array.reshape(-1, {side}, {side})."
+    return f"If each row is an image, reshape: array.reshape(-1, {side}, {side})."
 
 
 def _misfit_of_grey(count: int, height: int, width: int) -> str:
     if min(height, width) <= _NARROW < max(height, width):
         return (
             f"{min(height, width)} looks like a number of channels: they need their own axis, "
-            "[N, H, W, 3] for colour. If the images are that narrow, save array[..., None]."
+            "[N, H, W, 3] for colour. If the images are that narrow, add one: array[..., None]."
         )
     if count == height != width and count >= _SMALLEST_SIDE:
         return (
-            "This looks like [H, W, N]: then save np.moveaxis(array, -1, 0). If it is [N, H, W], "
-            "save array[..., None]."
+            "This looks like [H, W, N]: then use np.moveaxis(array, -1, 0). If it is [N, H, W], "
+            "use array[..., None]."
         )
     return ""
 
 
 def _misfit_of_channels(_count: int, first: int, middle: int, last: int) -> str:
     if first in _CHANNELS and last in _CHANNELS:
-        return "It is not clear which axis has the channels. Save grey images as [N, H, W]."
+        return "It is not clear which axis has the channels. Grey images may be [N, H, W]."
     if first in _CHANNELS or last in _CHANNELS:
         return ""
     if middle in _CHANNELS:
-        return "This looks like [H, W, C, N]: then save np.moveaxis(array, -1, 0)."
-    return f"Save it without transparency: array[..., :{last - 1}]." if last in (2, 4) else EXPECTED
+        return "This looks like [H, W, C, N]: then use np.moveaxis(array, -1, 0)."
+    return f"Leave out the transparency: array[..., :{last - 1}]." if last in (2, 4) else EXPECTED
 
 
 def checked(array: NDArray[Any], what: str) -> NDArray[Any]:

@@ -4,22 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from npdraw.drawings.drawing_model import DrawingModel, open_model
-from npdraw.drawings.frames import moving, prefixes, transitions
+from npdraw.drawings.frames import check_animation, moving, prefixes, transitions, usual_fps
 from npdraw.drawings.named import named_drawing, noted
 from npdraw.drawings.stamp import stamp
 from npdraw.errors import UsageError
 from npdraw.model.latents import Latents
 from npdraw.pictures.files import MOVING, check_picture, is_up_to_date, write_moving
 from npdraw.runtime.settings import Runtime
-
-MOST = 16
-"""Drawings side by side, at most."""
-
-USUAL, LONGEST = 8.0, 15
-"""Frames per second by default, and the seconds beyond which they are raised."""
-
-SLOWEST, FASTEST = 0.1, 50
-"""Range of frames per second: formats cannot store longer times, players show no shorter ones."""
 
 
 def animate(
@@ -35,9 +26,8 @@ def animate(
 
     See `named.named_drawing` for `names`. Returns the result of `npdraw animate --json`.
     """
-    if len(names) > MOST:
-        raise UsageError(f"{len(names)} drawings side by side; {MOST} are the most")
-    _check(fps, out, runtime)
+    check_animation(len(names), fps)
+    check_picture(out, suffixes=MOVING, force=runtime.force)
     model = open_model(model_path, runtime)
     _check_colours(model, out)
     named = [named_drawing(name, model, root) for name in names]
@@ -58,19 +48,13 @@ def interpolate(
 
     Returns the result of `npdraw interpolate --json`.
     """
-    _check(fps, out, runtime)
+    check_animation(1, fps)
+    check_picture(out, suffixes=MOVING, force=runtime.force)
     model = open_model(model_path, runtime)
     _check_colours(model, out)
     one, other = (named_drawing(name, model, root) for name in names)
     way = transitions(one.drawing, other.drawing)
     return _write("interpolate", model, [way], fps, out) | noted(one, other)
-
-
-def _check(fps: float | None, out: Path, runtime: Runtime) -> None:
-    """Raise `UsageError` if the picture cannot be shown or written, before a model is read."""
-    if fps is not None and not SLOWEST <= fps <= FASTEST:
-        raise UsageError(f"--fps {fps}, not in {SLOWEST}..{FASTEST}")
-    check_picture(out, suffixes=MOVING, force=runtime.force)
 
 
 def _check_colours(model: DrawingModel, out: Path) -> None:
@@ -88,8 +72,7 @@ def _write(
     out: Path,
 ) -> dict[str, Any]:
     strokes = [len(steps) for _, steps in ways]
-    frames = 1 + max(strokes)
-    fps = fps or min(FASTEST, max(USUAL, frames / LONGEST))
+    frames, fps = 1 + max(strokes), fps or usual_fps(ways)
     result = {"drawings": len(ways), "steps": strokes, "frames": frames, "out": str(out)}
     text = stamp(command, model, [z for z, _ in ways], fps=fps)
     if is_up_to_date(out, text, suffixes=MOVING, force=model.runtime.force):

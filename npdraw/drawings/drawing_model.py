@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from npdraw.config import BATCH_SIZE, CLASS_SAMPLES, SAMPLES, Config
+from npdraw.drawings import display
 from npdraw.drawings.bounds import bounds
+from npdraw.drawings.display import Drawings
 from npdraw.errors import UsageError
 from npdraw.header import Header
 from npdraw.inputs.classes import check_classes, class_names, label_of
@@ -37,8 +39,8 @@ class DrawingModel:
     """A trained model: samples, parses, encodes, paints, decodes, evaluates and completes.
 
     Tensors are on the CPU: N images, C channels, H W pixels of an image and h w of a canvas, T
-    steps, K parts of P x P pixels. A drawing is a row of `Latents`: whether, where and what of each
-    step.
+    steps, K parts of P x P pixels. A drawing is a row of `Drawings`: whether, where and what of
+    each step. In a notebook a model shows samples of it, and drawings show themselves.
     """
 
     network: NPDraw
@@ -47,6 +49,9 @@ class DrawingModel:
     path: Path
     device: torch.device
     runtime: Runtime
+
+    __repr__, _repr_html_, _repr_png_ = display.line, display.page, display.sheet
+    _sheet = cached_property(display.new_sheet)
 
     @cached_property
     def layout(self) -> Layout:
@@ -70,7 +75,7 @@ class DrawingModel:
 
     def sample(
         self, n: int = 1, seed: int = 0, *, temperature: float = 1.0, label: str | None = None
-    ) -> Latents:
+    ) -> Drawings:
         """Return `n` new drawings, those of `npdraw sample --seeds SEED-...`.
 
         Drawing i depends on the seed `seed` + i alone. `temperature` divides all logits of the
@@ -85,7 +90,7 @@ class DrawingModel:
         prior, y = self._prior(label)
         labels = None if y is None else [int(y)] * n
         with torch.no_grad(), self.runtime.autocast(self.device):
-            return draw(prior, list(range(seed, seed + n)), temperature, labels).to(_CPU)
+            return self._shown(draw(prior, list(range(seed, seed + n)), temperature, labels))
 
     def _prior(self, label: str | None) -> tuple[Prior, Tensor | None]:
         """Return the prior of drawings of a class, and the label [1] to ask it for."""
@@ -95,7 +100,7 @@ class DrawingModel:
         assert self.network.class_prior is not None  # it has a class of this name
         return self.network.class_prior, torch.tensor([y], device=self.device)
 
-    def parse(self, images: Images) -> Latents:
+    def parse(self, images: Images) -> Drawings:
         """Return the drawings that the heuristic parser finds (docs/model.md, section 3).
 
         Each step takes the part that lowers the squared error of the canvas most. Errors as
@@ -107,7 +112,7 @@ class DrawingModel:
 
         return self._drawings(self.preprocess(images), parsed)
 
-    def encode(self, images: Images, seed: int | None = None) -> Latents:
+    def encode(self, images: Images, seed: int | None = None) -> Drawings:
         """Return drawings of images from the posterior q(z | x): the likeliest, or a sample.
 
         Without a `seed`, a step is painted if its probability is above 1/2, with the likeliest
@@ -212,7 +217,7 @@ class DrawingModel:
         temperature: float = 1.0,
         particles: int = PARTICLES,
         label: str | None = None,
-    ) -> Latents:
+    ) -> Drawings:
         """Return `n` drawings that keep the cells `fixed`, bool [T], of the drawing `given` [1, T].
 
         The rest is sampled (docs/model.md, section 5; `npdraw.model.completion`). Completion i has
@@ -234,9 +239,9 @@ class DrawingModel:
         if particles < 1:
             raise UsageError(f"{particles} particles; at least 1 is needed")
         if fixed.all():
-            return concatenate([given.canonical()] * n)
+            return self._shown(given.canonical().repeat(n))
         shape = self.layout.steps, self.brush.numbers
-        drawings = []
+        drawings: list[Latents] = []
         for number in range(seed, seed + n):
             free = uniform("sample", 0, [number], shape)
             noise = torch.cat([free, uniform("complete", number, range(particles), shape)])
@@ -252,8 +257,8 @@ class DrawingModel:
                     temperature,
                     y,
                 )
-            drawings.append(drawn.to(_CPU))
-        return concatenate(drawings)
+            drawings.append(drawn)
+        return self._shown(concatenate(drawings))
 
     def preprocess(self, images: Images, seed: int = 0) -> Tensor:
         """Return images as the model sees them: float [N, C, H, W].
@@ -279,14 +284,18 @@ class DrawingModel:
             raise UsageError("images are neither uint8 nor floats in 0..1")
         return x.float()
 
-    def _drawings(self, x: Tensor, make: Callable[[Tensor, range], Latents]) -> Latents:
+    def _shown(self, z: Latents) -> Drawings:
+        """Return drawings as those of this model, on the CPU."""
+        return Drawings(**z.to(_CPU).tensors(), model=self)
+
+    def _drawings(self, x: Tensor, make: Callable[[Tensor, range], Latents]) -> Drawings:
         """Return the drawings that `make` returns for batches of images and their indices."""
         drawings = []
         for first in range(0, len(x), BATCH_SIZE):
             some = x[first : first + BATCH_SIZE].to(self.device)
             with torch.no_grad(), self.runtime.autocast(self.device):
                 drawings.append(make(some, range(first, first + len(some))).to(_CPU))
-        return concatenate(drawings)
+        return self._shown(concatenate(drawings))
 
 
 _CPU = torch.device("cpu")

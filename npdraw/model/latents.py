@@ -11,7 +11,8 @@ drawings with ink it is a part's pattern, and ink and contrast say in what colou
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -59,7 +60,7 @@ class Latents:
     def __len__(self) -> int:
         return self.whether.shape[0]
 
-    def __getitem__(self, index: Index) -> "Latents":
+    def __getitem__(self, index: Index) -> Self:
         return self.map(lambda x: x[index])
 
     def __setitem__(self, index: Index, other: "Latents") -> None:
@@ -68,30 +69,29 @@ class Latents:
         for name, tensor in self.tensors().items():
             tensor[index] = values[name]
 
-    def map(self, function: Callable[..., Tensor], *others: "Latents") -> "Latents":
+    def map(self, function: Callable[..., Tensor], *others: "Latents") -> Self:
         """Apply `function` to each of the tensors, together with those of `others`."""
         rest = [z.tensors() for z in others]
-        return Latents(
-            **{name: function(x, *(z[name] for z in rest)) for name, x in self.tensors().items()}
-        )
+        mapped = {n: function(x, *(z[n] for z in rest)) for n, x in self.tensors().items()}
+        return replace(self, **mapped)
 
-    def to(self, device: torch.device) -> "Latents":
+    def to(self, device: torch.device) -> Self:
         """Return the same drawings on `device`."""
         return self.map(lambda x: x.to(device))
 
-    def clone(self) -> "Latents":
+    def clone(self) -> Self:
         """Return a copy that shares no memory with these drawings."""
         return self.map(torch.clone)
 
-    def repeat(self, times: int) -> "Latents":
+    def repeat(self, times: int) -> Self:
         """Return all drawings `times` times over, [times * N, T]."""
         return self.map(lambda x: x.repeat(times, 1))
 
-    def canonical(self) -> "Latents":
+    def canonical(self) -> Self:
         """Return the drawings with 0 at steps that do not paint."""
         return self.map(lambda x: x * self.whether)
 
-    def only(self, cells: Tensor) -> "Latents":
+    def only(self, cells: Tensor) -> Self:
         """Return the drawings with their strokes at `cells`, bool [T] or [N, T], and no others.
 
         One drawing [1, T] is repeated for the rows of `cells`.
@@ -99,7 +99,7 @@ class Latents:
         kept = self.whether & cells
         return self.map(lambda x: x * kept)
 
-    def with_cells(self, cells: Tensor, other: "Latents") -> "Latents":
+    def with_cells(self, cells: Tensor, other: "Latents") -> Self:
         """Return the drawings with `cells`, bool [T] or [N, T], taken from `other`.
 
         One drawing [1, T], in self or in `other`, is repeated for the rows of `cells`.

@@ -105,14 +105,25 @@ def write_moving(
     text: Mapping[str, Any],
     frame_ms: int,
 ) -> None:
-    """Write an animation of frames, uint8 [C, H, W] each, in the format of the suffix of `out`.
+    """Write an animation in the format of the suffix of `out`; see `encoded`."""
+    content = encoded(out.suffix.lower(), frames, outlines, json.dumps(text), frame_ms)
+    write_atomic(out, [content])
+
+
+def encoded(
+    suffix: str,
+    frames: Sequence[Tensor],
+    outlines: Sequence[Tensor],
+    description: str,
+    frame_ms: int,
+) -> bytes:
+    """Return an animation of frames, uint8 [C, H, W] each, in the format of one of `MOVING`.
 
     `outlines` bool [H, W], one per frame, are drawn in `ACCENT`. A frame is shown for `frame_ms`
     milliseconds, the last one for `HOLD_MS`; then the animation repeats. Grey frames of a GIF keep
     their values, except that 255 becomes 254; a GIF in colour has 255 colours chosen by Pillow.
     """
     durations = [frame_ms] * (len(frames) - 1) + [HOLD_MS]
-    description, suffix = json.dumps(text), out.suffix.lower()
     outlined = zip(frames, outlines, strict=True)
     if suffix == ".gif":
         pictures = [_indexed(frame, outline) for frame, outline in outlined]
@@ -129,7 +140,7 @@ def write_moving(
     buffer = io.BytesIO()
     first, *rest = pictures
     first.save(buffer, kind, save_all=True, append_images=rest, duration=durations, loop=0, **more)
-    write_atomic(out, [buffer.getvalue()])
+    return buffer.getvalue()
 
 
 def _png_text(text: str) -> PngImagePlugin.PngInfo:

@@ -45,13 +45,15 @@ def command_lock(out: Path | None, *inputs: Path, dry_run: bool = False) -> Iter
     """Hold the lock of an output for a whole command, before anything slow is imported.
 
     Nothing is locked if there is no output, if an input is missing, for a dry run, or in a process
-    other than rank zero. Errors as for `lock`.
+    other than rank zero. A thread that wants the output of another thread gets `BusyError` too.
+    Errors as for `lock`.
     """
     cannot_run = dry_run or not all(path.exists() for path in inputs)
     if out is None or cannot_run or not environment().is_rank_zero:
         yield
         return
-    with lock(out, inputs) as folder:
+    check_output(out, inputs)
+    with _locked(out) as folder:
         place = _place(folder)
         _ours.add(place)
         try:
@@ -77,6 +79,14 @@ def lock(out: Path, inputs: Sequence[Path]) -> Iterator[Path]:
     if _place(folder) in _ours:
         yield folder
         return
+    with _locked(out):
+        yield folder
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[Path]:
+    """Hold the lock of an output and yield its run folder, whoever else has it in this process."""
+    folder = run_folder(out)
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     with ExitStack() as stack:
         try:

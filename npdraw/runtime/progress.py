@@ -1,8 +1,9 @@
 """Progress of a stage; the caller decides how it is shown."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
+@runtime_checkable
 class Progress(Protocol):
     """Receiver of progress. All calls are cheap enough to make once per step."""
 

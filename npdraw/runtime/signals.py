@@ -1,6 +1,7 @@
 """Stopping a stage by INT, TERM or HUP: finish the step, save, stop (docs/interface.md, rule 7)."""
 
 import signal
+import threading
 from types import FrameType
 
 from npdraw.errors import STOPPING, StoppedError
@@ -12,7 +13,8 @@ class StopSignal:
     """Notes the first INT, TERM or HUP, so that a loop can finish its step, save and stop.
 
     A second signal has its usual effect. In a group the processes may receive the signal at
-    different steps; `sync` makes all of them stop at the same step.
+    different steps; `sync` makes all of them stop at the same step. Signals reach the main thread
+    of Python only, so in another thread nothing is noted, and the handlers stay as they are.
     """
 
     def __init__(self, group: Group = SINGLE_PROCESS) -> None:
@@ -23,10 +25,12 @@ class StopSignal:
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> "StopSignal":
+        if threading.current_thread() is not threading.main_thread():
+            return self
         for number in STOPPING:
-            if signal.getsignal(number) is signal.SIG_IGN:  # nohup
-                continue
-            self._previous[number] = signal.signal(number, self._note)
+            # SIG_IGN: nohup. None: a handler of C code, which Python could not restore.
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                self._previous[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:

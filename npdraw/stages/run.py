@@ -25,6 +25,9 @@ from npdraw.stages.train_decoder import train_decoder
 from npdraw.stages.train_prior import train_prior
 from npdraw.training.state import plan
 
+PARSE, PRIOR, MODEL = "parse.safetensors", "prior.safetensors", "model.safetensors"
+"""Files in the folder of a run."""
+
 SAMPLES_SHOWN = 100
 """Samples on the sheet: one for each seed from 0."""
 
@@ -51,18 +54,13 @@ def run(
     Processes started by torchrun share every stage except sampling, which rank zero does alone.
 
     Fourteen parameters, because each is a flag of the command or follows from some; the body is
-    long because it lists the calls of five stages.
+    long because it lists the calls of the stages.
     """
-    for section in (config.prior, config.decoder):
-        check_batch(environment(), section.batch_size)
     if images is not None:
         check_test_images(parse_source(source), root, config.parse, images, reading)
     progress = _NotesOnce(progress)
     with process_group(runtime.start()) as group:
-        paths = {kind: out / f"{kind}.safetensors" for kind in ("parse", "prior", "model")}
-        results: dict[str, Any] = {}
-
-        results["parse"] = parse(
+        results = train(
             config,
             source=source,
             root=root,
@@ -72,39 +70,16 @@ def run(
             reading=reading,
             notes=notes,
             fewer_parts=fewer_parts,
-            out=paths["parse"],
+            out=out,
             runtime=runtime,
             progress=progress,
         )
-        if fewer_parts:
-            config = _with_parts(config, paths["parse"], results["parse"])
         if runtime.dry_run:
-            return _plan(config, out)
-        changes = {section: asdict(getattr(config, section)) for section in SECTIONS}
-
-        results["train_prior"] = train_prior(
-            paths["parse"],
-            changes=changes,
-            out=paths["prior"],
-            seed=seed,
-            runtime=runtime,
-            progress=progress,
-        )
-
-        results["train_decoder"] = train_decoder(
-            paths["parse"],
-            paths["prior"],
-            changes=changes,
-            source=source,
-            root=root,
-            out=paths["model"],
-            seed=seed,
-            runtime=runtime,
-            progress=progress,
-        )
+            return results
+        path = out / MODEL
 
         results["eval_nll"] = eval_nll(
-            paths["model"],
+            path,
             source=source,
             root=root,
             samples=samples,
@@ -120,7 +95,7 @@ def run(
         results["sample"] = on_rank_zero(
             group,
             lambda: sample(
-                paths["model"],
+                path,
                 seeds=list(range(SAMPLES_SHOWN)),
                 grid=True,
                 canvas=False,
@@ -132,6 +107,75 @@ def run(
             ),
         )
         return {**results, "out": str(out)}
+
+
+def train(
+    config: Config,
+    *,
+    source: str,
+    root: Path,
+    limit: int | float | None,
+    seed: int,
+    strict: bool = False,
+    reading: Reading | None = None,
+    notes: Sequence[str] = (),
+    fewer_parts: bool = False,
+    out: Path,
+    runtime: Runtime,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Run the stages that make a model, into the folder `out`; return their results by their names.
+
+    With `runtime.dry_run`, return what `npdraw run --dry-run` prints. Twelve parameters and a long
+    body as for `run`.
+    """
+    for section in (config.prior, config.decoder):
+        check_batch(environment(), section.batch_size)
+    progress = _NotesOnce(progress)
+    with process_group(runtime.start()):
+        results: dict[str, Any] = {}
+
+        results["parse"] = parse(
+            config,
+            source=source,
+            root=root,
+            limit=limit,
+            seed=seed,
+            strict=strict,
+            reading=reading,
+            notes=notes,
+            fewer_parts=fewer_parts,
+            out=out / PARSE,
+            runtime=runtime,
+            progress=progress,
+        )
+        if fewer_parts:
+            config = _with_parts(config, out / PARSE, results["parse"])
+        if runtime.dry_run:
+            return _plan(config, out)
+        changes = {section: asdict(getattr(config, section)) for section in SECTIONS}
+
+        results["train_prior"] = train_prior(
+            out / PARSE,
+            changes=changes,
+            out=out / PRIOR,
+            seed=seed,
+            runtime=runtime,
+            progress=progress,
+        )
+
+        results["train_decoder"] = train_decoder(
+            out / PARSE,
+            out / PRIOR,
+            changes=changes,
+            source=source,
+            root=root,
+            out=out / MODEL,
+            seed=seed,
+            runtime=runtime,
+            progress=progress,
+        )
+        return results
 
 
 class _NotesOnce:

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from npdraw.cli import execute, failures, progress
+from npdraw.cli import execute, failures
 from npdraw.errors import ResourceError, StoppedError, Terminated, UsageError
+from npdraw.runtime import reporting
 from npdraw.runtime.group import ElsewhereError
 
 Become = Callable[..., None]
@@ -148,11 +149,11 @@ def test_some_commands_run_in_one_process(
 
 def test_other_ranks_show_no_progress(become: Become) -> None:
     become(1)
-    with progress.reporting(quiet=False) as reporter:
-        assert type(reporter) is progress.Reporter
+    with reporting.reporting(quiet=False) as reporter:
+        assert type(reporter) is reporting.Reporter
     become(0)
-    with progress.reporting(quiet=False) as reporter:
-        assert type(reporter) is progress.Lines
+    with reporting.reporting(quiet=False) as reporter:
+        assert type(reporter) is reporting.Lines
 
 
 MEETING = """

@@ -63,10 +63,10 @@ def test_shapes_of_images(shape, kept):
         ((20, 28, 3), r"3 looks like a number of channels.*array\[\.\.\., None\]"),
         ((20, 3, 28), "3 looks like a number of channels"),
         ((20, 28, 1), "1 looks like a number of channels"),
-        ((28, 28, 1000), r"\[H, W, N\]: then save np\.moveaxis\(array, -1, 0\)"),
-        ((20, 28, 28, 4), r"without transparency: array\[\.\.\., :3\]"),
-        ((20, 28, 28, 2), r"without transparency: array\[\.\.\., :1\]"),
-        ((32, 32, 3, 100), r"\[H, W, C, N\]: then save np\.moveaxis\(array, -1, 0\)"),
+        ((28, 28, 1000), r"\[H, W, N\]: then use np\.moveaxis\(array, -1, 0\)"),
+        ((20, 28, 28, 4), r"the transparency: array\[\.\.\., :3\]"),
+        ((20, 28, 28, 2), r"the transparency: array\[\.\.\., :1\]"),
+        ((32, 32, 3, 100), r"\[H, W, C, N\]: then use np\.moveaxis\(array, -1, 0\)"),
         ((20, 3, 28, 3), "not clear which axis"),
         ((20, 1, 28, 3), "not clear which axis"),
         ((20, 28, 28, 5), "Images are"),
@@ -102,7 +102,7 @@ def test_values_that_are_not_finite_are_counted(monkeypatch):
     monkeypatch.setattr("npdraw.datasets.arrays._CHUNK", 60)  # two images at a time
     array = images(9).astype(np.float16)
     array[[0, 4, 8], 1, 1] = np.nan
-    with pytest.raises(DataError, match=r"^array 'a' in f has 3 NaN of 270 values$"):
+    with pytest.raises(DataError, match=r"(?m)^array 'a' in f has 3 NaN of 270 values$"):
         checked(array, "array 'a' in f")
     array[8, 2] = [np.inf, -np.inf, 0, 0, 0]
     with pytest.raises(DataError, match=r"has 3 NaN and 2 infinite of 270 values"):

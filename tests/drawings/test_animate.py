@@ -29,7 +29,7 @@ def test_animations_have_a_frame_for_each_stroke(
     assert animate(trained.model, names=names, fps=8.0, out=out, **command)["up_to_date"]
     # Many strokes are shown faster, unless `fps` is given.
     for longest, expected in ((15, 125), (max(strokes) / 20, 1000 // (20 + 20 / max(strokes)))):
-        monkeypatch.setattr("npdraw.drawings.animate.LONGEST", longest)
+        monkeypatch.setattr("npdraw.drawings.frames.LONGEST", longest)
         animate(trained.model, names=names, fps=None, out=tmp_path / "z.apng", **command)
         with Image.open(tmp_path / "z.apng") as picture:
             assert abs(picture.info["duration"] - expected) <= 1

@@ -167,7 +167,7 @@ def test_changes_that_cannot_be_made(changes: Changes, words: str, inked: Drawin
 def test_plain_parts_have_no_ink() -> None:
     brush = PartBrush(Layout(8, 8, 4, 4), torch.rand(6, 3, 4, 4))
     z = blank(1, COARSE)
-    with pytest.raises(UsageError, match=r"strokes of this model are STEP:PART$"):
+    with pytest.raises(UsageError, match=r"(?m)strokes of this model are STEP:PART$"):
         changed(z, Changes(add=[(0, 1, 2, 0)]), brush)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from npdraw.errors import BusyError, UsageError
 from npdraw.files import write_atomic
-from npdraw.runtime.lock import run_folder
+from npdraw.runtime.lock import command_lock, run_folder
 from npdraw.runtime.run_folder import locked
 from tests.runtime.odd_files import odd
 
@@ -45,6 +45,19 @@ def test_one_process_holds_an_output_until_it_ends(tmp_path: Path) -> None:
         assert folder == run_folder(out)
         assert folder.is_dir()
     with locked(out), pytest.raises(BusyError), locked(out):
+        pass
+
+
+def test_a_thread_does_not_share_the_output_of_another_one(tmp_path: Path) -> None:
+    out = tmp_path / "x.safetensors"
+    with command_lock(out):
+        with locked(out):  # a stage of the same command
+            pass
+        with pytest.raises(BusyError), command_lock(out):
+            pass
+        with locked(out):
+            pass
+    with command_lock(out):
         pass
 
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -52,3 +53,28 @@ def test_handlers_are_restored_after_an_error() -> None:
     with pytest.raises(KeyError), StopSignal():
         raise KeyError
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_another_thread_leaves_the_handlers_alone() -> None:
+    before = [signal.getsignal(number) for number in STOPPING]
+
+    def watch() -> int:
+        with StopSignal() as stop:
+            assert [signal.getsignal(number) for number in STOPPING] == before
+            stop.sync()
+            return stop.signal
+
+    with ThreadPoolExecutor() as threads:
+        assert threads.submit(watch).result() == 0
+    assert [signal.getsignal(number) for number in STOPPING] == before
+
+
+def test_handlers_that_are_not_pythons_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    handler = {signal.SIGTERM: None}
+    known = signal.getsignal
+    monkeypatch.setattr(signal, "getsignal", lambda number: handler.get(number, known(number)))
+    with StopSignal():
+        assert known(signal.SIGTERM) is before
+        assert known(signal.SIGINT) is not signal.default_int_handler
+    assert known(signal.SIGTERM) is before

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from npdraw.cli.sources import choose
 from npdraw.errors import UsageError
+from npdraw.inputs.sources import choose
 from npdraw.pictures.files import text_of
 from npdraw.pictures.sheet import BORDER
 from npdraw.reading import Wanted

@@ -20,10 +20,10 @@ from benchmarks.rivals.tables import tables
 from benchmarks.rivals.task import Task
 from benchmarks.rivals.training import drawn, evaluate, train
 from benchmarks.rivals.vae import VAE
-from npdraw.cli.progress import Lines
 from npdraw.inputs.models import new_model, read_model
 from npdraw.inputs.shipped import find_model
 from npdraw.presets import preset
+from npdraw.runtime.reporting import Lines
 from npdraw.runtime.settings import Runtime
 
 CPU = torch.device("cpu")

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from npdraw.cli import execute
-from npdraw.cli.sources import Chosen, choose
 from npdraw.errors import UsageError
 from npdraw.inputs.brushes import brush_of, layout_of, table_shapes
 from npdraw.inputs.models import new_model
+from npdraw.inputs.sources import Chosen, choose
 from npdraw.presets import MOST_CELLS
 from npdraw.reading import Reading, Wanted
 from tests.datasets.own_pictures import drawings, shaded
@@ -163,7 +163,7 @@ def test_named_sets_take_settings_but_no_reading() -> None:
 
 
 def test_parse_says_what_it_sees(
-    paper: str, folder: Path, capsys: pytest.CaptureFixture[str]
+    paper: str, workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert execute(["parse", "--data", paper, "--dry-run", "--json"]) == 0
     shown = capsys.readouterr()
@@ -186,18 +186,18 @@ def test_wrong_flags_and_sources_end_with_their_code(
     code: int,
     message: str,
     paper: str,
-    folder: Path,
+    workdir: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert execute(["parse", "--data", paper, *flags]) == code
     assert message in capsys.readouterr().err
 
 
-def test_black_pictures_are_a_data_error(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    drawings(folder / "black", ink=0)
+def test_black_pictures_are_a_data_error(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    drawings(workdir / "black", ink=0)
     assert execute(["run", "--data", "folder:black"]) == 4
     assert "all images of black are black" in capsys.readouterr().err
-    assert not (folder / "runs").exists()
+    assert not (workdir / "runs").exists()
 
 
 @pytest.mark.parametrize(
@@ -219,9 +219,9 @@ def test_black_pictures_are_a_data_error(folder: Path, capsys: pytest.CaptureFix
     ],
 )
 def test_a_file_with_wrong_values_is_an_ordinary_error(
-    text: str, message: str, paper: str, folder: Path, capsys: pytest.CaptureFixture[str]
+    text: str, message: str, paper: str, workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (folder / "x.toml").write_text(text)
+    (workdir / "x.toml").write_text(text)
     for command in ("parse", "run"):
         assert execute([command, "--data", paper, "--config", "x.toml", "--dry-run"]) == 2
         assert message in capsys.readouterr().err

@@ -4,9 +4,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from npdraw.cli import resolve
 from npdraw.config import Config, ParseConfig
 from npdraw.errors import UsageError
+from npdraw.inputs.settings import (
+    Given,
+    changes,
+    part_sizes,
+    preset_and_data,
+    preset_for,
+    resolved,
+)
 from npdraw.presets import image_side
 from npdraw.presets import preset as preset_row
 from npdraw.reading import AUTO, Reading, Wanted
@@ -17,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Chosen:
-    """What a command makes of `--data`, `--preset`, `--config` and the flags of the reading."""
+    """What `--data`, `--preset`, `--config` and the flags of the reading mean together."""
 
     config: Config
     data: str
@@ -28,21 +35,23 @@ class Chosen:
     seen: "Survey | None" = None
     """All of what was seen in them and chosen."""
     fewer_parts: bool = False
-    """Whether the bank may have fewer parts than the settings say: they do not come from a flag or
-    file, but from a preset, which does not know the pictures."""
+    """Whether the bank may have fewer parts than the settings say: their number is not given, but
+    comes from a preset, which does not know the pictures."""
 
 
 def choose(
     preset: str | None,
     data: str | None,
-    file: Path | None,
+    given: Given,
     wanted: Wanted,
     root: Path | None,
     **flags: dict[str, Any],
 ) -> Chosen:
     """Resolve all settings; look at pictures and arrays that a path names, which takes seconds.
 
-    Settings of a preset or TOML file that is given are not chosen automatically.
+    `given` are settings of a file, or as in one. Those, and the settings of a preset that is named,
+    are not chosen automatically. `flags` are settings of the sections `parse`, `prior` and
+    `decoder`; None stands for one that is not set.
 
     Raises:
         UsageError: there is no such preset or data set, or flags do not go together.
@@ -52,38 +61,38 @@ def choose(
     from npdraw.datasets import default_root, parse_source
 
     if data is None or (source := parse_source(data)).path is None:
-        preset, data = resolve.preset_and_data(preset, data)
-        return Chosen(resolve.config(preset, data, file, **_named(wanted, data, flags)), data)
+        preset, data = preset_and_data(preset, data)
+        return Chosen(resolved(preset, data, given, **_named(wanted, data, flags)), data)
 
     from npdraw.datasets.survey import survey
 
-    fixed = _fixed(preset, file, wanted)
-    given = resolve.changes(file, parse=flags["parse"]).get("parse", {})
+    fixed = _fixed(preset, given, wanted)
+    stated = changes(given, parse=flags["parse"]).get("parse", {})
     seen = survey(source, root or default_root(), fixed)
-    flags["parse"] |= _chosen(seen, wanted, file)
-    row = preset or resolve.preset_for(seen.channels, seen.binarize)
-    if preset is None and not {"image_size", "canvas_size"} & set(given):
+    flags["parse"] |= _chosen(seen, wanted, given)
+    row = preset or preset_for(seen.channels, seen.binarize)
+    if preset is None and not {"image_size", "canvas_size"} & set(stated):
         flags["parse"]["image_size"] = image_side(seen.side)
-    sized = resolve.part_sizes(row, file, flags["parse"])
+    sized = part_sizes(row, given, flags["parse"])
     named = set(flags["parse"])
     flags["parse"] |= sized
-    config = resolve.config(row, data, file, **flags)
+    config = resolved(row, data, given, **flags)
     by_flags = "stride" in named and not config.parse.inks
     option = "--part-size and --stride" if by_flags else "--config"
     seen = replace(seen, wanted=wanted)
     notes = seen.lines(config.parse.image_size)
     if sized:
         notes.append(f"{_parts(config.parse)} ({option} for others)")
-    return Chosen(config, data, seen.reading, tuple(notes), seen, "parts" not in given)
+    return Chosen(config, data, seen.reading, tuple(notes), seen, "parts" not in stated)
 
 
-def _chosen(seen: "Survey", wanted: Wanted, file: Path | None) -> dict[str, Any]:
-    """Return channels and levels as settings; without flags, those that a file says are its own."""
+def _chosen(seen: "Survey", wanted: Wanted, given: Given) -> dict[str, Any]:
+    """Return channels and levels as settings; without flags, those that are given stay."""
     settings: dict[str, Any] = {"channels": seen.channels, "binarize": seen.binarize}
     if wanted.channels != AUTO or wanted.pixels != AUTO:
         return settings
-    by_file = resolve.changes(file).get("parse", {})
-    return {name: value for name, value in settings.items() if name not in by_file}
+    stated = changes(given).get("parse", {})
+    return {name: value for name, value in settings.items() if name not in stated}
 
 
 def _parts(parse: ParseConfig) -> str:
@@ -112,13 +121,13 @@ def _named(
     return {**flags, "parse": {**flags["parse"], **settings}}
 
 
-def _fixed(preset: str | None, file: Path | None, wanted: Wanted) -> Wanted:
-    """Return what is wanted with the channels and levels of the preset and file that are given."""
+def _fixed(preset: str | None, given: Given, wanted: Wanted) -> Wanted:
+    """Return what is wanted, with channels and levels of the preset and settings that are given."""
     settings: dict[str, Any] = {}
     if preset is not None:
         parse = preset_row(preset).parse
         settings = {"channels": parse.channels, "binarize": parse.binarize}
-    settings |= resolve.changes(file).get("parse", {})
+    settings |= changes(given).get("parse", {})
     channels, pixels = wanted.channels, wanted.pixels
     stored = settings.get("channels")
     if channels == AUTO and pixels != "binary" and type(stored) is int and stored in (1, 3):

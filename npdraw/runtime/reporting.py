@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from npdraw.cli.console import on_terminal, printable, value_text
 from npdraw.runtime.group import environment
 from npdraw.runtime.progress import Silent
+from npdraw.runtime.text import on_terminal, printable, value_text
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress

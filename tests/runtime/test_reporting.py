@@ -9,28 +9,28 @@ from collections.abc import Iterator
 
 import pytest
 
-from npdraw.cli import progress
+from npdraw.runtime import reporting
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.4, "0:00"), (59.6, "1:00"), (754, "12:34"), (3723, "1:02:03")]
 )
 def test_clock(seconds: float, text: str) -> None:
-    assert progress.clock(seconds) == text
+    assert reporting.clock(seconds) == text
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     """The time in seconds, for the test to set."""
     now = [100.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(reporting.time, "monotonic", lambda: now[0])
     yield now
 
 
 def test_a_pipe_gets_one_line_every_ten_seconds_and_one_at_the_end(
     clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with progress.reporting(quiet=False) as reporter:
+    with reporting.reporting(quiet=False) as reporter:
         reporter.start("train", 100, scale=8, done=40)
         for step in range(41, 101):
             clock[0] += 0.5
@@ -48,7 +48,7 @@ def test_a_pipe_gets_one_line_every_ten_seconds_and_one_at_the_end(
 def test_the_end_is_reported_once(
     steps: int, clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with progress.reporting(quiet=False) as reporter:
+    with reporting.reporting(quiet=False) as reporter:
         reporter.start("train", 100)
         for step in range(1, steps + 1):
             clock[0] += 1
@@ -60,7 +60,7 @@ def test_the_end_is_reported_once(
 
 
 def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    with progress.reporting(quiet=True) as reporter:
+    with reporting.reporting(quiet=True) as reporter:
         reporter.note("skipped 3 files")
         reporter.start("train", 1)
         reporter.update(1, loss=1.0)
@@ -74,15 +74,15 @@ def test_it_continues_when_nobody_reads_it(monkeypatch: pytest.MonkeyPatch) -> N
             raise BrokenPipeError
 
     monkeypatch.setattr(sys, "stderr", Closed())
-    with progress.reporting(quiet=False) as reporter:
+    with reporting.reporting(quiet=False) as reporter:
         reporter.note("one")
         reporter.start("train", 1)
         reporter.finish()
 
 
 SHOWING = """
-from npdraw.cli import progress
-with progress.reporting(quiet=False) as reporter:
+from npdraw.runtime import reporting
+with reporting.reporting(quiet=False) as reporter:
     reporter.note("reading [/data] and [bold]x[/bold]")
     reporter.start("train", 4)
     for step in range(5):

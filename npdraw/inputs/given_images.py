@@ -1,0 +1,98 @@
+"""Images that are given from Python: saved as a file, which is then read like any other."""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.lib import format as npy
+from torch import Tensor
+
+from npdraw.datasets import Pixels
+from npdraw.datasets.arrays import EXPECTED, SHAPES, checked, misfit
+from npdraw.errors import DataError, UsageError
+from npdraw.files import write_atomic
+from npdraw.runtime.progress import Progress
+
+_THE_IMAGES = "the array of images"
+_ALLOWED = f"{SHAPES}, of uint8, bool, or floats from 0 to 1."
+
+
+def pixels_of(images: object, progress: Progress) -> Pixels:
+    """Return an array or tensor of images as uint8 [N, H, W] or [N, H, W, 3].
+
+    Axes may be [N, H, W], or with 1 or 3 channels last or first. Floats in [0, 1] are rounded to
+    256 levels, and False and True become 0 and 255; a note says so.
+
+    Raises:
+        DataError: it is not an array, or another shape, type or range of values.
+    """
+    if isinstance(images, Tensor):
+        values = images.detach().cpu()
+        array = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+    elif isinstance(images, np.ndarray):
+        array = images
+    else:
+        raise DataError(
+            f"images of type {type(images).__name__} are neither an array nor a path nor a source",
+            hint="Give an array such as np.stack(images), a pathlib.Path, or 'folder:PATH'.",
+        )
+    if hint := misfit(array.shape, array.dtype):
+        raise DataError(
+            f"{_THE_IMAGES} is {array.dtype} {list(array.shape)}",
+            hint=_ALLOWED if hint == EXPECTED else hint,
+        )
+    array = checked(array, _THE_IMAGES)
+    if array.dtype == np.bool_:
+        progress.note("images of bool: False becomes 0, True 255")
+        array = array.astype(np.uint8) * 255
+    elif array.dtype.kind == "f" and array.min() >= 0 and array.max() <= 1:
+        progress.note("images of floats from 0 to 1: rounded to 256 levels")
+        array = (array.astype(np.float32) * 255 + 0.5).astype(np.uint8)
+    elif array.dtype != np.uint8:
+        low, high = array.min(), array.max()
+        raise DataError(
+            f"{_THE_IMAGES} is {array.dtype} with values from {low:g} to {high:g}", hint=_ALLOWED
+        )
+    return np.ascontiguousarray(array)
+
+
+@contextmanager
+def saved(images: Pixels, path: Path, artifact: Path, *, force: bool) -> Iterator[str]:
+    """Save images as a `.npy` file, unless it holds them already, and yield their source.
+
+    A new file is removed again if the block fails before it has made `artifact` from the images.
+
+    Raises:
+        UsageError: the file exists with other images, and `force` is not set.
+    """
+    new = not _holds(path, images)
+    if new and path.exists() and not force:
+        raise UsageError(
+            f"{path} holds other images",
+            hint="Use --force to start again, or --out to write elsewhere.",
+        )
+    if new:
+        header = io.BytesIO()
+        npy.write_array_header_1_0(header, npy.header_data_from_array_1_0(images))
+        write_atomic(path, [header.getvalue(), images.data.cast("B")])
+    try:
+        yield f"npz:{path}"
+    except BaseException:
+        if new and not artifact.exists():
+            path.unlink(missing_ok=True)
+        raise
+
+
+def _holds(path: Path, images: Pixels) -> bool:
+    """Return whether a file is the array of these images."""
+    if not path.is_file():
+        return False
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return False
+    same = isinstance(array, np.ndarray) and array.dtype == images.dtype
+    return same and np.array_equal(array, images)
