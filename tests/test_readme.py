@@ -37,6 +37,7 @@ QUICK = {
     "eval-nll": ["--samples", "2", "--images", "20"],
     "eval-samples": ["--samples", "20", "--images", "20"],
     "train-features": ["--steps", "2"],
+    "train-classes": ["--steps", "2"],
     "run": ["--steps", "2", "--samples", "2", "--images", "2"],
 }
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -177,6 +178,7 @@ def test_make_targets_and_benchmarks_exist() -> None:
 
 def test_the_python_of_the_pages_runs(shipped: Path, workdir: Path) -> None:
     write_pictures(workdir / "my-pictures")
+    assert execute(["train-classes", "glyphs", *QUICK["train-classes"], "--quiet"]) == 0
     for page in PAGES:
         for code in blocks("python", page):
             scope: dict[str, Any] = {}

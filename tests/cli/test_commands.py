@@ -10,7 +10,10 @@ from PIL import Image
 from npdraw.cli import app, execute
 from npdraw.presets import PRESETS
 
-STAGES = ("parse", "train-prior", "train-decoder", "eval-nll", "sample", "run", "export")
+STAGES = (
+    *("parse", "train-prior", "train-decoder", "train-classes", "eval-nll", "sample", "run"),
+    "export",
+)
 VALUES = {
     "--data": "mnist",
     "--data-root": "elsewhere",
@@ -42,6 +45,7 @@ VALUES = {
     "--precision": "fp32",
     "--threads": "7",
     "--dtype": "fp32",
+    "--label": "given",
     "--out": "there/x",
 }
 """A value of each flag that is not its default; the flags that are not here take none."""
