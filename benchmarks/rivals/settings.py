@@ -50,11 +50,11 @@ GREY: dict[str, tuple[type[Rival], Sizes, Settings]] = {
     ),
     "AIR": (
         AIR,
-        {"states": 320, "hidden": 320, "latents": 16, "kl_warmup": 0.3},
-        Settings(batch_size=64, precision="fp32"),
+        {"most": 2, "states": 320, "hidden": 320, "latents": 16, "kl_warmup": 0.1},
+        Settings(batch_size=32, precision="fp32"),
     ),
     "VAE": (VAE, {"channels": (64, 112), "depth": 2}, Settings(batch_size=64)),
-    "VQ-VAE": (VQVAE, {"width": 80}, Settings(batch_size=64)),
+    "VQ-VAE": (VQVAE, {"codes": 256, "width": 80}, Settings(batch_size=64)),
     "PixelCNN": (PixelCNN, {"width": 112, "depth": 5}, Settings(batch_size=8)),
     "small PixelCNN": (
         PixelCNN,
@@ -72,7 +72,7 @@ COLOUR: dict[str, tuple[type[Rival], Sizes, Settings]] = {
     ),
     "AIR": (
         AIR,
-        {"states": 224, "hidden": 128, "latents": 64, "patch": 10, "kl_warmup": 0.3},
+        {"states": 224, "hidden": 128, "latents": 64, "patch": 10, "kl_warmup": 0.1},
         Settings(batch_size=32, precision="fp32"),
     ),
     "VAE": (VAE, {"latents": 128, "channels": (64, 80), "depth": 1}, Settings(batch_size=32)),
