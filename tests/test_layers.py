@@ -186,7 +186,7 @@ def test_heavy_imports_are_detected_unless_for_types_or_later() -> None:
 
 COMMANDS = ["parse", "train-prior", "train-decoder", "eval-nll", "sample", "run"]
 COMMANDS += ["animate", "reconstruct", "complete", "edit", "decode", "interpolate", "studio"]
-COMMANDS += ["eval-samples", "train-features", "report", "export", "info", "data"]
+COMMANDS += ["eval-samples", "train-features", "report", "export", "push", "info", "data"]
 GROUPED = [["data", name] for name in ("ls", "look", "download", "doctor")]
 
 

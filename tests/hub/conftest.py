@@ -41,14 +41,14 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 
 @pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
-    """Serve a hub, and lead huggingface_hub to it.
+def hub(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+    """Serve a hub, and lead huggingface_hub to it, in an empty working directory.
 
-    It reads the environment when it is imported, so its constants are replaced too.
+    The library reads the environment when it is imported, so its constants are replaced too.
     """
     constants = import_module("huggingface_hub.constants")
     close_session = import_module("huggingface_hub").close_session
-    home = tmp_path / "huggingface"
+    home = workdir / "huggingface"
     with serving() as served:
         for name, value in environment(served.url, home).items():
             monkeypatch.setenv(name, value)
