@@ -2,7 +2,7 @@
 
 import npdraw
 
-model = npdraw.load("mnist")  # a shipped model, or a file
+model = npdraw.load("mnist")  # a shipped model, a file, or one of the hub: "hf:OWNER/NAME"
 drawings = model.sample(9, seed=0)
 images = model.decode(model.paint(drawings))
 
@@ -28,14 +28,17 @@ if TYPE_CHECKING:
 def load(
     path_or_name: str | PathLike[str], *, device: str = "auto", precision: str = "auto"
 ) -> DrawingModel:
-    """Read a trained model: a file written by `npdraw train-decoder`, or a shipped model by name.
+    """Read a trained model: a file of `npdraw train-decoder`, or one by its name.
 
+    A name is that of a shipped model, or hf:OWNER/NAME (hf:OWNER/NAME@REVISION) for a model on the
+    Hugging Face hub, which needs the extra `npdraw[hub]`; a download is announced on stderr.
     `device` is auto (cuda if available), cpu, cuda, cuda:N or mps; `precision` is auto, fp32 or
     bf16. Torch is imported when this is called, not with npdraw.
 
     Raises:
-        npdraw.errors.ArtifactError: the model does not exist, or is damaged.
-        npdraw.errors.UsageError: the device does not exist, or one of the names is unknown.
+        npdraw.errors.ArtifactError: the model does not exist, is damaged, or cannot be downloaded.
+        npdraw.errors.UsageError: the device does not exist, or one of the names is unknown; the
+            extra is not installed, or the hub refuses the token.
     """
     from npdraw.drawings.drawing_model import open_model
     from npdraw.inputs.shipped import find_model

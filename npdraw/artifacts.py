@@ -141,6 +141,13 @@ def read_artifact(path: Path, *, kind: str) -> Artifact:
     return Artifact(path, header, tensors)
 
 
+def content_of(artifact: Artifact) -> bytes:
+    """Return the bytes of the file that `artifact` was read from; it may have changed since."""
+    import safetensors.torch
+
+    return safetensors.torch.save(artifact.tensors, {"npdraw": canonical(vars(artifact.header))})
+
+
 def check_input(artifact: Artifact, name: str, other: Artifact) -> None:
     """Check that `artifact` was made from `other`, which is its input `name`.
 

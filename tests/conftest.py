@@ -34,6 +34,8 @@ CLEARED = re.compile(
     "|LANG|LANGUAGE|LC_.*|TZ"
     # Warnings, encodings, hashing and buffering of the Python processes that tests start.
     "|PYTHON.*"
+    # The login and cache of the Hugging Face hub; proxies, which would get what is for localhost.
+    "|HF_.*|HUGGING.*|.*_PROXY|.*_proxy"
     # Settings of npdraw itself, and the variables of torchrun.
     "|_?NPDRAW_.*|RANK|WORLD_SIZE|LOCAL_RANK|LOCAL_WORLD_SIZE"
 )

@@ -12,14 +12,14 @@ import npdraw
 
 PACKAGE = Path(npdraw.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-HEAVY = {"torch", "torchvision", "numpy", "safetensors"}
+HEAVY = {"torch", "torchvision", "numpy", "safetensors", "huggingface_hub", "httpx2"}
 LONGEST = 320  # lines
 
 # What each layer may import. A folder is one layer, free inside; so is a module beside the folders.
 GROUND = {"presets", "overrides", "config", "class_config", "errors", "files", "reading"}
 FILES_OF_OURS = GROUND | {"tensor_layout", "header", "run_key", "artifacts"}
 RUN = FILES_OF_OURS | {"runtime"}
-WORK = RUN | {"model", "datasets", "inputs", "pictures"}
+WORK = RUN | {"hub", "model", "datasets", "inputs", "pictures"}
 LAYERS = {
     # npdraw/__init__.py: `load` and `fit`, the doors for Python. Nothing inside imports it.
     "npdraw": {"version", "drawings", "runtime", "inputs", "reading", "stages"},
@@ -40,8 +40,9 @@ LAYERS = {
     "quality": {"errors"},
     "datasets": GROUND,
     "runtime": FILES_OF_OURS,
+    "hub": RUN | {"version"},
     "pictures": RUN | {"model"},
-    "inputs": RUN | {"model", "datasets", "quality"},
+    "inputs": RUN | {"hub", "model", "datasets", "quality"},
     "training": RUN | {"model", "datasets", "inputs", "quality"},
     "drawings": WORK,
     "stages": WORK | {"training", "quality"},
@@ -71,7 +72,8 @@ LIGHT_NAMES += ["runtime/__init__", "runtime/group", "runtime/lock"]
 LIGHT_NAMES += ["runtime/progress", "runtime/reporting", "runtime/text"]
 LIGHT_NAMES += ["inputs/__init__", "inputs/settings", "inputs/shipped", "inputs/sources"]
 LIGHT_NAMES += ["stages/__init__", "studio/__init__"]
-LIGHT = [PACKAGE / f"{name}.py" for name in LIGHT_NAMES] + sorted((PACKAGE / "cli").rglob("*.py"))
+LIGHT = [PACKAGE / f"{name}.py" for name in LIGHT_NAMES]
+LIGHT += [path for folder in ("cli", "hub") for path in sorted((PACKAGE / folder).rglob("*.py"))]
 
 
 def layer(path: Path) -> str:
@@ -184,7 +186,7 @@ def test_heavy_imports_are_detected_unless_for_types_or_later() -> None:
 
 COMMANDS = ["parse", "train-prior", "train-decoder", "eval-nll", "sample", "run"]
 COMMANDS += ["animate", "reconstruct", "complete", "edit", "decode", "interpolate", "studio"]
-COMMANDS += ["eval-samples", "train-features", "report", "export", "info", "data"]
+COMMANDS += ["eval-samples", "train-features", "report", "export", "push", "info", "data"]
 GROUPED = [["data", name] for name in ("ls", "look", "download", "doctor")]
 
 

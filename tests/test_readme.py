@@ -70,8 +70,16 @@ def lines() -> list[list[str]]:
 
 def commands() -> list[list[str]]:
     """Return the lines to run, without `npdraw`."""
-    # The studio serves until Ctrl-C: tests/studio/test_server.py starts and stops it.
-    return [w[1:] for w in lines() if w[0] == "npdraw" and w[1] != "studio"]
+    # The studio serves until Ctrl-C: tests/studio/test_server.py starts and stops it. Models on the
+    # hub need one: tests/hub/test_commands.py runs the commands of docs/sharing.md.
+    shared = [shlex.split(line, comments=True) for line in sharing().splitlines()]
+    named = [words for words in lines() if words[0] == "npdraw" and words not in shared]
+    return [words[1:] for words in named if words[1] != "studio"]
+
+
+def sharing() -> str:
+    """Return the command lines of docs/sharing.md."""
+    return "\n".join(blocks("sh", ROOT / "docs/sharing.md"))
 
 
 def quick(words: list[str]) -> list[str]:

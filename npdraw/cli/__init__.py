@@ -30,6 +30,7 @@ from npdraw.cli.export import export
 from npdraw.cli.info import info
 from npdraw.cli.interpolate import interpolate
 from npdraw.cli.parse import parse
+from npdraw.cli.push import push
 from npdraw.cli.reconstruct import reconstruct
 from npdraw.cli.report import report
 from npdraw.cli.run import run
@@ -94,6 +95,7 @@ app.command("eval-samples", help=_help(eval_samples), rich_help_panel=OTHER)(eva
 app.command("train-features", help=_help(train_features), rich_help_panel=OTHER)(train_features)
 app.command("report", help=_help(report), rich_help_panel=OTHER)(report)
 app.command("export", help=_help(export), rich_help_panel=OTHER)(export)
+app.command("push", help=_help(push), rich_help_panel=OTHER)(push)
 app.command("info", help=_help(info), rich_help_panel=OTHER)(info)
 
 data_app = typer.Typer(rich_markup_mode="rich")

@@ -37,7 +37,7 @@ def classify(
         npdraw classify runs/az.safetensors --images 10 --samples 1
     """
     folder = resolve.folder(model, None)
-    path = resolve.artifact("model", model, folder)
+    path = resolve.artifact("model", model, folder, quiet=quiet)
     if images and (data is not None or number is not None):
         raise UsageError(
             "--data and --images are for test images, but pictures are named",

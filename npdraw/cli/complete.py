@@ -35,7 +35,7 @@ def complete(
     """
     numbers = resolve.seeds(seeds)
     folder = resolve.folder(model, preset, data)
-    model = resolve.artifact("model", model, folder)
+    model = resolve.artifact("model", model, folder, quiet=quiet)
     rectangle = resolve.region(region)
 
     from npdraw.datasets import default_root

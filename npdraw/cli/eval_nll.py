@@ -36,7 +36,7 @@ def eval_nll(
         npdraw eval-nll runs/k100/model.safetensors --samples 5 --images 50 --json
     """
     folder = resolve.folder(model, preset, find=data)
-    model = resolve.artifact("model", model, folder)
+    model = resolve.artifact("model", model, folder, quiet=quiet)
 
     with command_lock(out, model):
         from npdraw.datasets import default_root

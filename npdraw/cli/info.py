@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from npdraw.cli import console, options
+from npdraw.cli import console, options, resolve
 
 
 def info(
@@ -20,4 +20,5 @@ def info(
     """
     from npdraw.header import read_header
 
-    console.show("info", asdict(read_header(artifact, verify=verify)), as_json=as_json)
+    path = resolve.fetched(artifact)
+    console.show("info", asdict(read_header(path, verify=verify)), as_json=as_json)

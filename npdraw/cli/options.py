@@ -73,34 +73,30 @@ PriorPath = Annotated[
         "PRIOR", "artifact written by npdraw train-prior", default="prior.safetensors beside PARSE"
     ),
 ]
+_MODEL = "file of npdraw train-decoder, name of a shipped model, or hf:OWNER/NAME"
 ModelPath = Annotated[
     Path | None,
     _argument(
         "MODEL",
-        "artifact written by npdraw train-decoder, or the name of a shipped model",
+        _MODEL,
         default="runs/PRESET/model.safetensors",
         callback=resolve.model,
     ),
 ]
-NamedModel = Annotated[
-    Path,
-    _argument(
-        "MODEL",
-        "artifact written by npdraw train-decoder, or the name of a shipped model",
-        callback=resolve.model,
-    ),
-]
+NamedModel = Annotated[Path, _argument("MODEL", _MODEL, callback=resolve.model)]
 ArtifactPath = Annotated[
     Path,
     _argument(
-        "ARTIFACT", "any artifact of npdraw, or the name of a shipped model", callback=resolve.model
+        "ARTIFACT",
+        "any artifact of npdraw, name of a shipped model, or hf:OWNER/NAME",
+        callback=resolve.model,
     ),
 ]
 Runs = Annotated[
     list[Path] | None,
     _argument(
         "RUN",
-        "folders written by npdraw run, models, or names of shipped models",
+        "folders written by npdraw run, or models: files, names of shipped ones, hf:OWNER/NAME",
         default="runs/PRESET",
     ),
 ]

@@ -13,6 +13,7 @@ import typer
 
 from npdraw.config import Config
 from npdraw.errors import ArtifactError, UsageError
+from npdraw.hub import PREFIX, named
 from npdraw.inputs.settings import LARGEST_SEED, RUNS, preset_and_data
 from npdraw.runtime.devices import DEVICES, is_device
 
@@ -30,19 +31,41 @@ def limit(text: str | None) -> int | float | None:
 
 
 def model(given: Path | None) -> Path | None:
-    """Return the file that MODEL stands for (see `shipped.find_model`)."""
+    """Return the file that MODEL stands for (see `shipped.find_model`).
+
+    The name of a model on the hub stays a name until `fetched`: typer asks while it still reads the
+    command line, even to complete one.
+    """
     from npdraw.inputs.shipped import find_model
 
-    return None if given is None else find_model(given)
+    return given if given is None or named(given) else find_model(given)
 
 
-def artifact(kind: str, given: Path | None, folder: Path, *, made_from: Path | None = None) -> Path:
+def fetched(given: Path, *, quiet: bool = False) -> Path:
+    """Return the file of a model; one of the hub is downloaded unless the cache has it."""
+    from npdraw.inputs.shipped import find_model
+
+    return given if named(given) is None else find_model(given, quiet=quiet)
+
+
+def artifact(
+    kind: str,
+    given: Path | None,
+    folder: Path,
+    *,
+    made_from: Path | None = None,
+    quiet: bool = False,
+) -> Path:
     """Return the artifact to read: the one given, else the one in `folder`.
+
+    A model of the hub is downloaded, with progress unless `quiet`.
 
     Raises:
         ArtifactError: the one given does not exist, or none was given and `folder` holds none. The
             hint is the command that makes it, from the artifact `made_from` if that was given.
     """
+    if given is not None and kind == "model":
+        given = fetched(given, quiet=quiet)
     if given is not None:
         if not given.exists():  # an error now, not after the imports of a stage
             from npdraw.header import read_header
@@ -65,7 +88,8 @@ def folder(
 ) -> Path:
     """Return the folder of the artifacts: beside the one given, else `runs/<preset>/`.
 
-    For a shipped model it is `runs/<name>/`, because nothing is written beside shipped models.
+    For a shipped model it is `runs/<name>/`, because nothing is written beside shipped models; for
+    one of the hub it is `runs/<owner>/<name>/`.
     `preset_name` and `data` are flags that only say where to look; `find` is a data set that the
     command also reads.
 
@@ -83,7 +107,7 @@ def folder(
                 f"{flag} {value} says where to look for an artifact, but {name or given} is named",
                 hint=f"Omit {flag} or {name or given}.",
             )
-    return RUNS / name if name else given.parent
+    return RUNS / name.removeprefix(PREFIX) if name else given.parent
 
 
 def runs(given: Sequence[Path] | None, preset_name: str | None, data: str | None) -> list[Path]:
@@ -101,10 +125,11 @@ def runs(given: Sequence[Path] | None, preset_name: str | None, data: str | None
     from npdraw.inputs.shipped import find_model
 
     try:
-        return [path if path.is_dir() else find_model(path) for path in given]
+        found = [path if path.is_dir() or named(path) else find_model(path) for path in given]
     except ArtifactError as error:
         hint = f"{error.hint} A run is also a folder written by npdraw run."
         raise ArtifactError(error.message, hint=hint) from error
+    return [path if path.is_dir() else fetched(path) for path in found]
 
 
 def run_folder(run: Path) -> Path:

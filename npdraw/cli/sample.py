@@ -33,7 +33,7 @@ def sample(
     """
     numbers = resolve.seeds(seeds)
     folder = resolve.folder(model, preset, data)
-    model = resolve.artifact("model", model, folder)
+    model = resolve.artifact("model", model, folder, quiet=quiet)
 
     from npdraw.runtime.settings import Runtime
     from npdraw.stages.sample import sample as stage

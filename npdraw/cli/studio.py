@@ -31,7 +31,7 @@ def studio(
     from npdraw.studio import require_extra
 
     require_extra()
-    path = resolve.artifact("model", model, resolve.folder(model, None))
+    path = resolve.artifact("model", model, resolve.folder(model, None), quiet=quiet)
 
     from npdraw.datasets import default_root
     from npdraw.runtime.settings import Runtime

@@ -39,7 +39,7 @@ def train_classes(
         npdraw train-classes glyphs --steps 9 --out runs/az.safetensors
     """
     folder = resolve.folder(model, preset, find=data)
-    model = resolve.artifact("model", model, folder)
+    model = resolve.artifact("model", model, folder, quiet=quiet)
     changes = settings.changes(config, classes={"steps": steps, "batch_size": batch_size})
     out = out or folder / "classes.safetensors"
 

@@ -1,8 +1,9 @@
-"""The trained models that come with npdraw, found by name, and the features of their data sets.
+"""Models by their names: those that come with npdraw, and those that others shared on the hub.
 
-They are in `npdraw/shipped` of an installation, or `data/models` of a checkout: NAME.safetensors
-and its model card, NAME.md; features are in `npdraw/shipped_features`, or `data/features`. Imports
-neither torch nor numpy, so that an unknown name is reported at once.
+Shipped models are in `npdraw/shipped` of an installation, or `data/models` of a checkout:
+NAME.safetensors and its model card, NAME.md. Features of data sets are in `data/features`, or
+`npdraw/shipped_features`. Models on the Hugging Face hub have names that begin with hf:
+(`npdraw.hub`). Imports neither torch nor numpy, so that an unknown name is reported at once.
 """
 
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from pathlib import Path
 from npdraw.errors import ArtifactError, did_you_mean
 from npdraw.files import SHIPPED, SHIPPED_FEATURES
 from npdraw.header import Header, read_header
+from npdraw.hub import PREFIX, cached, named
+from npdraw.hub.download import download
+from npdraw.runtime.reporting import reporting
 
 
 def folder() -> Path:
@@ -24,13 +28,20 @@ def shipped() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder().glob("*.safetensors"))}
 
 
-def find_model(given: str | PathLike[str]) -> Path:
-    """Return the file of a model, given as a path or as the name of a shipped model.
+def find_model(given: str | PathLike[str], *, quiet: bool = False) -> Path:
+    """Return the file of a model: a path, the name of a shipped model, or hf:OWNER/NAME.
+
+    A model of the hub is downloaded if it is not in the cache; unless `quiet`, stderr says so.
 
     Raises:
         ArtifactError: `given` looks like a name, but there is neither such a file nor such a model;
-            the hint suggests the closest name.
+            the hint suggests the closest name. For a model on the hub, see `download`.
+        UsageError: `given` begins with hf: but is not such a name; see also `download`.
     """
+    shared = named(given)
+    if shared is not None:
+        with reporting(quiet=quiet) as reporter:
+            return download(shared, reporter)
     path = Path(given)
     if len(path.parts) != 1 or path.is_file():
         return path
@@ -69,7 +80,13 @@ def damaged_features() -> list[str]:
 
 
 def name_of(path: Path) -> str | None:
-    """Return the name of the shipped model stored at `path`, None if `path` is another file."""
+    """Return the name of the model stored at `path`, None if it is neither shipped nor of the hub.
+
+    A model of the hub has the name hf:OWNER/NAME, before it is downloaded too.
+    """
+    shared = named(path) or cached(path)
+    if shared is not None:
+        return f"{PREFIX}{shared.repository}"
     known = {model.name: name for name, model in shipped().items()}
     return known.get(path.name) if path.parent.resolve() == folder().resolve() else None
 

@@ -30,8 +30,9 @@ KINDS = ("parse", "prior", "model")
 
 EVALUATION = "eval.json"
 
-SHIPPED_ALONE = "not stored with a shipped model; its card has the figures"
-"""Why a shipped model has neither an evaluation nor the results of earlier stages."""
+ALONE = "not stored with this model; its card has the figures"
+"""Why a model that is shipped or from the hub has no evaluation and no results of earlier stages.
+"""
 
 MOST = 8
 """The most runs side by side: as many colours can be distinguished."""
@@ -173,21 +174,21 @@ def _model(path: Path, name: str) -> Run:
             hint=f"Make one with: npdraw run --out {shlex.quote(str(path))}",
         )
     header = read_header(path, kind="model", verify=True)
-    is_shipped, pieces = name_of(path) is not None, {}
+    is_alone, pieces = name_of(path) is not None, {}
     for kind in KINDS[:-1]:
         piece = _piece(kind, path.with_name(f"{kind}.safetensors"))
         matches = piece.header and piece.header.digest == header.inputs.get(kind)
         if not matches:
             command = COMMANDS[kind]
             absent = f"the results of {command} are not stored with the model"
-            piece = Piece(kind, piece.path, problem=SHIPPED_ALONE if is_shipped else absent)
+            piece = Piece(kind, piece.path, problem=ALONE if is_alone else absent)
         pieces[kind] = piece
     pieces["model"] = _piece("model", path)
     evaluation, problem = _evaluation(path.with_name(EVALUATION))
     if evaluation and evaluated(evaluation) != header.digest:
         evaluation, problem = {}, f"{EVALUATION} is of another model"
-    if is_shipped and not evaluation:
-        problem = SHIPPED_ALONE
+    if is_alone and not evaluation:
+        problem = ALONE
     return Run(name, pieces, evaluation, problem)
 
 

@@ -9,13 +9,16 @@ import pytest
 import typer
 
 from npdraw.cli import app, execute
+from npdraw.hub import HubModel
+from npdraw.hub.upload import Uploaded
 from tests.datasets.own_pictures import drawings
 
 ORDER = (
     *("parse", "train-prior", "train-decoder", "eval-nll", "sample", "run", ""),
     *("animate", "reconstruct", "complete", "edit", "decode", "interpolate"),
     *("eval-samples", "train-features", "train-classes", "classify"),
-    *("report", "export", "info", "data", "data ls", "data look", "data download", "data doctor"),
+    *("report", "export", "push", "info"),
+    *("data", "data ls", "data look", "data download", "data doctor"),
 )
 
 
@@ -42,9 +45,15 @@ def test_the_examples_of_every_page_work(
     folder: Path, shipped: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     drawings(folder / "my-pictures")
-    fetched = []
-    # The only thing in which they need a network.
+    fetched, shared = [], []
+    # What they need a network for.
     monkeypatch.setattr("npdraw.datasets.download", lambda name, root: fetched.append(name))
+
+    def upload(model: HubModel, *_: Any, **__: Any) -> Uploaded:
+        shared.append(str(model))
+        return Uploaded("https://hub.example", private=True, commit="c", up_to_date=False)
+
+    monkeypatch.setattr("npdraw.stages.push.upload", upload)
     for page in ORDER:
         shown = examples(page)
         assert len(shown) == 2
@@ -59,6 +68,7 @@ def test_the_examples_of_every_page_work(
             else:
                 assert out
     assert fetched == ["mnist", "omniglot"]
+    assert shared == ["hf:my-name/glyphs"]
     assert (folder / "runs/glyphs/samples.png").is_file()
     assert (folder / "runs/quick/model.safetensors").is_file()
     assert (folder / "runs/glyphs/export.safetensors").is_file()

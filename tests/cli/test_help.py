@@ -17,6 +17,7 @@ from npdraw.cli import (
     class_options,
     declare,
     execute,
+    hub_options,
     options,
     quality_options,
     reading_options,
@@ -26,7 +27,7 @@ from npdraw.version import __version__
 
 MOST_OPTIONS = 26
 PANELS = {"Input", "Model", "Run", "Output"}
-HEAVY = {"torch", "torchvision", "numpy", "safetensors", "PIL"}
+HEAVY = {"torch", "torchvision", "numpy", "safetensors", "PIL", "huggingface_hub", "httpx2"}
 
 
 def pages() -> dict[str, Any]:
@@ -60,7 +61,7 @@ def test_every_command_of_the_design_is_there() -> None:
         *("", "parse", "train-prior", "train-decoder", "eval-nll", "sample", "run"),
         *("animate", "reconstruct", "complete", "edit", "decode", "interpolate", "studio"),
         *("train-classes", "classify"),
-        *("eval-samples", "train-features", "report", "export", "info"),
+        *("eval-samples", "train-features", "report", "export", "push", "info"),
         *("data", "data ls", "data look", "data download", "data doctor"),
     }
 
@@ -97,7 +98,7 @@ def test_options_are_few_in_panels_and_complete(
 
 
 def test_every_flag_is_spelled_in_options_and_used() -> None:
-    pages = (options, reading_options, quality_options, class_options)
+    pages = (options, reading_options, quality_options, class_options, hub_options)
     aliases = {
         name: alias.__metadata__[0]
         for page in pages
@@ -112,7 +113,7 @@ def test_every_flag_is_spelled_in_options_and_used() -> None:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute)
         and isinstance(node.value, ast.Name)
-        and node.value.id in ("options", "reading_options", "quality_options", "class_options")
+        and node.value.id in {page.__name__.rpartition(".")[2] for page in pages}
     }
     assert aliases.keys() <= used
 
