@@ -12,7 +12,7 @@ import npdraw
 
 PACKAGE = Path(npdraw.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-HEAVY = {"torch", "torchvision", "numpy", "safetensors"}
+HEAVY = {"torch", "torchvision", "numpy", "safetensors", "onnx", "onnxruntime"}
 LONGEST = 320  # lines
 
 # What each layer may import. A folder is one layer, free inside; so is a module beside the folders.
@@ -32,6 +32,7 @@ LAYERS = {
     "overrides": {"config", "errors"},
     "presets": {"config", "overrides", "errors"},
     "files": {"errors"},
+    "extras": {"errors"},
     "tensor_layout": set(),
     "header": {"errors", "files", "tensor_layout"},
     "run_key": {"header"},
@@ -44,10 +45,10 @@ LAYERS = {
     "inputs": RUN | {"model", "datasets", "quality"},
     "training": RUN | {"model", "datasets", "inputs", "quality"},
     "drawings": WORK,
-    "stages": WORK | {"training", "quality"},
+    "stages": WORK | {"version", "training", "quality"},
     "report": WORK | {"version", "drawings"},
     "studio": WORK | {"drawings"},
-    "cli": WORK | {"version", "drawings", "stages", "report", "studio"},
+    "cli": WORK | {"version", "extras", "drawings", "stages", "report", "studio"},
     "__main__": {"cli", "errors"},
 }
 
@@ -60,6 +61,7 @@ LIGHT_NAMES = [
     "class_config",
     "config",
     "errors",
+    "extras",
     "files",
     "overrides",
     "presets",
