@@ -17,6 +17,7 @@ from npdraw.cli import (
     class_options,
     declare,
     execute,
+    export_options,
     options,
     quality_options,
     reading_options,
@@ -26,7 +27,8 @@ from npdraw.version import __version__
 
 MOST_OPTIONS = 26
 PANELS = {"Input", "Model", "Run", "Output"}
-HEAVY = {"torch", "torchvision", "numpy", "safetensors", "PIL"}
+FLAGS = (options, class_options, export_options, quality_options, reading_options)
+HEAVY = {"torch", "torchvision", "numpy", "safetensors", "PIL", "onnx", "onnxruntime"}
 
 
 def pages() -> dict[str, Any]:
@@ -97,11 +99,10 @@ def test_options_are_few_in_panels_and_complete(
 
 
 def test_every_flag_is_spelled_in_options_and_used() -> None:
-    pages = (options, reading_options, quality_options, class_options)
     aliases = {
         name: alias.__metadata__[0]
-        for page in pages
-        for name, alias in vars(page).items()
+        for module in FLAGS
+        for name, alias in vars(module).items()
         if hasattr(alias, "__metadata__")
     }
     written = {info.help for info in aliases.values()}
@@ -112,7 +113,7 @@ def test_every_flag_is_spelled_in_options_and_used() -> None:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute)
         and isinstance(node.value, ast.Name)
-        and node.value.id in ("options", "reading_options", "quality_options", "class_options")
+        and node.value.id in {module.__name__.rpartition(".")[2] for module in FLAGS}
     }
     assert aliases.keys() <= used
 
