@@ -12,7 +12,7 @@ import npdraw
 
 PACKAGE = Path(npdraw.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-HEAVY = {"torch", "torchvision", "numpy", "safetensors", "onnx", "onnxruntime"}
+HEAVY = {"torch", "torchvision", "numpy", "safetensors", "onnx", "onnxruntime", "tensorboard"}
 LONGEST = 320  # lines
 
 # What each layer may import. A folder is one layer, free inside; so is a module beside the folders.

@@ -42,6 +42,7 @@ VALUES = {
     "--precision": "fp32",
     "--threads": "7",
     "--dtype": "fp32",
+    "--log": "tensorboard",
     "--out": "there/x",
 }
 """A value of each flag that is not its default; the flags that are not here take none."""

@@ -21,14 +21,23 @@ from npdraw.cli import (
     options,
     quality_options,
     reading_options,
+    training_options,
 )
 from npdraw.run_key import RunKey
 from npdraw.version import __version__
 
-MOST_OPTIONS = 26
+MOST_OPTIONS = 27
 PANELS = {"Input", "Model", "Run", "Output"}
-FLAGS = (options, class_options, export_options, quality_options, reading_options)
-HEAVY = {"torch", "torchvision", "numpy", "safetensors", "PIL", "onnx", "onnxruntime"}
+FLAGS = (
+    options,
+    class_options,
+    export_options,
+    quality_options,
+    reading_options,
+    training_options,
+)
+HEAVY = {"torch", "torchvision", "numpy", "safetensors", "PIL"}
+HEAVY |= {"onnx", "onnxruntime", "tensorboard"}
 
 
 def pages() -> dict[str, Any]:
