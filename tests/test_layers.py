@@ -12,7 +12,8 @@ import npdraw
 
 PACKAGE = Path(npdraw.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-HEAVY = {"torch", "torchvision", "numpy", "safetensors", "huggingface_hub", "httpx2"}
+HEAVY = {"torch", "torchvision", "numpy", "safetensors", "onnx", "onnxruntime", "tensorboard"}
+HEAVY |= {"huggingface_hub", "httpx2"}
 LONGEST = 320  # lines
 
 # What each layer may import. A folder is one layer, free inside; so is a module beside the folders.
@@ -32,6 +33,7 @@ LAYERS = {
     "overrides": {"config", "errors"},
     "presets": {"config", "overrides", "errors"},
     "files": {"errors"},
+    "extras": {"errors"},
     "tensor_layout": set(),
     "header": {"errors", "files", "tensor_layout"},
     "run_key": {"header"},
@@ -40,15 +42,15 @@ LAYERS = {
     "quality": {"errors"},
     "datasets": GROUND,
     "runtime": FILES_OF_OURS,
-    "hub": RUN | {"version"},
+    "hub": RUN | {"version", "extras"},
     "pictures": RUN | {"model"},
     "inputs": RUN | {"hub", "model", "datasets", "quality"},
     "training": RUN | {"model", "datasets", "inputs", "quality"},
     "drawings": WORK,
-    "stages": WORK | {"training", "quality"},
+    "stages": WORK | {"version", "training", "quality"},
     "report": WORK | {"version", "drawings"},
     "studio": WORK | {"drawings"},
-    "cli": WORK | {"version", "drawings", "stages", "report", "studio"},
+    "cli": WORK | {"version", "extras", "drawings", "stages", "report", "studio"},
     "__main__": {"cli", "errors"},
 }
 
@@ -61,6 +63,7 @@ LIGHT_NAMES = [
     "class_config",
     "config",
     "errors",
+    "extras",
     "files",
     "overrides",
     "presets",

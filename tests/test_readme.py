@@ -187,6 +187,7 @@ def test_make_targets_and_benchmarks_exist() -> None:
 def test_the_python_of_the_pages_runs(shipped: Path, workdir: Path) -> None:
     write_pictures(workdir / "my-pictures")
     assert execute(["train-classes", "glyphs", *QUICK["train-classes"], "--quiet"]) == 0
+    assert execute(["export", "mnist", "--onnx", "--quiet"]) == 0  # docs/export.md reads its files
     for page in PAGES:
         for code in blocks("python", page):
             scope: dict[str, Any] = {}

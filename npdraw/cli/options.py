@@ -269,9 +269,6 @@ Verify = Annotated[bool, _option("--verify", RUN, "read the whole file and check
 # Output
 Out = Annotated[Path | None, _out("file to write", "in runs/PRESET, or beside the input artifact")]
 OutFolder = Annotated[Path | None, _out("folder to write to", "runs/PRESET")]
-OutExport = Annotated[
-    Path | None, _out("file to write", "export.safetensors beside MODEL, or in runs/NAME")
-]
 OutSamples = Annotated[
     Path | None,
     _out(
@@ -281,10 +278,6 @@ OutSamples = Annotated[
 ]
 OutResult = Annotated[
     Path | None, _out("JSON file for the result; with it, a stopped evaluation can be resumed")
-]
-Dtype = Annotated[
-    Literal["bf16", "fp32"],
-    _option("--dtype", OUTPUT, "how weights are stored; bf16: rounded, half the size"),
 ]
 Seeds = Annotated[
     str, _option("--seeds", OUTPUT, "one image for each seed: A-B, or a list such as 0-9,20")

@@ -1,8 +1,8 @@
 """`npdraw push`."""
 
 from npdraw.cli import console, hub_options, options, resolve
+from npdraw.extras import require
 from npdraw.hub import repository as parse_repository
-from npdraw.hub import require_extra
 from npdraw.runtime.reporting import reporting
 
 
@@ -27,7 +27,7 @@ def push(
     """
     target = parse_repository(repository)
     if not dry_run:
-        require_extra()
+        require("hub", "npdraw push", "huggingface_hub")
     path = resolve.artifact("model", model, resolve.folder(model, None), quiet=quiet)
 
     from npdraw.stages.push import push as stage

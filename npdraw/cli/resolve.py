@@ -13,6 +13,7 @@ import typer
 
 from npdraw.config import Config
 from npdraw.errors import ArtifactError, UsageError
+from npdraw.extras import require
 from npdraw.hub import PREFIX, named
 from npdraw.inputs.settings import LARGEST_SEED, RUNS, preset_and_data
 from npdraw.runtime.devices import DEVICES, is_device
@@ -218,6 +219,13 @@ def seeds(text: str) -> list[int]:
             )
         numbers.extend(range(low, high + 1))
     return list(dict.fromkeys(numbers))
+
+
+def log(name: str | None) -> str | None:
+    """Return the value of `--log`; `UsageError` if the library that it needs is missing."""
+    if name is not None:
+        require("tensorboard", f"--log {name}", "tensorboard")
+    return name
 
 
 def device(name: str) -> str:

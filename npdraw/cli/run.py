@@ -1,6 +1,6 @@
 """`npdraw run`."""
 
-from npdraw.cli import console, options, reading_options, resolve
+from npdraw.cli import console, options, reading_options, resolve, training_options
 from npdraw.config import SAMPLES, SAVE_EVERY
 from npdraw.inputs.settings import RUNS
 from npdraw.inputs.sources import choose
@@ -34,6 +34,7 @@ def run(
     threads: options.Threads = 0,
     force: options.Force = False,
     dry_run: options.DryRun = False,
+    log: training_options.Log = None,
     out: options.OutFolder = None,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
@@ -84,6 +85,7 @@ def run(
                     save_every=save_every,
                     force=force,
                     dry_run=dry_run,
+                    tensorboard=log is not None,
                 ),
                 progress=reporter,
             )

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from npdraw.cli import console, options, resolve
+from npdraw.extras import require
 from npdraw.runtime.reporting import reporting
 
 
@@ -28,9 +29,7 @@ def studio(
         npdraw studio omniglot
         npdraw studio runs/glyphs/model.safetensors --port 8080 --no-browser
     """
-    from npdraw.studio import require_extra
-
-    require_extra()
+    require("studio", "npdraw studio", "starlette", "uvicorn")
     path = resolve.artifact("model", model, resolve.folder(model, None), quiet=quiet)
 
     from npdraw.datasets import default_root

@@ -1,6 +1,6 @@
 """`npdraw train-classes`."""
 
-from npdraw.cli import class_options, console, options, resolve
+from npdraw.cli import class_options, console, options, resolve, training_options
 from npdraw.config import SAVE_EVERY
 from npdraw.inputs import settings
 from npdraw.runtime.lock import command_lock
@@ -24,6 +24,7 @@ def train_classes(
     threads: options.Threads = 0,
     force: options.Force = False,
     dry_run: options.DryRun = False,
+    log: training_options.Log = None,
     out: class_options.OutClasses = None,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
@@ -64,6 +65,7 @@ def train_classes(
                     save_every=save_every,
                     force=force,
                     dry_run=dry_run,
+                    tensorboard=log is not None,
                 ),
                 progress=reporter,
             )

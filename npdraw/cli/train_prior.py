@@ -1,6 +1,6 @@
 """`npdraw train-prior`."""
 
-from npdraw.cli import console, options, resolve
+from npdraw.cli import console, options, resolve, training_options
 from npdraw.config import SAVE_EVERY
 from npdraw.inputs import settings
 from npdraw.runtime.lock import command_lock
@@ -23,6 +23,7 @@ def train_prior(
     cuda_graphs: options.CudaGraphs = False,
     force: options.Force = False,
     dry_run: options.DryRun = False,
+    log: training_options.Log = None,
     out: options.Out = None,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
@@ -57,6 +58,7 @@ def train_prior(
                     save_every=save_every,
                     force=force,
                     dry_run=dry_run,
+                    tensorboard=log is not None,
                 ),
                 progress=reporter,
             )

@@ -7,7 +7,6 @@ the hub is asked for something: that takes a quarter of a second, and it belongs
 
 import re
 from dataclasses import dataclass
-from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
 
@@ -80,12 +79,3 @@ def cached(path: Path) -> HubModel | None:
             if kind == "models" and len(repository) == 2:
                 return HubModel("/".join(repository))
     return None
-
-
-def require_extra() -> None:
-    """Raise `UsageError` if the library of the extra `hub` is not installed."""
-    if find_spec("huggingface_hub") is None:
-        raise UsageError(
-            "models on the Hugging Face hub need a package that is not installed: huggingface_hub",
-            hint="Install the extra: pip install 'npdraw[hub]'",
-        )

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from npdraw.errors import ArtifactError, NpdrawError, UsageError
-from npdraw.hub import FILE, HubModel, require_extra
+from npdraw.extras import require
+from npdraw.hub import FILE, HubModel
 from npdraw.version import __version__
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def connect(*, to_write: bool = False) -> Hub:
         UsageError: huggingface_hub is not installed, or there is no token and one is needed, or it
             cannot be one.
     """
-    require_extra()
+    require("hub", "the Hugging Face hub", "huggingface_hub")
     from huggingface_hub import HfApi
 
     token = _token()

@@ -23,7 +23,7 @@ def paint(z: Latents, bank: Tensor, layout: Layout, compositing: str = "max") ->
     the last channel, the coverage, 1 where any part was painted.
     """
     # The layers of all steps, and their pixels in the frame.
-    images, channels = len(z), bank.shape[1] + 1
+    images, channels = z.whether.shape[0], bank.shape[1] + 1  # `len` would fix an exported N
     parts = F.pad(bank.flatten(2), (0, 0, 0, 1), value=1.0)  # [K, C + 1, P * P]
     layers = parts[z.what] * z.whether[..., None, None]  # [N, T, C + 1, P * P]
     steps = torch.arange(layout.steps, device=bank.device)
@@ -54,7 +54,7 @@ def _last_in_frame(z: Latents, layout: Layout) -> Tensor:
     steps = torch.arange(layout.steps, device=z.where.device)
     index = layout.pixels_on(z.where.device)[steps, z.where]  # [N, T, P * P]
     order = (z.whether * (steps + 1))[..., None].expand_as(index)
-    last = order.new_zeros(len(z), layout.frame[0] * layout.frame[1])
+    last = order.new_zeros(order.shape[0], layout.frame[0] * layout.frame[1])
     return last.scatter_reduce(1, index.flatten(1), order.flatten(1), "amax")
 
 

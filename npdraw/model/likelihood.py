@@ -99,9 +99,9 @@ class _Components:
 
         `values` [N, M, channels, H, W] or [N, 1, channels, H, W].
         """
-        mean, first = self.mean[:, :, channel], channel * (channel - 1) // 2
+        mean, first = self.mean.select(2, channel), channel * (channel - 1) // 2
         for before in range(channel):
-            mean = mean + self.slope[:, :, first + before] * values[:, :, before]
+            mean = mean + self.slope.select(2, first + before) * values.select(2, before)
         return mean
 
 
@@ -179,8 +179,8 @@ class MixtureOfLogistics:
         for channel in range(channels):
             before = start[:, :, :channel]
             values = torch.stack(means, 2) - before if means else before
-            centre = p.centre(channel, values) + start[:, :, channel]
-            means.append(_mean_in_unit(centre, p.log_scale[:, :, channel]))
+            centre = p.centre(channel, values) + start.select(2, channel)
+            means.append(_mean_in_unit(centre, p.log_scale.select(2, channel)))
         return (p.log_share.exp()[:, :, None] * torch.stack(means, 2)).sum(1)
 
     def sample(
@@ -231,12 +231,17 @@ CHUNK = 2**12
 def _chunks(images: Tensor) -> list[slice]:
     """Return the rows of images [N, C, H, W], or of their parameters, that are computed at once."""
     count, pixels = len(images), images.shape[-1] * images.shape[-2]
-    size = max(1, CHUNK // pixels) if images.device.type == "cpu" else count
+    size = max(1, CHUNK // max(1, pixels)) if images.device.type == "cpu" else count
     return [slice(start, start + size) for start in range(0, count, size)]
 
 
 def _in_chunks(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
-    """Return `function(*tensors)` [N, ...], some images at a time; all tensors are [N, ...]."""
+    """Return `function(*tensors)` [N, ...], some images at a time; all tensors are [N, ...].
+
+    In an exported graph, which is one for every N, all images are computed at once.
+    """
+    if torch.compiler.is_exporting():
+        return function(*tensors)
     return torch.cat([function(*(x[rows] for x in tensors)) for rows in _chunks(tensors[0])])
 
 

@@ -242,12 +242,17 @@ class NPDraw(nn.Module):
         return self._decoded(self.decoder.mean, canvas)
 
     def _decoded(self, function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
-        """Apply `function` to enlarged canvases and the other tensors, some images at a time."""
+        """Apply `function` to enlarged canvases and the other tensors, some images at a time.
+
+        In an exported graph, which is one for every N, all images are decoded at once.
+        """
         pixels = self.layout.height * self.layout.width * self.upscale**2
         numbers = pixels * self.likelihood.outputs(self.brush.channels)
-        size = len(tensors[0]) if torch.is_grad_enabled() else max(1, DECODED_NUMBERS // numbers)
+        size = max(1, DECODED_NUMBERS // numbers)
+        at_once = torch.is_grad_enabled() or torch.compiler.is_exporting()
+        chunks = [tensors] if at_once else zip(*(x.split(size) for x in tensors), strict=True)
         results = []
-        for canvas, *others in zip(*(x.split(size) for x in tensors), strict=True):
+        for canvas, *others in chunks:
             seen = F.interpolate(canvas, scale_factor=self.upscale) if self.upscale > 1 else canvas
             results.append(function(seen, *others))
         return torch.cat(results)

@@ -35,20 +35,24 @@ class Slice:
 
     def of(self, images: Tensor) -> Tensor:
         """Return its pixels of images [N, C, H, W], as a view."""
-        return images[:, :, self.row :: self.stride, self.column :: self.stride]
+        return images[..., self.row :: self.stride, self.column :: self.stride]
 
     def before(self, images: Tensor) -> list[Tensor]:
         """Return the known pixels of images [N, C, H, W], as views."""
         return [
-            images[:, :, row :: self.stride, column :: self.stride] for row, column in self.known
+            images[..., row :: self.stride, column :: self.stride] for row, column in self.known
         ]
+
+
+CORNERS = (0, 0), (1, 1), (0, 1), (1, 0)
+"""Row and column of four neighbouring pixels, in the order in which they become known."""
 
 
 def _slices() -> Iterator[Slice]:
     """Yield coarse slices before fine ones, and diagonal neighbours before adjacent ones."""
     for stride in (COARSEST, COARSEST // 2):
         half = stride // 2
-        corners = (0, 0), (half, half), (0, half), (half, 0)
+        corners = tuple((half * row, half * column) for row, column in CORNERS)
         for i, (row, column) in enumerate(corners):
             if i > 0 or stride == COARSEST:
                 yield Slice(stride, row, column, corners[:i])
@@ -96,7 +100,11 @@ class Slices(nn.Module):
         padding = (0, start.shape[3] - width, 0, start.shape[2] - height)
         differences = F.pad(images - inside, padding)
         total = images.new_zeros(len(images))
-        for piece, parameters in self._each(features, start, differences, (height, width)):
+
+        def before(piece: Slice) -> list[Tensor]:
+            return piece.before(differences)
+
+        for piece, parameters in self._each(features, start, before, (height, width)):
             total = total + self.likelihood.log_prob(parameters, piece.of(images), piece.of(inside))
         return total
 
@@ -112,32 +120,39 @@ class Slices(nn.Module):
         `pixels` makes the pixels of a slice, [N, C, h, w], from their parameters and their origin,
         as `MixtureOfLogistics.mean` does; each slice is given what was made before it.
         """
-        images, differences = start.clone(), torch.zeros_like(start)
-        for piece, parameters in self._each(features, start, differences, size):
+        images: list[Tensor] = []
+        differences: list[Tensor] = []
+        pieces = self._each(features, start, lambda _: differences, size)
+        for piece, parameters in pieces:
             rows, columns = parameters.shape[2:]
-            origin = piece.of(start)[:, :, :rows, :columns]
+            whole = piece.of(start)
+            origin = whole[..., :rows, :columns]
             made = pixels(parameters, origin)
-            piece.of(images)[:, :, :rows, :columns] = made
-            piece.of(differences)[:, :, :rows, :columns] = made - origin
-        return images[:, :, : size[0], : size[1]]
+            images.append(_padded(made, whole))
+            differences.append(_padded(made - origin, whole))
+            if len(images) == len(CORNERS):
+                images[:], differences[:] = [_interleaved(images)], [_interleaved(differences)]
+        return images[0][..., : size[0], : size[1]]
 
     def _each(
-        self, features: Tensor, start: Tensor, differences: Tensor, size: Size
+        self,
+        features: Tensor,
+        start: Tensor,
+        before: Callable[[Slice], list[Tensor]],
+        size: Size,
     ) -> Iterator[tuple[Slice, Tensor]]:
-        """Yield each slice with pixels in images of `size`, and the parameters of these pixels.
+        """Yield each slice and the parameters of its pixels in images of `size`.
 
-        `differences` [N, C, H, W] are those between image and `start`; those of a slice are not
-        read before the next one.
+        `before` returns the differences between image and `start` at the known pixels of a slice;
+        it is asked when the caller is done with the slices before.
         """
         fine = F.silu(features)
         given = {COARSEST: F.silu(self.shrink(fine)), COARSEST // 2: fine}
         for k, piece in enumerate(SLICES):
-            rows = -(-(size[0] - piece.row) // piece.stride)
-            columns = -(-(size[1] - piece.column) // piece.stride)
-            if rows <= 0 or columns <= 0:
-                continue
+            rows = max(0, -(-(size[0] - piece.row) // piece.stride))
+            columns = max(0, -(-(size[1] - piece.column) // piece.stride))
             here = piece.of(start)
-            known = [SCALE * x for x in piece.before(differences)]
+            known = [SCALE * x for x in before(piece)]
             # The canvas around a pixel, of order 1 as well: it varies more than what it misses.
             around = [4 * (x - here) for x in piece.before(start)]
             seen = torch.cat([*known, *around, 2 * here - 1], 1).to(fine.dtype)
@@ -145,4 +160,17 @@ class Slices(nn.Module):
             h = self.mix[k](torch.cat([given[piece.stride], seen], 1))
             h = h + self.refine[k](F.silu(h))
             parameters = self.heads[k](F.silu(h)) + self.direct_heads[k](seen)
-            yield piece, parameters[:, :, :rows, :columns]
+            yield piece, parameters[..., :rows, :columns]
+
+
+def _padded(pixels: Tensor, whole: Tensor) -> Tensor:
+    """Return pixels [N, C, h, w] with zeros below and to the right, as large as `whole`."""
+    rows, columns = (whole.shape[axis] - pixels.shape[axis] for axis in (2, 3))
+    return F.pad(pixels, (0, columns, 0, rows)) if rows or columns else pixels
+
+
+def _interleaved(slices: list[Tensor]) -> Tensor:
+    """Return images [N, C, 2 h, 2 w] of four slices [N, C, h, w], those of `CORNERS` in order."""
+    by_corner = dict(zip(CORNERS, slices, strict=True))
+    in_rows = [by_corner[corner] for corner in sorted(by_corner)]
+    return F.pixel_shuffle(torch.stack(in_rows, 2).flatten(1, 2), 2)

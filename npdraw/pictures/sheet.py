@@ -82,9 +82,14 @@ def side_by_side(left: Tensor, right: Tensor) -> Tensor:
     return torch.cat([left, between, right], 3)
 
 
-def write_sheet(folder: Path, step: int, images: Tensor) -> None:
-    """Write the sheet of a training step into a run folder; uint8 images [N, C, H, W]."""
-    write_atomic(folder / f"samples-{step:06d}.png", [png(tile(images))])
+def write_sheet(folder: Path, step: int, images: Tensor) -> Tensor:
+    """Write the sheet of a training step into a run folder; uint8 images [N, C, H, W].
+
+    Returns the sheet, uint8 [C, height, width].
+    """
+    sheet = tile(images)
+    write_atomic(folder / f"samples-{step:06d}.png", [png(sheet)])
+    return sheet
 
 
 def draw(

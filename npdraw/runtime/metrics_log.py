@@ -7,15 +7,26 @@ from pathlib import Path
 from typing import Any
 
 from npdraw.files import write_atomic
+from npdraw.runtime.board import Board
 from npdraw.runtime.group import SINGLE_PROCESS, Group
 
 
 class MetricsLog:
-    """The log of a training, appended to while it runs; in a group only rank zero writes."""
+    """The log of a training, appended to while it runs; in a group only rank zero writes.
 
-    def __init__(self, path: Path, *, step: int, group: Group = SINGLE_PROCESS) -> None:
+    A board shows the same figures.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        step: int,
+        group: Group = SINGLE_PROCESS,
+        board: Board | None = None,
+    ) -> None:
         """Open the log and drop the records after `step`, from which the training resumes."""
-        self.path, self._writes = path, group.is_rank_zero
+        self.path, self._writes, self.board = path, group.is_rank_zero, board
         self._began = time.perf_counter()
         if self._writes:
             self._cut(step)
@@ -44,8 +55,11 @@ class MetricsLog:
         """Add a record and sync it to the disk."""
         if not self._writes:
             return
-        record = {"step": step, "seconds": round(self.seconds, 3), **figures}
+        shown = {"seconds": round(self.seconds, 3), **figures}
+        record = {"step": step, **shown}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
             file.flush()
             os.fsync(file.fileno())  # before a checkpoint that resumes from this step
+        if self.board is not None:
+            self.board.curves(step, shown)

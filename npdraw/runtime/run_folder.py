@@ -25,6 +25,7 @@ from npdraw.errors import ArtifactError, UsageError
 from npdraw.files import write_atomic
 from npdraw.header import Header, read_header
 from npdraw.run_key import RunKey
+from npdraw.runtime.board import BOARD
 from npdraw.runtime.distributed import on_rank_zero
 from npdraw.runtime.group import SINGLE_PROCESS, Group
 from npdraw.runtime.lock import lock, run_folder
@@ -73,7 +74,12 @@ def is_unfinished(folder: Path, run_key: RunKey) -> bool:
         ArtifactError: the checkpoint is damaged, or the folder holds a link or a special file,
             through which a file elsewhere would be overwritten.
     """
-    for path in folder.iterdir():
+    entries = list(folder.iterdir())
+    board = folder / BOARD
+    if board.is_dir() and not board.is_symlink():
+        entries.remove(board)
+        entries += board.iterdir()
+    for path in entries:
         if path.is_symlink() or not path.is_file():
             raise ArtifactError(
                 f"{path} is not a regular file", hint="Remove it, or use --force to start again."

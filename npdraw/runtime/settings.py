@@ -47,6 +47,8 @@ class Runtime:
     """Replace output that exists with other settings."""
     dry_run: bool = False
     """Report what would be done, and write nothing."""
+    tensorboard: bool = False
+    """Show trainings on a `Board`, too."""
 
     def __post_init__(self) -> None:
         if not is_device(self.device):

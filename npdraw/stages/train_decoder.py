@@ -40,7 +40,13 @@ from npdraw.runtime.progress import Progress
 from npdraw.runtime.settings import Runtime, explain_out_of_memory, send
 from npdraw.training.decoder_step import train_step
 from npdraw.training.pauses import is_due, watched_count
-from npdraw.training.session import Session, resume_or_start, training_session, write_finished
+from npdraw.training.session import (
+    Session,
+    resume_or_start,
+    show_samples,
+    training_session,
+    write_finished,
+)
 from npdraw.training.state import (
     State,
     ema_weights,
@@ -214,8 +220,10 @@ def fit(
         # Draw samples.
         if drawing and session.group.is_rank_zero:
             with ema_weights(state), session.autocast():
-                _, images = render(model, draw_for_sheet(model.prior))
-            write_sheet(session.folder, state.step, images)
+                z = draw_for_sheet(model.prior)
+                _, images = render(model, z)
+            sheet = write_sheet(session.folder, state.step, images)
+            show_samples(log, state.step, sheet, z, model.brush)
 
         # Save, and stop if a signal came.
         session.stop.sync()

@@ -38,7 +38,13 @@ from npdraw.runtime.settings import Runtime, explain_out_of_memory, send
 from npdraw.training.examples import Examples
 from npdraw.training.loss import Loss, take_step
 from npdraw.training.pauses import is_due, watched_count
-from npdraw.training.session import Session, resume_or_start, training_session, write_finished
+from npdraw.training.session import (
+    Session,
+    resume_or_start,
+    show_samples,
+    training_session,
+    write_finished,
+)
 from npdraw.training.state import (
     State,
     ema_weights,
@@ -172,7 +178,9 @@ def fit(
         if drawing and session.group.is_rank_zero:
             with ema_weights(state), session.autocast():
                 z = draw_for_sheet(prior)
-            write_sheet(session.folder, state.step, canvas_images(prior.brush.paint(z)).cpu())
+            canvases = canvas_images(prior.brush.paint(z)).cpu()
+            sheet = write_sheet(session.folder, state.step, canvases)
+            show_samples(log, state.step, sheet, z, prior.brush)
 
         # Save, and stop if a signal came.
         session.stop.sync()

@@ -5,7 +5,7 @@ rule 7).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,10 @@ from torch import Tensor
 
 from npdraw.artifacts import write_artifact
 from npdraw.config import Config
+from npdraw.model.brush import Brush, part_usage
+from npdraw.model.latents import Latents
 from npdraw.run_key import RunKey
+from npdraw.runtime.board import BOARD, Board
 from npdraw.runtime.distributed import on_rank_zero, process_group
 from npdraw.runtime.group import Group
 from npdraw.runtime.metrics_log import MetricsLog
@@ -43,6 +46,8 @@ class Session:
     stop: StopSignal
     folder: Path
     """The run folder, `OUT.run/`."""
+    closing: ExitStack
+    """What is closed at the end of the session."""
     finished: dict[str, Any] | None
     """The result of the earlier run if the output is up to date, else None."""
 
@@ -83,6 +88,7 @@ def training_session(
         process_group(device) as group,
         locked(out, *inputs, group=group) as folder,
         StopSignal(group) as stop,
+        ExitStack() as closing,
     ):
         finished = up_to_date(folder, out, kind, run_key, force=runtime.force, group=group)
         yield Session(
@@ -96,6 +102,7 @@ def training_session(
             group=group,
             stop=stop,
             folder=folder,
+            closing=closing,
             finished=finished,
         )
 
@@ -112,7 +119,28 @@ def resume_or_start(session: Session, state: State, **sources: str) -> MetricsLo
     resume(state, session.out, session.folder, session.run_key, force=session.runtime.force)
     if session.group.is_rank_zero:
         write_json(session.folder / "config.json", session.run_key.config | sources)
-    return MetricsLog(session.folder / "metrics.jsonl", step=state.step, group=session.group)
+    return MetricsLog(
+        session.folder / "metrics.jsonl",
+        step=state.step,
+        group=session.group,
+        board=open_board(session, state.step),
+    )
+
+
+def open_board(session: Session, step: int) -> Board | None:
+    """Return the board of a training that resumes from `step`, if it has one; on rank zero only."""
+    if not (session.runtime.tensorboard and session.group.is_rank_zero):
+        return None
+    board = Board(session.folder / BOARD, step=step)
+    session.closing.callback(board.close)
+    return board
+
+
+def show_samples(log: MetricsLog, step: int, sheet: Tensor, z: Latents, brush: Brush) -> None:
+    """Show a sheet, uint8 [C, height, width], and the use of parts in its drawings on the board."""
+    if log.board is not None:
+        usage = part_usage(z, brush).view(len(brush.layout.grids), -1)
+        log.board.samples(step, sheet, usage.tolist())
 
 
 def write_finished(

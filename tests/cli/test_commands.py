@@ -46,9 +46,18 @@ VALUES = {
     "--threads": "7",
     "--dtype": "fp32",
     "--label": "given",
+    "--log": "tensorboard",
     "--out": "there/x",
 }
 """A value of each flag that is not its default; the flags that are not here take none."""
+OWN_PICTURES = ("--data", "folder:own")
+TOGETHER = {
+    "--background": OWN_PICTURES,
+    "--invert": OWN_PICTURES,
+    "--fit": OWN_PICTURES,
+    "export --quiet": ("--onnx",),  # without, nothing is shown that takes time
+}
+"""Flags that only matter together with others."""
 
 
 def flags() -> list[tuple[str, str]]:
@@ -87,7 +96,8 @@ def called(fake_stage: Any, folder: Path) -> Any:
             seen.append((positional, named))
             return {"figure": 1}
 
-        fake_stage(name.replace("-", "_"), stage)
+        for stage_name in (name.replace("-", "_"), f"{name}_onnx"):
+            fake_stage(stage_name, stage)
         assert execute([name, *arguments]) == 0
         return seen[0]  # type: ignore[no-any-return]
 
@@ -98,12 +108,10 @@ def called(fake_stage: Any, folder: Path) -> Any:
 def test_every_option_is_read(
     name: str, flag: str, called: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    without = called(name), capsys.readouterr()
+    others = TOGETHER.get(f"{name} {flag}", TOGETHER.get(flag, ()))
+    without = called(name, *others), capsys.readouterr()
     given = (flag, VALUES[flag]) if flag in VALUES else (flag,)
-    if flag in ("--background", "--invert", "--fit"):  # for pictures of one's own
-        given += ("--data", "folder:own")
-        without = called(name, "--data", "folder:own"), capsys.readouterr()
-    assert (called(name, *given), capsys.readouterr()) != without
+    assert (called(name, *given, *others), capsys.readouterr()) != without
 
 
 def test_parse_hands_over_its_settings(called: Any) -> None:
@@ -181,6 +189,11 @@ def test_an_export_goes_beside_the_model(called: Any) -> None:
     )
     assert called("export", "--data", "mnist")[0] == (Path("runs/mnist/model.safetensors"),)
     assert called("export", "a/m.safetensors")[1]["out"] == Path("a/export.safetensors")
+    assert called("export", "--onnx") == (
+        (Path("runs/glyphs/model.safetensors"),),
+        {"force": False, "out": Path("runs/glyphs/onnx")},
+    )
+    assert called("export", "a/m.safetensors", "--onnx")[1]["out"] == Path("a/onnx")
 
 
 @pytest.mark.parametrize("name", ["sample", "eval-nll", "export"])

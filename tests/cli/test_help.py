@@ -17,17 +17,29 @@ from npdraw.cli import (
     class_options,
     declare,
     execute,
+    export_options,
     hub_options,
     options,
     quality_options,
     reading_options,
+    training_options,
 )
 from npdraw.run_key import RunKey
 from npdraw.version import __version__
 
-MOST_OPTIONS = 26
+MOST_OPTIONS = 27
 PANELS = {"Input", "Model", "Run", "Output"}
-HEAVY = {"torch", "torchvision", "numpy", "safetensors", "PIL", "huggingface_hub", "httpx2"}
+FLAGS = (
+    options,
+    class_options,
+    export_options,
+    hub_options,
+    quality_options,
+    reading_options,
+    training_options,
+)
+HEAVY = {"torch", "torchvision", "numpy", "safetensors", "PIL"}
+HEAVY |= {"huggingface_hub", "httpx2", "onnx", "onnxruntime", "tensorboard"}
 
 
 def pages() -> dict[str, Any]:
@@ -98,11 +110,10 @@ def test_options_are_few_in_panels_and_complete(
 
 
 def test_every_flag_is_spelled_in_options_and_used() -> None:
-    pages = (options, reading_options, quality_options, class_options, hub_options)
     aliases = {
         name: alias.__metadata__[0]
-        for page in pages
-        for name, alias in vars(page).items()
+        for module in FLAGS
+        for name, alias in vars(module).items()
         if hasattr(alias, "__metadata__")
     }
     written = {info.help for info in aliases.values()}
@@ -113,7 +124,7 @@ def test_every_flag_is_spelled_in_options_and_used() -> None:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute)
         and isinstance(node.value, ast.Name)
-        and node.value.id in {page.__name__.rpartition(".")[2] for page in pages}
+        and node.value.id in {module.__name__.rpartition(".")[2] for module in FLAGS}
     }
     assert aliases.keys() <= used
 

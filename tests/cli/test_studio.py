@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from npdraw import studio as extra
+from npdraw import extras
 from npdraw.cli import execute
 
 RESULT = {"url": "http://127.0.0.1:1/secret/", "port": 1, "model": "0" * 64}
@@ -64,7 +64,9 @@ def test_without_the_extra_a_hint_says_how_to_get_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     for missing in (["starlette"], ["starlette", "uvicorn"]):
-        monkeypatch.setattr(extra, "find_spec", lambda name, gone=missing: name not in gone or None)
+        monkeypatch.setattr(
+            extras, "find_spec", lambda name, gone=missing: name not in gone or None
+        )
         assert execute(["studio", "omniglot"]) == 2
         out, err = capsys.readouterr()
         named = ", ".join(missing)

@@ -27,10 +27,9 @@ def whole_chain(chain: Chain, folder: Path, turn: int) -> dict[str, str]:
         ("train-decoder", "parse", "prior", *small, "--out", "model"),
         ("sample", "model", "--seeds", "0-3", "--grid", "--out", "sheet.png"),
         ("sample", "model", "--seeds", "0-3", "--out", "samples"),
-    ):
+        ("export", "model", "--out", "export"),
+    ):  # not eval-nll, which reports seconds
         chain.run(*words, *TALK[turn], folder=folder, environment=ENVIRONMENTS[turn])
-    # export has no --quiet, eval-nll reports seconds
-    chain.run("export", "model", "--out", "export", folder=folder)
     outputs = [folder / name for name in ("parse", "prior", "model", "sheet.png", "export")]
     outputs += sorted((folder / "samples").iterdir())
     return {

@@ -313,7 +313,7 @@ def test_without_the_extra_there_is_one_clear_error(
     monkeypatch.setattr("npdraw.hub.find_spec", lambda name: None)
     for words in (["info", NAME], ["sample", NAME], ["push", "glyphs", "me/glyphs"]):
         error = run(*words, code=2).error
-        assert error["message"].endswith("a package that is not installed: huggingface_hub")
+        assert error["message"].endswith("packages that are not installed: huggingface_hub")
         assert error["hint"] == "Install the extra: pip install 'npdraw[hub]'"
     with pytest.raises(UsageError, match="huggingface_hub"):
         npdraw.load(NAME)

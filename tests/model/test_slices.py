@@ -77,7 +77,10 @@ def test_each_slice_is_expected_given_what_was_expected_before(patch, size, colo
         start = padded[:, :-1]
         differences = decoder.padded(mean) - start
         seen = torch.zeros_like(mean)
-        for piece, output in decoder.slices._each(decoder(padded), start, differences, size):
+        pieces = decoder.slices._each(
+            decoder(padded), start, lambda piece: piece.before(differences), size
+        )
+        for piece, output in pieces:
             known = piece.of(start)[:, :, : output.shape[2], : output.shape[3]]
             piece.of(seen).copy_(decoder.slices.likelihood.mean(output, known))
     assert torch.allclose(seen, mean, atol=1e-5)

@@ -56,6 +56,26 @@ def test_a_run_folder_holds_only_regular_files(kind: str, name: str, tmp_path: P
     assert elsewhere.read_text() == "precious"
 
 
+@pytest.mark.parametrize("kind", ["pipe", "link", "loop", "folder"])
+def test_a_board_is_a_folder_of_regular_files(kind: str, tmp_path: Path) -> None:
+    out, elsewhere = tmp_path / "x.safetensors", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    with locked(out) as folder:
+        board = folder / "tensorboard"
+        board.mkdir()
+        (board / "events").touch()
+        assert not is_unfinished(folder, RUN_KEY)
+        odd(board / "other", kind, elsewhere)
+        with pytest.raises(ArtifactError, match="other is not a regular file"):
+            is_unfinished(folder, RUN_KEY)
+        clear(folder)
+        assert [path.name for path in folder.iterdir()] == ["lock"]
+        if kind != "folder":
+            odd(board, kind, elsewhere)
+            with pytest.raises(ArtifactError, match="tensorboard is not a regular file"):
+                is_unfinished(folder, RUN_KEY)
+
+
 def test_a_damaged_json_file_reads_as_empty(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     for text in ("[" * 100_000, "[1]", "{", "\x80", ""):

@@ -22,6 +22,7 @@ from npdraw.run_key import RunKey
 from npdraw.runtime.noise import uniform
 from npdraw.runtime.settings import Runtime
 from npdraw.stages.train_classes import train_classes
+from tests.boards import as_fp32, shown
 from tests.tiny_stages import TEST, TRAIN, VALIDATION, Recorder, bars, tiny_runtime
 
 CLASSES = ("0", "1")
@@ -51,7 +52,8 @@ def teach(model: Path, source: Path | None, out: Path, **changes: Any) -> dict[s
     """Run the stage with settings for tiny models."""
     given = {"limit": None, "seed": None, "progress": changes.pop("progress", None)}
     given |= {name: changes.pop(name) for name in ("limit", "seed") if name in changes}
-    runtime = {name: changes.pop(name) for name in ("dry_run", "save_every") if name in changes}
+    how = ("dry_run", "save_every", "tensorboard")
+    runtime = {name: changes.pop(name) for name in how if name in changes}
     return train_classes(
         model,
         changes={"classes": SETTINGS | changes},
@@ -72,6 +74,14 @@ def taught(trained: Any, labelled: Path, tmp_path_factory: pytest.TempPathFactor
     assert result["class_nats"] < result["nats_without_label"]
     assert result["class_accuracy"] > 0.9
     return out
+
+
+def test_it_can_be_watched(trained: Any, labelled: Path, metrics: Any, tmp_path: Path) -> None:
+    teach(trained.model, labelled, tmp_path / "x", steps=2, tensorboard=True)
+    found = shown(tmp_path / "x.run/tensorboard")
+    curves = [{k: v for k, v in r.items() if k != "seconds"} for r in found.curves()]
+    assert curves == as_fp32(metrics(tmp_path / "x"))
+    assert [step for step, _ in found.usage()] == [0, 1, 2]
 
 
 def test_nothing_else_of_the_model_changes(trained: Any, taught: Path, stages: Any) -> None:

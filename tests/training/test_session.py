@@ -2,7 +2,9 @@
 
 import json
 import signal
+import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,16 @@ from npdraw.config import Config
 from npdraw.errors import BusyError
 from npdraw.header import read_header
 from npdraw.run_key import RunKey
+from npdraw.runtime.group import Group
 from npdraw.runtime.run_folder import locked
 from npdraw.runtime.settings import Runtime
-from npdraw.training.session import resume_or_start, training_session, write_finished
+from npdraw.training.session import (
+    open_board,
+    resume_or_start,
+    training_session,
+    write_finished,
+)
+from tests.boards import shown
 from tests.training.tiny_training import copied, equal, steps, training
 
 RUN_KEY = RunKey({"preset": "glyphs", "prior": {"steps": 9}}, {"name": "npz"}, {}, 5)
@@ -83,6 +92,21 @@ def test_it_starts_with_a_clear_folder_and_resumes_from_what_it_saved(
         fresh = training()
         resume_or_start(session, fresh)
         assert fresh.step == 0
+
+
+def test_a_board_is_kept_by_rank_zero_until_the_end(session_of: Open, tmp_path: Path) -> None:
+    with session_of(tmp_path / "x") as session:
+        assert resume_or_start(session, training()).board is None
+    threads = threading.active_count()
+    with session_of(tmp_path / "x", tensorboard=True) as session:
+        resume_or_start(session, training()).append(0, loss=1.0)
+        assert shown(session.folder / "tensorboard").curves()[0]["loss"] == 1.0
+        assert threading.active_count() == threads + 1
+    assert threading.active_count() == threads
+
+    with session_of(tmp_path / "y", tensorboard=True) as session:
+        assert open_board(replace(session, group=Group(rank=1, size=2)), 0) is None
+        assert not (session.folder / "tensorboard").exists()
 
 
 def test_a_finished_training_is_up_to_date(session_of: Open, tmp_path: Path) -> None:

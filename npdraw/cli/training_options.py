@@ -1,0 +1,19 @@
+"""The flags about what a training shows while it runs."""
+
+from typing import Annotated, Literal
+
+from npdraw.cli import resolve
+from npdraw.cli.declare import option
+from npdraw.cli.options import OUTPUT
+
+Log = Annotated[
+    Literal["tensorboard"] | None,
+    option(
+        "--log",
+        OUTPUT,
+        "tensorboard: also write curves, sample sheets and the use of parts for TensorBoard, into "
+        "OUT.run/tensorboard",
+        default="only OUT.run/metrics.jsonl",
+        callback=resolve.log,
+    ),
+]
