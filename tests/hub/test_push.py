@@ -72,7 +72,7 @@ def test_people_see_where_it_is(
 def test_a_dry_run_shows_the_card_and_asks_nobody(
     hub: FakeHub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("npdraw.hub.find_spec", lambda name: None)  # not even the library
+    monkeypatch.setattr("npdraw.extras.find_spec", lambda name: None)  # not even the library
     assert execute([*PUSH, "--dry-run"]) == 0
     shown = capsys.readouterr()
     assert shown.err == ""

@@ -310,7 +310,7 @@ def test_a_cache_that_cannot_be_written_is_named(
 def test_without_the_extra_there_is_one_clear_error(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("npdraw.hub.find_spec", lambda name: None)
+    monkeypatch.setattr("npdraw.extras.find_spec", lambda name: None)
     for words in (["info", NAME], ["sample", NAME], ["push", "glyphs", "me/glyphs"]):
         error = run(*words, code=2).error
         assert error["message"].endswith("packages that are not installed: huggingface_hub")
