@@ -261,6 +261,7 @@ class Stages:
         seed: int = 0,
         samples: int = 2,
         images: int | None = None,
+        minutes: float | None = None,
         progress: Recorder | None = None,
         **runtime: Any,
     ) -> dict[str, Any]:
@@ -272,6 +273,7 @@ class Stages:
             seed=seed,
             samples=samples,
             images=images,
+            minutes=minutes,
             out=out,
             runtime=tiny_runtime(runtime),
             progress=progress or Recorder(),

@@ -193,6 +193,15 @@ def seed(number: int | None) -> int | None:
     return number
 
 
+def minutes(number: float | None) -> float | None:
+    """Return `--minutes`; `UsageError` if it is not a time."""
+    if number is not None and not 0 < number < 1e6:
+        raise UsageError(
+            f"--minutes {number:g} is not a time above 0", hint="For example: --minutes 5"
+        )
+    return number
+
+
 def seeds(text: str) -> list[int]:
     """Read `--seeds`: numbers and ranges A-B (both ends included) with commas between them."""
     numbers: list[int] = []

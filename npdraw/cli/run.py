@@ -2,6 +2,7 @@
 
 from npdraw.cli import console, options, reading_options, resolve, training_options
 from npdraw.config import SAMPLES, SAVE_EVERY
+from npdraw.errors import UsageError
 from npdraw.inputs.settings import RUNS
 from npdraw.inputs.sources import choose
 from npdraw.reading import Wanted
@@ -26,6 +27,7 @@ def run(
     config: options.ConfigFile = None,
     prior: options.PriorMode = None,
     steps: options.BothSteps = None,
+    minutes: training_options.Minutes = None,
     samples: options.Samples = SAMPLES,
     seed: options.Seed = 0,
     save_every: options.SaveEvery = SAVE_EVERY,
@@ -46,6 +48,8 @@ def run(
         npdraw run --dry-run
         npdraw run --limit 500 --steps 10 --samples 5 --images 100 --out runs/quick
     """
+    if steps is not None and minutes is not None:
+        raise UsageError("--steps and --minutes exclude each other", hint="Give one of them.")
     chosen = choose(
         preset,
         data,
@@ -75,6 +79,7 @@ def run(
                 reading=chosen.reading,
                 notes=chosen.notes,
                 fewer_parts=chosen.fewer_parts,
+                minutes=minutes,
                 samples=samples,
                 images=images,
                 out=out,

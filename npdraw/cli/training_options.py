@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from npdraw.cli import resolve
 from npdraw.cli.declare import option
-from npdraw.cli.options import OUTPUT
+from npdraw.cli.options import MODEL, OUTPUT
 
 Log = Annotated[
     Literal["tensorboard"] | None,
@@ -15,5 +15,14 @@ Log = Annotated[
         "OUT.run/tensorboard",
         default="only OUT.run/metrics.jsonl",
         callback=resolve.log,
+    ),
+]
+Minutes = Annotated[
+    float | None,
+    option(
+        "--minutes",
+        MODEL,
+        "in place of --steps: reading, parsing and training end after about this time",
+        callback=resolve.minutes,
     ),
 ]

@@ -1,5 +1,6 @@
 """Run all stages one after another, each doing only what is not up to date."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,11 +16,12 @@ from npdraw.inputs.images import check_test_images
 from npdraw.inputs.models import new_model
 from npdraw.reading import Reading
 from npdraw.runtime.distributed import check_batch, on_rank_zero, process_group
-from npdraw.runtime.group import environment
+from npdraw.runtime.group import Group, environment
 from npdraw.runtime.progress import Progress
 from npdraw.runtime.settings import Runtime
 from npdraw.stages.eval_nll import eval_nll
 from npdraw.stages.parse import parse
+from npdraw.stages.plan import planned, with_steps
 from npdraw.stages.sample import sample
 from npdraw.stages.train_decoder import train_decoder
 from npdraw.stages.train_prior import train_prior
@@ -43,6 +45,7 @@ def run(
     reading: Reading | None = None,
     notes: Sequence[str] = (),
     fewer_parts: bool = False,
+    minutes: float | None = None,
     samples: int,
     images: int | None,
     out: Path,
@@ -53,7 +56,7 @@ def run(
 
     Processes started by torchrun share every stage except sampling, which rank zero does alone.
 
-    Fourteen parameters, because each is a flag of the command or follows from some; the body is
+    Fifteen parameters, because each is a flag of the command or follows from some; the body is
     long because it lists the calls of the stages.
     """
     if images is not None:
@@ -70,6 +73,7 @@ def run(
             reading=reading,
             notes=notes,
             fewer_parts=fewer_parts,
+            minutes=minutes,
             out=out,
             runtime=runtime,
             progress=progress,
@@ -120,19 +124,22 @@ def train(
     reading: Reading | None = None,
     notes: Sequence[str] = (),
     fewer_parts: bool = False,
+    minutes: float | None = None,
     out: Path,
     runtime: Runtime,
     progress: Progress,
 ) -> dict[str, Any]:
     """Run the stages that make a model, into the folder `out`; return their results by their names.
 
-    With `runtime.dry_run`, return what `npdraw run --dry-run` prints. Twelve parameters and a long
+    With `minutes`, the trainings have as many steps as end after that time (`plan.planned`). With
+    `runtime.dry_run`, return what `npdraw run --dry-run` prints. Thirteen parameters and a long
     body as for `run`.
     """
+    began = time.perf_counter()
     for section in (config.prior, config.decoder):
         check_batch(environment(), section.batch_size)
     progress = _NotesOnce(progress)
-    with process_group(runtime.start()):
+    with process_group(runtime.start()) as group:
         results: dict[str, Any] = {}
 
         results["parse"] = parse(
@@ -153,6 +160,8 @@ def train(
             config = _with_parts(config, out / PARSE, results["parse"])
         if runtime.dry_run:
             return _plan(config, out)
+        if minutes is not None:
+            config = _planned(config, out, minutes, began, source, root, runtime, progress, group)
         changes = {section: asdict(getattr(config, section)) for section in SECTIONS}
 
         results["train_prior"] = train_prior(
@@ -190,6 +199,37 @@ class _NotesOnce:
         if text not in self._shown:
             self._shown.add(text)
             self._note(text)
+
+
+def _planned(
+    config: Config,
+    out: Path,
+    minutes: float,
+    began: float,
+    source: str,
+    root: Path,
+    runtime: Runtime,
+    progress: Progress,
+    group: Group,
+) -> Config:
+    """Return the settings with planned steps; rank zero plans for all processes.
+
+    Nine parameters, those of `train` that it needs.
+    """
+    steps: list[int] = on_rank_zero(
+        group,
+        lambda: planned(
+            config,
+            out / PARSE,
+            minutes,
+            began,
+            source=source,
+            root=root,
+            runtime=runtime,
+            progress=progress,
+        ),
+    )
+    return with_steps(config, *steps)
 
 
 def _with_parts(config: Config, path: Path, result: dict[str, Any]) -> Config:

@@ -46,6 +46,7 @@ VALUES = {
     "--threads": "7",
     "--dtype": "fp32",
     "--label": "given",
+    "--minutes": "7",
     "--log": "tensorboard",
     "--out": "there/x",
 }

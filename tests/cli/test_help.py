@@ -27,7 +27,7 @@ from npdraw.cli import (
 from npdraw.run_key import RunKey
 from npdraw.version import __version__
 
-MOST_OPTIONS = 27
+MOST_OPTIONS = 28
 PANELS = {"Input", "Model", "Run", "Output"}
 FLAGS = (
     options,
