@@ -6,7 +6,9 @@ patch, and patches are added where their objects are. Gradients of the count are
 function, with a learned baseline (Eslami et al. 2016, section 2.2; NVIL, Mnih and Gregor 2014).
 
 As in the paper, except that pixels are binary, or have 256 values, with a likelihood of their own,
-so that nats can be compared; and that the prior probability of a further object is learned.
+so that nats can be compared; and that the prior is learned: the probability of a further object,
+and the means and standard deviations of where objects are. The paper's digits are anywhere in the
+image; those of MNIST are in the middle.
 """
 
 from dataclasses import dataclass
@@ -26,8 +28,9 @@ explain so little at first that they would vanish."""
 WHERE = 3
 """Numbers that say where an object is: scale, right and down."""
 
-USUAL_SCALE, SCALE_SPREAD = 0.0, 0.5
-"""Mean and standard deviation of the log scale in the prior; 0 is an object of the whole image."""
+SPREAD = 0.5, 1.0, 1.0
+"""Standard deviations in the prior, at first, of the log scale of an object and of its position
+before the hyperbolic tangent; the means are 0: in the middle, and as large as the image."""
 
 
 def placed(patches: Tensor, where: Tensor, size: tuple[int, int]) -> Tensor:
@@ -51,7 +54,7 @@ def glimpse(images: Tensor, where: Tensor, side: int) -> Tensor:
 
 def _scale_and_shift(where: Tensor) -> tuple[Tensor, Tensor]:
     """Return scales [N], 1 for the whole image, and shifts [N, 2], within the image."""
-    scale = (USUAL_SCALE + SCALE_SPREAD * where[:, 0]).exp().clamp(0.05, 2)
+    scale = where[:, 0].exp().clamp(0.05, 2)
     return scale, torch.tanh(where[:, 1:])
 
 
@@ -118,6 +121,8 @@ class AIR(Rival):
             nn.Linear(states + hidden, hidden), nn.SiLU(), nn.Linear(hidden, 1)
         )
         self.another = nn.Parameter(torch.zeros(most))
+        self.middle = nn.Parameter(torch.zeros(WHERE))
+        self.spread = nn.Parameter(torch.tensor(SPREAD))
         start = self.likelihood.start(channels)
         empty = torch.full((self.outputs,), EMPTY) if start is None else start
         self.background = nn.Parameter(empty[:, None, None])
@@ -168,7 +173,7 @@ class AIR(Rival):
             scores.append(chosen)
             present = found
             where, q_where = self._gaussian(self.where_head(h), noise)
-            patches = glimpse(images, where, self.patch).flatten(1)
+            patches = glimpse(images, self._place(where), self.patch).flatten(1)
             features = torch.cat([self.what(2 * patches - 1), h], 1)
             what, q_what = self._gaussian(self.what_head(features), noise)
             for z, q in ((where, q_where), (what, q_what)):
@@ -190,7 +195,11 @@ class AIR(Rival):
         """Return what an object adds to the canvas, [N, outputs, H, W]."""
         patches = self.patch_head(self.decoder(what))
         patches = patches.view(-1, self.outputs, self.patch, self.patch)
-        return placed(patches, where, self.shape[1:])
+        return placed(patches, self._place(where), self.shape[1:])
+
+    def _place(self, where: Tensor) -> Tensor:
+        """Return log scale and position of latents [N, 3], which are standard normal in the prior."""
+        return self.middle + self.spread * where
 
     def decode(self, present: Tensor, where: Tensor, what: Tensor) -> Tensor:
         """Return the canvases of objects, [N, outputs, H, W].
