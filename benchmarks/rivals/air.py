@@ -198,7 +198,7 @@ class AIR(Rival):
         return placed(patches, self._place(where), self.shape[1:])
 
     def _place(self, where: Tensor) -> Tensor:
-        """Return log scale and position of latents [N, 3], which are standard normal in the prior."""
+        """Return log scales and positions, [N, 3] as the latents, standard normal in the prior."""
         return self.middle + self.spread * where
 
     def decode(self, present: Tensor, where: Tensor, what: Tensor) -> Tensor:
