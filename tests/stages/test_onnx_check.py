@@ -74,7 +74,7 @@ def test_equal_outputs_agree(posterior: Posterior) -> None:
 @pytest.mark.parametrize("name", ["whether", "what", "ink", "contrast"])
 @pytest.mark.parametrize("step", [STEP, FINE])
 def test_another_choice_is_an_error(name: str, step: int, posterior: Posterior) -> None:
-    with pytest.raises(ArtifactError, match=rf"at step {step} it chooses another {name}$"):
+    with pytest.raises(ArtifactError, match=rf"at step {step} it chooses another {name}\n"):
         posterior.compare(lambda found: another(found, name, step))
 
 
