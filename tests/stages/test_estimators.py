@@ -40,7 +40,8 @@ class Coin(torch.nn.Module):
     def encode(self, images):
         return self.factors(len(images), 0.5)
 
-    def importance_sample(self, images, q, uniform):
+    def importance_sample(self, images, q, uniform, label=None):
+        assert label is None
         p, z = self.factors(len(images), self.e), q.sample(uniform)
         rate = q.joint(z) - p.joint(z)
         never = torch.full((len(images),), math.inf)
