@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from npdraw.cli.declare import argument, option
-from npdraw.cli.options import INPUT, MODEL, OUTPUT, setting_option
+from npdraw.cli.options import INPUT, MODEL, OUTPUT, seed_option, setting_option
 
 Label = Annotated[
     str | None,
@@ -12,7 +12,7 @@ Label = Annotated[
         "--label",
         MODEL,
         "class to draw, for a model that npdraw train-classes wrote",
-        default="any",
+        default="whatever the model draws",
     ),
 ]
 Labels = Annotated[
@@ -20,8 +20,8 @@ Labels = Annotated[
     option(
         "--label",
         MODEL,
-        "classes to draw, each with every seed: names, numbers, ranges 0-9, or all",
-        default="any",
+        "classes to draw, each with every seed: names, ranges such as 0-9, or all",
+        default="whatever the model draws",
     ),
 ]
 LabelledImages = Annotated[
@@ -44,3 +44,4 @@ GivenLabel = Annotated[
         "--label", MODEL, "none: the likelihood p(x); given: p(x | label) of each image's class"
     ),
 ]
+ModelSeed = Annotated[int | None, seed_option("that of MODEL")]

@@ -51,7 +51,9 @@ def classify(
     root = data_root or default_root()
     runtime = Runtime(device=device, precision=precision, threads=threads)
     if images:
-        result = classify_images(path, names=images, root=root, samples=samples, runtime=runtime)
+        result = classify_images(
+            path, names=images, root=root, samples=samples, seed=seed, runtime=runtime
+        )
         console.show("classify", result, as_json=as_json, lines=_lines(result))
         return
     with reporting(quiet=quiet) as reporter:

@@ -53,7 +53,8 @@ def data_option(meaning: str, default: str) -> Any:
     return _option("--data", INPUT, meaning, default=default, autocompletion=_starts(*SOURCES))
 
 
-def _seed(default: str = "") -> Any:
+def seed_option(default: str = "") -> Any:
+    """Declare the flag `--seed`; `default` describes what is used without it."""
     meaning = "seed of every random choice"
     return _option("--seed", RUN, meaning, default=default, min=0, callback=resolve.seed)
 
@@ -196,7 +197,9 @@ Preset = Annotated[str | None, _preset(MODEL, f"preset settings: {', '.join(PRES
 ConfigFile = Annotated[
     Path | None,
     _option(
-        "--config", MODEL, "TOML file with sections parse, prior and decoder; flags override it"
+        "--config",
+        MODEL,
+        "TOML file with the sections of settings that it changes; flags override it",
     ),
 ]
 Parts = Annotated[int | None, setting_option("parse", "parts")]
@@ -237,8 +240,8 @@ Temperature = Annotated[
 ]
 
 # Run
-Seed = Annotated[int, _seed()]
-LaterSeed = Annotated[int | None, _seed("that of PARSE")]
+Seed = Annotated[int, seed_option()]
+LaterSeed = Annotated[int | None, seed_option("that of PARSE")]
 BatchSize = Annotated[
     int, _option("--batch-size", RUN, "images or drawings per forward pass", min=1)
 ]

@@ -17,7 +17,7 @@ def train_classes(
     config: options.ConfigFile = None,
     steps: class_options.ClassSteps = None,
     batch_size: class_options.ClassBatchSize = None,
-    seed: options.LaterSeed = None,
+    seed: class_options.ModelSeed = None,
     save_every: options.SaveEvery = SAVE_EVERY,
     device: options.Device = "auto",
     precision: options.Precision = "auto",

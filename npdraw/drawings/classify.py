@@ -8,11 +8,12 @@ from typing import Any
 import torch
 
 from npdraw.datasets.splits import evenly_spaced
+from npdraw.drawings.bounds import bounds
 from npdraw.drawings.drawing_model import open_model
 from npdraw.drawings.named import named_image, noted
 from npdraw.inputs.classes import check_classes
-from npdraw.inputs.images import find_source, to_levels
-from npdraw.inputs.labelled import in_terms_of, load_labelled
+from npdraw.inputs.images import to_levels
+from npdraw.inputs.labelled import find_labelled, in_terms_of, load_labelled
 from npdraw.inputs.other_images import check_images, reading_for
 from npdraw.runtime.progress import Progress
 from npdraw.runtime.settings import Runtime
@@ -22,7 +23,13 @@ IMAGES_AT_ONCE = 100
 
 
 def classify_images(
-    model_path: Path, *, names: list[str], root: Path, samples: int, runtime: Runtime
+    model_path: Path,
+    *,
+    names: list[str],
+    root: Path,
+    samples: int,
+    seed: int,
+    runtime: Runtime,
 ) -> dict[str, Any]:
     """Return the probability of each class for images that are named (`named.named_image`).
 
@@ -37,7 +44,8 @@ def classify_images(
     named = [named_image(name, model, root) for name in names]
     found = []
     for name, (_, image) in zip(names, named, strict=True):
-        chances = dict(zip(model.classes, model.classify(image, samples)[0].tolist(), strict=True))
+        found_chances = model.classify(image, samples, seed)[0].tolist()
+        chances = dict(zip(model.classes, found_chances, strict=True))
         label = max(chances, key=lambda one: chances[one])
         found.append({"image": name, "label": label, "probabilities": chances})
     return {"images": found, "samples": samples, **noted(*(source for source, _ in named))}
@@ -69,7 +77,7 @@ def classify_test(
     # Read the images.
     model = open_model(model_path, runtime)
     classes, config = check_classes(model.header), model.config.parse
-    data = find_source(model.header, model_path, source)
+    data = find_labelled(model.header, model_path, source)
     check_images(data, root, model.header, model_path, config, progress)
     reading = reading_for(data, root, model.header, config, progress)
     loaded, labels = load_labelled(data, "test", root, config, reading)
@@ -80,16 +88,19 @@ def classify_test(
     expected = torch.from_numpy(labels.values[chosen]).long()
 
     # Classify them.
-    began, chances = time.perf_counter(), []
+    began, found = time.perf_counter(), []
     progress.start("classify", len(values))
     for first in range(0, len(values), IMAGES_AT_ONCE):
         some = values[first : first + IMAGES_AT_ONCE]
-        chances.append(model.classify(some, samples, seed + first))
+        scores = bounds(
+            model.network, some, samples, seed + first, model.device, model.runtime, classes=True
+        )
+        found.append(scores.log_softmax(1))
         done = first + len(some)
-        right = torch.cat(chances).argmax(1).eq(expected[:done])
+        right = torch.cat(found).argmax(1).eq(expected[:done])
         progress.update(done, accuracy=float(right.double().mean()))
     progress.finish()
-    nats = -torch.cat(chances).log()[torch.arange(len(expected)), expected]
+    nats = -torch.cat(found)[torch.arange(len(expected)), expected]
     share = float(right.double().mean())
     return {
         "accuracy": share,

@@ -74,7 +74,7 @@ class DrawingModel:
         return class_names(self.header)
 
     def sample(
-        self, n: int = 1, seed: int = 0, *, temperature: float = 1.0, label: str | None = None
+        self, n: int = 1, seed: int = 0, *, temperature: float = 1.0, label: str | int | None = None
     ) -> Drawings:
         """Return `n` new drawings, those of `npdraw sample --seeds SEED-...`.
 
@@ -92,7 +92,7 @@ class DrawingModel:
         with torch.no_grad(), self.runtime.autocast(self.device):
             return self._shown(draw(prior, list(range(seed, seed + n)), temperature, labels))
 
-    def _prior(self, label: str | None) -> tuple[Prior, Tensor | None]:
+    def _prior(self, label: str | int | None) -> tuple[Prior, Tensor | None]:
         """Return the prior of drawings of a class, and the label [1] to ask it for."""
         if label is None:
             return self.network.prior, None
@@ -216,7 +216,7 @@ class DrawingModel:
         *,
         temperature: float = 1.0,
         particles: int = PARTICLES,
-        label: str | None = None,
+        label: str | int | None = None,
     ) -> Drawings:
         """Return `n` drawings that keep the cells `fixed`, bool [T], of the drawing `given` [1, T].
 

@@ -23,13 +23,13 @@ def check_classes(header: Header) -> tuple[str, ...]:
     return known
 
 
-def label_of(header: Header, name: str) -> int:
-    """Return the label of the class `name` of a model.
+def label_of(header: Header, name: str | int) -> int:
+    """Return the label of the class `name` of a model; 3 is the class "3".
 
     Raises:
         UsageError: the model has no classes, or none of this name.
     """
-    known = check_classes(header)
+    known, name = check_classes(header), str(name)
     if name not in known:
         raise UsageError(f"the model has no class {name!r}", hint=did_you_mean(name, known))
     return known.index(name)
@@ -51,8 +51,8 @@ def labels_of(header: Header, text: str) -> list[int]:
         return list(range(len(known)))
     labels: list[int] = []
     for piece in (piece.strip() for piece in text.split(",")):
-        first, _, last = piece.partition("-")
-        if piece in known or not (first in known and last in known):
+        first, _, last = (end.strip() for end in piece.partition("-"))
+        if piece in known or first not in known or not last:
             labels.append(label_of(header, piece))
             continue
         low, high = label_of(header, first), label_of(header, last)

@@ -1,5 +1,6 @@
 """Images with labels: which class each image has, for classifiers and for priors with classes."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,13 +9,16 @@ import torch
 from torch import Tensor
 
 from npdraw.config import ParseConfig
-from npdraw.datasets import Loaded, Source, load
+from npdraw.datasets import Loaded, Source, load, parse_source
 from npdraw.datasets.labels import Labels, load_labels, no_labels_error
 from npdraw.datasets.splits import shuffled_if_sorted
 from npdraw.errors import DataError
-from npdraw.inputs.images import TrainingImages, copies_per_image, training_images
+from npdraw.header import Header
+from npdraw.inputs.images import TrainingImages, copies_per_image, find_source, training_images
 from npdraw.reading import Reading
+from npdraw.runtime.lock import run_folder
 from npdraw.runtime.progress import Progress
+from npdraw.runtime.run_folder import read_json
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,12 @@ class LabelledImages:
     """Labels of the images that are kept, in their order, without shifted copies."""
 
     @property
+    def digest(self) -> str:
+        """SHA-256 of the digests of the images and of their labels, and of the classes' names."""
+        named = [self.data.dataset["digest"], self.known.digest, *self.known.classes]
+        return hashlib.sha256("\0".join(named).encode()).hexdigest()
+
+    @property
     def labels(self) -> Tensor:
         """The class of each image of `data`, shifted copies included, int64 [N]."""
         values = torch.tensor(self.known.values).long()
@@ -33,6 +43,22 @@ class LabelledImages:
         train = values[: len(values) - held_out]
         copies = (len(self.data.images) - held_out) // len(train)
         return torch.cat([train.repeat(copies), values[len(train) :]])
+
+
+LABELLED = "labelled"
+"""The entry of a run folder's `config.json` that says where the labelled images are."""
+
+
+def find_labelled(header: Header, made_from: Path, given: str | None) -> Source:
+    """Return the data set `given`, else that whose labels the model at `made_from` has learned.
+
+    Raises:
+        DataError: its path is not known.
+    """
+    kept = read_json(run_folder(made_from) / "config.json").get(LABELLED)
+    if given is None and isinstance(kept, str):
+        return parse_source(kept)
+    return find_source(header, made_from, given)
 
 
 def labelled_training_images(
@@ -74,7 +100,9 @@ def load_labelled(
     if loaded.labels is not None:
         labels = Labels(loaded.labels, loaded.classes)
     if labels is None:
-        raise no_labels_error(source, root)
+        error = no_labels_error(source, root)
+        reasons = [note for note in loaded.notes if "label" in note or "not classes" in note]
+        raise DataError(error.message, hint=" ".join([*reasons, error.hint]))
     if len(labels.values) != len(loaded.images):
         raise DataError(
             f"{source} has {len(labels.values):,} labels for {len(loaded.images):,} {split} images",
@@ -83,6 +111,12 @@ def load_labelled(
     if split == "train":
         _check_several(labels.values, source)
     return loaded, labels
+
+
+def absent(labels: Labels) -> list[str]:
+    """Return the names of the classes that no image has."""
+    used = set(labels.values.tolist())
+    return [name for number, name in enumerate(labels.classes) if number not in used]
 
 
 def _check_several(values: np.ndarray, source: Source) -> None:
@@ -103,8 +137,9 @@ def in_terms_of(classes: tuple[str, ...], labels: Labels, source: Source) -> Lab
     new = {labels.classes[number] for number in used} - set(classes)
     if new:
         raise DataError(
-            f"{source} has test images of the class {min(new)}, but no training images of it",
-            hint="Use the same classes for training and test images.",
+            f"{source} has test images of the class {min(new)}, of which there were no training "
+            "images",
+            hint="Name images of the same classes with --data.",
         )
     numbers = np.zeros(len(labels.classes), np.int16)
     for number in used:

@@ -14,7 +14,7 @@ from npdraw.datasets import digest
 from npdraw.errors import DivergedError
 from npdraw.inputs.classes import check_classes
 from npdraw.inputs.images import find_source, load_test_images
-from npdraw.inputs.labelled import in_terms_of, load_labelled
+from npdraw.inputs.labelled import find_labelled, in_terms_of, load_labelled
 from npdraw.inputs.models import read_model, to_device
 from npdraw.inputs.other_images import check_images, reading_for
 from npdraw.model.importance import FIGURES, importance_figures, samples_per_pass
@@ -69,7 +69,9 @@ def eval_nll(
     device = runtime.start()
     model, config, artifact = read_model(model_path)
     to_device(model, device)
-    data = find_source(artifact.header, model_path, source)
+    classes = check_classes(artifact.header) if given_labels else ()
+    find = find_labelled if given_labels else find_source
+    data = find(artifact.header, model_path, source)
     check_images(data, root, artifact.header, model_path, config.parse, progress)
     reading = reading_for(data, root, artifact.header, config.parse, progress)
     values, numbers = load_test_images(
@@ -77,9 +79,9 @@ def eval_nll(
     )
     labels = None
     if given_labels:
-        classes = check_classes(artifact.header)
         _, known = load_labelled(data, "test", root, config.parse, reading)
-        labels = torch.tensor(in_terms_of(classes, known, data).values[numbers]).long()
+        known = in_terms_of(classes, known, data)
+        labels = torch.tensor(known.values[numbers]).long()
     settings: dict[str, Any] = {
         "model": artifact.header.digest,
         "data": digest(values.numpy()),
@@ -88,7 +90,7 @@ def eval_nll(
         "estimator": estimator,
         "seed": seed,
         "precision": runtime.precision_name(device),
-        **({"label": "given"} if given_labels else {}),
+        **({"labels": known.digest} if given_labels else {}),
     }
     run_key = _run_key(settings)
     with process_group(device) as group, ExitStack() as held:
@@ -207,7 +209,7 @@ def _result(
         "rate": float(rate.mean()),
         "distortion": float(distortion.mean()),
         "bits_per_dim": float(nll.mean()) / (dimensions * math.log(2)),
-        "label": settings.get("label", "none"),
+        "label": "given" if "labels" in settings else "none",
         "samples": settings["samples"],
         "images": len(nll),
         "split": "test",

@@ -13,9 +13,16 @@ import torch
 from torch import Tensor
 
 from npdraw.config import BATCH_SIZE, SECTIONS, Config, as_dict
-from npdraw.errors import UsageError
+from npdraw.datasets.labels import Labels
+from npdraw.errors import DataError, UsageError
+from npdraw.header import Header
 from npdraw.inputs.images import find_source, to_levels
-from npdraw.inputs.labelled import LabelledImages, labelled_training_images
+from npdraw.inputs.labelled import (
+    LABELLED,
+    LabelledImages,
+    absent,
+    labelled_training_images,
+)
 from npdraw.inputs.models import (
     freeze_unused,
     later_config,
@@ -36,7 +43,7 @@ from npdraw.runtime.settings import Runtime, explain_out_of_memory, send
 from npdraw.stages.train_prior import drawings_at_once, fit, validate
 from npdraw.training.examples import Examples
 from npdraw.training.session import Session, resume_or_start, training_session, write_finished
-from npdraw.training.state import new_state, seed_weights
+from npdraw.training.state import new_state, plan, seed_weights
 
 ACCURACY_IMAGES = 1000
 """Held-out images, at most, of which the classes are compared at the end."""
@@ -71,27 +78,26 @@ def train_classes(
     device = runtime.start()
     model, _, artifact = read_model(model_path)
     header = artifact.header
+    if model.classes:
+        raise UsageError(
+            f"{model_path} has classes already", hint="Give the model that it was made from."
+        )
     config = later_config(artifact, changes, "classes")
     data = find_source(header, model_path, source)
     check_images(data, root, header, model_path, config.parse, progress)
     reading = reading_for(data, root, header, config.parse, progress)
     images = labelled_training_images(data, root, config.parse, limit, progress, reading)
+    _note_absent(images.known, progress)
     run_key = RunKey(
         as_dict(config, SECTIONS),
-        header.dataset | {"classes": list(images.known.classes), "labels": images.known.digest},
+        header.dataset | {"classes": list(images.known.classes), "labels": images.digest},
         {**header.inputs, "model": header.digest},
         header.seed if seed is None else seed,
     )
     settings = config.classes
     prior = _untrained(config, model, len(images.known.classes), run_key.seed)
     if runtime.dry_run:
-        parameters = sum(p.numel() for p in prior.parameters())
-        return {
-            "dry_run": True,
-            "settings": run_key.config,
-            "estimates": {"parameters": parameters, "drawings": len(images.labels)},
-            "out": str(out),
-        }
+        return plan(prior, run_key.config, settings.steps, settings.batch_size, out)
     to_device(model, device)
     prior.to(device)
 
@@ -116,7 +122,8 @@ def train_classes(
             session.group,
             runtime.dtype(device),
         )
-        log = resume_or_start(session, state, source=str(data.absolute()))
+        sources = {LABELLED: str(data.absolute()), **_own_source(header, model_path)}
+        log = resume_or_start(session, state, **sources)
         resumed_from = state.step
 
         # Train.
@@ -138,10 +145,39 @@ def train_classes(
             unlabelled["validation_nats"],
             share,
         )
+        _note_useless(metrics["validation_nats"], unlabelled["validation_nats"], progress)
         model.class_prior = prior
         stored = header.metrics | dict(zip(_LEARNED, learned, strict=True))
         written = write_finished(session, log, weights_of(model, model.brush), stored, resumed_from)
-        return _result(written, settings.steps, resumed_from)
+        return {"best_step": state.best_step, **_result(written, settings.steps, resumed_from)}
+
+
+def _own_source(header: Header, model_path: Path) -> dict[str, str]:
+    """Return where the images are that the model was made from, if it is known."""
+    try:
+        return {"source": str(find_source(header, model_path, None).absolute())}
+    except DataError:
+        return {}
+
+
+def _note_absent(known: Labels, progress: Progress) -> None:
+    """Say so if classes have no training image."""
+    names = absent(known)
+    if names:
+        shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+        progress.note(
+            f"{len(names)} of {len(known.classes)} classes have no labelled image, and cannot be "
+            f"learned: {shown}"
+        )
+
+
+def _note_useless(given: float, without: float, progress: Progress) -> None:
+    """Say so if drawings are not more probable given their class."""
+    if given >= without:
+        progress.note(
+            f"the labels did not help: {given:.2f} nats per held-out drawing, {without:.2f} "
+            "without them; more steps, more labels or a lower classes.learning_rate may"
+        )
 
 
 _LEARNED = ("classes", "labelled", "class_nats", "nats_without_label", "class_accuracy")
@@ -156,10 +192,6 @@ def _result(written: Mapping[str, Any], steps: int, resumed_from: int) -> dict[s
 
 def _untrained(config: Config, model: NPDraw, classes: int, seed: int) -> Prior:
     """Return a prior with classes that starts with the weights of the model's prior."""
-    if model.classes:
-        raise UsageError(
-            "the model has classes already", hint="Give the model that it was made from."
-        )
     seed_weights("classes", seed)
     prior_config = replace(config.prior, dropout=config.classes.dropout)
     prior = new_prior(replace(config, prior=prior_config), model.brush, classes)
@@ -183,7 +215,6 @@ def _examples(session: Session, model: NPDraw, images: LabelledImages) -> tuple[
     drawings = []
     for copy in range(copies):
         drawings.append(_drawn(session, model, data.train, seed + copy, copy))
-        session.progress.update((copy + 1) * len(data.train))
     session.progress.finish()
     held_out = _drawn(session, model, data.held_out, seed, copies)
     device = session.device
@@ -209,6 +240,9 @@ def _drawn(session: Session, model: NPDraw, images: Tensor, seed: int, copy: int
         with session.autocast():
             _, layers, _ = model.posterior(model.layout.shrink(x), draw)
         drawings.append(join_steps(layers))
+        session.progress.update(copy * len(values) + first + len(x))
+        session.stop.sync()
+        session.stop.raise_if_stopped(0, session.config.classes.steps)
     return concatenate(drawings)
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 import npdraw
 from npdraw.artifacts import read_artifact, write_artifact
 from npdraw.drawings.classify import classify_images, classify_test
+from npdraw.drawings.named import named_drawing
 from npdraw.errors import ArtifactError, DataError, StoppedError, UsageError
 from npdraw.header import read_header
 from npdraw.inputs.classes import labels_of
@@ -21,6 +22,7 @@ from npdraw.model.importance import importance_figures
 from npdraw.run_key import RunKey
 from npdraw.runtime.noise import uniform
 from npdraw.runtime.settings import Runtime
+from npdraw.stages import train_classes as stage
 from npdraw.stages.train_classes import train_classes
 from tests.boards import as_fp32, shown
 from tests.tiny_stages import TEST, TRAIN, VALIDATION, Recorder, bars, tiny_runtime
@@ -124,6 +126,53 @@ def test_other_labels_are_another_run(trained: Any, labelled: Path, tmp_path: Pa
         teach(trained.model, tmp_path / "other.npz", tmp_path / "c", **short)
 
 
+def test_other_images_with_the_same_labels_are_another_run(
+    trained: Any, labelled: Path, tmp_path: Path
+) -> None:
+    short = {"steps": 2, "drawings": 40}
+    teach(trained.model, labelled, tmp_path / "c", **short)
+    with np.load(labelled) as archive:
+        arrays = dict(archive)
+    arrays["train"] = arrays["train"][:, ::-1]
+    np.savez(tmp_path / "other.npz", **arrays)
+    with pytest.raises(UsageError, match=r"dataset\.labels"):
+        teach(trained.model, tmp_path / "other.npz", tmp_path / "c", **short)
+
+
+def test_the_images_of_the_model_stay_its_own(taught: Path, stages: Any, labelled: Path) -> None:
+    model = npdraw.load(taught, precision="fp32")
+    found = named_drawing("test:3", model, labelled.parent).image
+    assert torch.equal(found, model.preprocess(bars(TEST, 2)[3:4]))
+    assert stages.eval_nll(taught)["nll"] == stages.eval_nll(taught, source=stages.source)["nll"]
+    given = stages.eval_nll(taught, given_labels=True)
+    named = stages.eval_nll(taught, given_labels=True, source=f"npz:{labelled}")
+    assert given["nll"] == named["nll"]
+
+
+def test_a_signal_stops_the_drawing_of_images(
+    trained: Any, labelled: Path, interrupt: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(StoppedError, match="at step 0 of 6"):
+        teach(trained.model, labelled, tmp_path / "c", steps=6, progress=interrupt(40))
+
+
+def test_classes_without_images_and_labels_of_no_use_are_noted(
+    trained: Any, labelled: Path, stages: Any, tmp_path: Path
+) -> None:
+    with np.load(labelled) as archive:
+        arrays = dict(archive)
+    arrays["train_labels"] = 2 * arrays["train_labels"]
+    np.savez(tmp_path / "gap.npz", **arrays)
+    seen = stages.Recorder()
+    teach(trained.model, tmp_path / "gap.npz", tmp_path / "c", progress=seen, steps=2, drawings=40)
+    assert "1 of 3 classes have no labelled image, and cannot be learned: 1" in seen.notes
+    seen.notes.clear()
+    stage._note_useless(9.0, 9.5, seen)
+    assert not seen.notes
+    stage._note_useless(9.5, 9.0, seen)
+    assert seen.notes[0].startswith("the labels did not help: 9.50 nats")
+
+
 def test_few_labels_are_enough(trained: Any, labelled: Path, tmp_path: Path) -> None:
     result = teach(trained.model, labelled, tmp_path / "c", limit=20, steps=2)
     assert result["labelled"] == 20
@@ -179,7 +228,7 @@ def test_sheets_have_a_row_for_each_class(taught: Path, stages: Any, tmp_path: P
     stored = read_artifact(folder / "drawings.safetensors", kind="drawings").tensors
     assert stored["labels"].tolist() == [1] * 5 + [0] * 5
     assert stored["seeds"].tolist() == [*range(5), *range(5)]
-    right = model.sample(5, label="1")
+    right = model.sample(5, label=1)
     assert torch.equal(stored["whether"][:5], right.whether)
     # Samples of one class only replace those of two.
     stages.sample(taught, folder, seeds=range(2), label="0", force=True)
@@ -220,7 +269,10 @@ def test_classes_are_recognised(taught: Path, labelled: Path, stages: Any) -> No
     assert (chances.argmax(1).numpy() == labels).mean() == pytest.approx(result["accuracy"])
     picture = labelled.parent / "one.png"
     Image.fromarray(images[3]).save(picture)
-    named = classify_images(taught, names=[str(picture)], samples=5, **common)["images"]
+    asked = {"names": [str(picture)], "samples": 5}
+    named = classify_images(taught, seed=0, **asked, **common)["images"]
+    other = classify_images(taught, seed=1, **asked, **common)["images"]
+    assert other[0]["probabilities"] != named[0]["probabilities"]
     best = model.classify(images[3:4], 5)[0]
     assert named[0]["label"] == CLASSES[int(best.argmax())]
     assert named[0]["probabilities"]["0"] == pytest.approx(float(best[0]), abs=1e-5)
@@ -261,6 +313,7 @@ def test_models_without_classes_say_so(trained: Any, stages: Any, tmp_path: Path
         ("0-1", [0, 1]),
         ("all", [0, 1]),
         (" 1 , 0", [1, 0]),
+        ("0 - 1", [0, 1]),
     ],
 )
 def test_labels_are_names_ranges_or_all(text: str, labels: list[int], taught: Path) -> None:
@@ -279,7 +332,8 @@ def test_a_name_with_a_comma_or_a_hyphen_is_a_name(taught: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "match"), [("1-0", "reversed"), ("up", "no class 'up'"), ("", "no class ''")]
+    ("text", "match"),
+    [("1-0", "reversed"), ("up", "no class 'up'"), ("", "no class ''"), ("0-9", "no class '9'")],
 )
 def test_wrong_labels_are_refused(text: str, match: str, taught: Path) -> None:
     with pytest.raises(UsageError, match=match):
