@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from npdraw.datasets.survey import Survey
 
 
+UNUSED = "the section [classes] is for train-classes; it changes nothing here"
+
+
 @dataclass(frozen=True)
 class Chosen:
     """What `--data`, `--preset`, `--config` and the flags of the reading mean together."""
@@ -60,9 +63,11 @@ def choose(
     # Imported here because datasets needs numpy, which the help must not wait for.
     from npdraw.datasets import default_root, parse_source
 
+    unused = (UNUSED,) if "classes" in changes(given) else ()
     if data is None or (source := parse_source(data)).path is None:
         preset, data = preset_and_data(preset, data)
-        return Chosen(resolved(preset, data, given, **_named(wanted, data, flags)), data)
+        settings = resolved(preset, data, given, **_named(wanted, data, flags))
+        return Chosen(settings, data, notes=unused)
 
     from npdraw.datasets.survey import survey
 
@@ -83,7 +88,7 @@ def choose(
     notes = seen.lines(config.parse.image_size)
     if sized:
         notes.append(f"{_parts(config.parse)} ({option} for others)")
-    return Chosen(config, data, seen.reading, tuple(notes), seen, "parts" not in stated)
+    return Chosen(config, data, seen.reading, (*notes, *unused), seen, "parts" not in stated)
 
 
 def _chosen(seen: "Survey", wanted: Wanted, given: Given) -> dict[str, Any]:

@@ -217,6 +217,9 @@ def _piece(kind: str, path: Path) -> Piece:
     took = read_json(folder / "result.json").get("seconds")
     seconds = float(took) if header and took is not None and is_number(took) else None
     sheets, notes = _sheets(folder), _notes(written)
+    if kind == "model" and "classes" in settings:
+        # The run folder is that of train-classes: how the model itself was trained is elsewhere.
+        records, unread, sheets, seconds = [], 0, {}, None
     return Piece(kind, path, header, problem, records, unread, sheets, settings, seconds, notes)
 
 

@@ -11,7 +11,7 @@ from npdraw.cli import execute
 from npdraw.errors import UsageError
 from npdraw.inputs.brushes import brush_of, layout_of, table_shapes
 from npdraw.inputs.models import new_model
-from npdraw.inputs.sources import Chosen, choose
+from npdraw.inputs.sources import UNUSED, Chosen, choose
 from npdraw.presets import MOST_CELLS
 from npdraw.reading import Reading, Wanted
 from tests.datasets.own_pictures import drawings, shaded
@@ -249,3 +249,10 @@ def test_a_file_may_fix_channels_and_levels(
     assert settings(chosen(paper, file=tmp_path / "x.toml", **flags)) == expected
     with_preset = chosen(paper, "mnist", file=tmp_path / "x.toml", **flags)
     assert settings(with_preset)[1:] == expected[1:]
+
+
+def test_a_section_of_another_command_is_noted(tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    for content, notes in (("[classes]\nsteps = 3", (UNUSED,)), ("[prior]\nsteps = 3", ())):
+        file.write_text(content)
+        assert chosen("glyphs", file=file).notes == notes

@@ -19,6 +19,7 @@ from npdraw.header import read_header
 from npdraw.inputs.classes import labels_of
 from npdraw.inputs.models import read_model
 from npdraw.model.importance import importance_figures
+from npdraw.report.runs import find_runs
 from npdraw.run_key import RunKey
 from npdraw.runtime.noise import uniform
 from npdraw.runtime.settings import Runtime
@@ -338,3 +339,10 @@ def test_a_name_with_a_comma_or_a_hyphen_is_a_name(taught: Path) -> None:
 def test_wrong_labels_are_refused(text: str, match: str, taught: Path) -> None:
     with pytest.raises(UsageError, match=match):
         labels_of(read_header(taught), text)
+
+
+def test_a_report_does_not_take_the_training_of_classes_for_that_of_the_model(taught: Path) -> None:
+    assert (taught.parent / "classes.safetensors.run/metrics.jsonl").is_file()
+    piece = find_runs([taught])[0].pieces["model"]
+    assert piece.header is not None
+    assert (piece.records, piece.sheets, piece.seconds) == ([], {}, None)
