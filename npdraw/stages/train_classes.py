@@ -4,7 +4,7 @@ The prior with classes starts as the trained one and learns from drawings of the
 else of the model changes, so neither do its samples and its likelihoods without a label.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -64,11 +64,13 @@ def train_classes(
     """Train a prior with classes on drawings of labelled images; write the model with it to `out`.
 
     The images are those that the model was made from, or those of `source`; `limit` keeps the first
-    ones. Returns the result of `npdraw train-classes --json`: `validation_nats` is the mean of
-    -log p(z | label) over drawings of held-out images, `without_label` that of -log p(z), and
-    `accuracy` the share of them to which the right class gives the highest probability.
+    ones. Returns the result of `npdraw train-classes --json`: `class_nats` is the mean of
+    -log p(z | label) over drawings of held-out images, `nats_without_label` that of -log p(z), and
+    `class_accuracy` the share of (up to 1,000 of) them to which the right class gives the highest
+    probability. The artifact keeps the metrics of the model and adds these.
 
-    Nine parameters, because each is a flag of the command.
+    Nine parameters, because each is a flag of the command; the body is long because it lists all
+    that a run does.
 
     Raises:
         DataError: the images cannot be read, have no labels, or all have the same one.
@@ -127,7 +129,7 @@ def train_classes(
         resumed_from = state.step
 
         # Train.
-        train, held_out = _examples(session, model, images)
+        train, held_out = _examples(session, model, images, resumed_from)
         with explain_out_of_memory(settings.batch_size, recorded=runtime.cuda_graphs):
             fit(session, log, state, prior, train, held_out, settings)
 
@@ -201,33 +203,56 @@ def _untrained(config: Config, model: NPDraw, classes: int, seed: int) -> Prior:
 
 
 @torch.no_grad()
-def _examples(session: Session, model: NPDraw, images: LabelledImages) -> tuple[Examples, Examples]:
+def _examples(
+    session: Session, model: NPDraw, images: LabelledImages, step: int
+) -> tuple[Examples, Examples]:
     """Return drawings of the encoder, with labels, of training and of held-out images.
 
     A training image has as many drawings as make `classes.drawings` of all, or as many as there are
-    steps for, each of another binarisation; a held-out one has one.
+    steps for, each of another binarisation; a held-out one has one. They are the same again for a
+    training that resumes at `step`.
+
+    Raises:
+        StoppedError: a signal came.
     """
     data, settings, seed = images.data, session.config.classes, session.seed
     needed = min(settings.drawings, settings.steps * settings.batch_size)
     copies = -(-needed // len(data.train))
     train_labels, held_out_labels = images.labels.split([len(data.train), data.validation])
-    session.progress.start("draw", copies * len(data.train), unit="drawings")
-    drawings = []
-    for copy in range(copies):
-        drawings.append(_drawn(session, model, data.train, seed + copy, copy))
+    total = copies * len(data.train) + data.validation
+    session.progress.start("draw", total, unit="drawings")
+    done = 0
+
+    def drawn(some: Tensor, copy: int) -> Latents:
+        nonlocal done
+        drawings = []
+        for z in _drawings(session, model, some, seed + copy, copy):
+            drawings.append(z)
+            done += len(z)
+            session.progress.update(done)
+            session.stop.sync()
+            session.stop.raise_if_stopped(step, settings.steps)
+        return concatenate(drawings)
+
+    held_out = drawn(data.held_out, 0)
+    train = concatenate([drawn(data.train, copy) for copy in range(1, copies + 1)])
     session.progress.finish()
-    held_out = _drawn(session, model, data.held_out, seed, copies)
     device = session.device
     return (
-        Examples(concatenate(drawings), train_labels.repeat(copies).to(device)),
+        Examples(train, train_labels.repeat(copies).to(device)),
         Examples(held_out, held_out_labels.to(device)),
     )
 
 
-def _drawn(session: Session, model: NPDraw, images: Tensor, seed: int, copy: int) -> Latents:
-    """Return a drawing of each image, sampled from q(z | x); uint8 images [N, C, H, W]."""
+def _drawings(
+    session: Session, model: NPDraw, images: Tensor, seed: int, copy: int
+) -> Iterator[Latents]:
+    """Yield a drawing of each image, a batch at a time, sampled from q(z | x).
+
+    Images are uint8 [N, C, H, W]; `seed` binarises them, and `copy` numbers the noise.
+    """
     values = to_levels(images, session.config.parse, seed)
-    spans, device, drawings = model.layout.spans, session.device, []
+    spans, device = model.layout.spans, session.device
     for first in range(0, len(values), BATCH_SIZE):
         x = model.in_unit(send(values[first : first + BATCH_SIZE], device))
         noise = generator(f"classes {copy}", session.seed, first, device)
@@ -239,11 +264,7 @@ def _drawn(session: Session, model: NPDraw, images: Tensor, seed: int, copy: int
 
         with session.autocast():
             _, layers, _ = model.posterior(model.layout.shrink(x), draw)
-        drawings.append(join_steps(layers))
-        session.progress.update(copy * len(values) + first + len(x))
-        session.stop.sync()
-        session.stop.raise_if_stopped(0, session.config.classes.steps)
-    return concatenate(drawings)
+        yield join_steps(layers)
 
 
 @torch.no_grad()

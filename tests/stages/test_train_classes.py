@@ -154,7 +154,7 @@ def test_a_signal_stops_the_drawing_of_images(
     trained: Any, labelled: Path, interrupt: Any, tmp_path: Path
 ) -> None:
     with pytest.raises(StoppedError, match="at step 0 of 6"):
-        teach(trained.model, labelled, tmp_path / "c", steps=6, progress=interrupt(40))
+        teach(trained.model, labelled, tmp_path / "c", steps=6, progress=interrupt(20))
 
 
 def test_classes_without_images_and_labels_of_no_use_are_noted(
