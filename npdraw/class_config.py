@@ -10,14 +10,14 @@ class ClassConfig:
     """The prior with classes and its training (docs/classes.md)."""
 
     drawings: int = setting(
-        100_000,
+        200_000,
         "drawings of the encoder to learn from, at least, the same number of each image",
         low=1,
         high=10_000_000,
     )
-    steps: int = setting(2000, "training steps", low=1, high=MAX_STEPS)
+    steps: int = setting(5000, "training steps", low=1, high=MAX_STEPS)
     batch_size: int = setting(128, "drawings per training step", low=1, high=MAX_BATCH)
-    learning_rate: float = setting(2e-3, "peak learning rate", above=0)
+    learning_rate: float = setting(3e-3, "peak learning rate", above=0)
     weight_decay: float = setting(0.01, "weight decay of matrices", low=0)
     dropout: float = setting(0.0, "dropout rate of the prior with classes", low=0, below=1)
     warmup: float = setting(

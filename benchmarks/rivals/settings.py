@@ -57,7 +57,7 @@ GREY: dict[str, tuple[type[Rival], Sizes, Settings]] = {
     "VQ-VAE": (
         VQVAE,
         {"codes": 256, "width": 80},
-        Settings(batch_size=64, learning_rate=2e-3),
+        Settings(batch_size=64),
     ),
     "PixelCNN": (PixelCNN, {"width": 112, "depth": 5}, Settings(batch_size=8)),
     "small PixelCNN": (
