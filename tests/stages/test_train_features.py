@@ -115,7 +115,9 @@ def labelled(path: Path, train_labels: list[int], test_labels: list[int]) -> str
 
 def test_a_class_without_training_images_is_an_error(tmp_path: Path) -> None:
     source = labelled(tmp_path / "x.npz", [0, 1, 2, 0, 1, 2], [0, 1, 2, 3, 1, 0])
-    with pytest.raises(DataError, match="test images of the class 3, of which there were no training"):
+    with pytest.raises(
+        DataError, match="test images of the class 3, of which there were no training"
+    ):
         train(tmp_path / "f.safetensors", source, TINY)
 
 
