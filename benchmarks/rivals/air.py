@@ -22,8 +22,8 @@ from benchmarks.rivals.vae import LARGEST_LOG_SCALE, Gaussian, standard_normal
 from npdraw.model.likelihood import likelihood_of
 
 EMPTY = -3.0
-"""Logit of ink where there is no object, at first. Were it that of the mean image, objects would
-explain so little at first that they would vanish."""
+"""Initial logit of ink outside all objects. With a canvas that starts as the mean image, objects
+explain so little in the first steps that the model learns to use none."""
 
 WHERE = 3
 """Numbers that say where an object is: scale, right and down."""

@@ -83,8 +83,8 @@ class DrawingModel:
         it, drawings are those of p(z).
 
         Raises:
-            UsageError: `n` or `temperature` is not above 0, `seed` is negative, or there is no such
-                class.
+            UsageError: `n` or `temperature` is not above 0, `seed` is negative, or the class does
+                not exist.
         """
         _check_drawn(n, seed, temperature)
         prior, y = self._prior(label)
@@ -225,8 +225,8 @@ class DrawingModel:
 
         Raises:
             UsageError: `given` is not one drawing, `fixed` is not a mask of its cells, `n`,
-                `particles` or `temperature` is not above 0, `seed` is negative, or there is no
-                such class.
+                `particles` or `temperature` is not above 0, `seed` is negative, or the class
+                does not exist.
         """
         _check_drawn(n, seed, temperature)
         prior, y = self._prior(label)

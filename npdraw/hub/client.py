@@ -47,9 +47,9 @@ class Hub:
 
         Raises:
             UnreachableError: the hub does not answer, is out of order, or answers nonsense.
-            ArtifactError: while it is read: there is no such repository, revision or file, or no
-                access to it.
-            UsageError: the hub refuses the token; or, while it is written, the request.
+            ArtifactError: on reading, the repository, revision or file does not exist, or access to
+                it is denied.
+            UsageError: the hub refuses the token or, on writing, the request.
         """
         from httpx2 import HTTPError, InvalidURL
         from huggingface_hub.errors import HfHubHTTPError
@@ -153,8 +153,8 @@ def connect(*, to_write: bool = False) -> Hub:
     """Return a connection; nothing is sent yet. Who wants `to_write` must have logged in.
 
     Raises:
-        UsageError: huggingface_hub is not installed, or there is no token and one is needed, or it
-            cannot be one.
+        UsageError: huggingface_hub is not installed, or a token is needed and is missing or
+            malformed.
     """
     require("hub", "the Hugging Face hub", "huggingface_hub")
     from huggingface_hub import HfApi

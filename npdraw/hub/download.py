@@ -29,8 +29,8 @@ def download(model: HubModel, progress: Progress) -> Path:
     commit that is named and cached needs no network at all.
 
     Raises:
-        ArtifactError: there is no such model or no access to it; the hub cannot be reached and the
-            model is not in the cache; or the file is not a model, is damaged or is too large.
+        ArtifactError: the model does not exist or access to it is denied; the hub cannot be reached
+            and the model is not in the cache; or the file is not a model, is damaged or too large.
         UsageError: huggingface_hub is not installed, or the hub refuses the token.
         ResourceError: the disk is full.
     """

@@ -47,8 +47,9 @@ def upload(
     A new repository is public, or as its organisation decides, unless `private`.
 
     Raises:
-        UsageError: huggingface_hub is not installed; there is no token, or the hub refuses it or
-            the name; files would be replaced; or the repository is public and not to be.
+        UsageError: huggingface_hub is not installed; the token is missing; the hub refuses the
+            token or the name; files would be replaced; or a private repository was asked for and
+            the existing one is public.
         ResourceError: the hub cannot be reached; the same call then completes the upload.
     """
     hub = connect(to_write=True)

@@ -31,7 +31,7 @@ def preset_and_data(preset_name: str | None, data: str | None) -> tuple[str, str
     The preset of images in a folder or file follows from a look at them (see `preset_for`).
 
     Raises:
-        UsageError: there is no such preset or data set.
+        UsageError: the preset or data set does not exist.
         DataError: the preset follows from images that cannot be read.
     """
     if data is not None:

@@ -57,7 +57,7 @@ def choose(
     `decoder`; None stands for one that is not set.
 
     Raises:
-        UsageError: there is no such preset or data set, or flags do not go together.
+        UsageError: the preset or data set does not exist, or flags contradict each other.
         DataError: the pictures or arrays cannot be read.
     """
     # Imported here because datasets needs numpy, which the help must not wait for.
