@@ -54,11 +54,7 @@ GREY: dict[str, tuple[type[Rival], Sizes, Settings]] = {
         Settings(batch_size=32, precision="fp32"),
     ),
     "VAE": (VAE, {"channels": (64, 112), "depth": 2}, Settings(batch_size=64)),
-    "VQ-VAE": (
-        VQVAE,
-        {"codes": 256, "width": 80},
-        Settings(batch_size=64),
-    ),
+    "VQ-VAE": (VQVAE, {"codes": 16, "width": 80}, Settings(batch_size=32)),
     "PixelCNN": (PixelCNN, {"width": 112, "depth": 5}, Settings(batch_size=8)),
     "small PixelCNN": (
         PixelCNN,

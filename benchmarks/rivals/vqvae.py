@@ -5,6 +5,10 @@ a decoder makes the image from those. Encoder and decoder learn through the repl
 nothing had happened (straight-through), the codebook as a moving average of what it replaces
 (their appendix A.1), and a causal Transformer learns to predict the codes in raster order. The
 blocks of both networks are those of NP-DRAW, and so of about the same size.
+
+Two additions keep all codes in use, which most later implementations also have: vectors are
+normalised, so that they stay near the codebook, and codes that are hardly used start again at
+vectors of the batch. Without them three codes remain (LOG.md, 2026-12-01).
 """
 
 import torch
@@ -15,11 +19,14 @@ from benchmarks.rivals.rival import Rival
 from npdraw.model.blocks import residual_blocks
 from npdraw.model.likelihood import likelihood_of
 
+RESTART = 0.5
+"""Share of the training in which unused codes start again: a new code disturbs the decoder."""
+
 
 class Codebook(nn.Module):
     """Vectors that replace others."""
 
-    def __init__(self, codes: int, width: int, decay: float = 0.99) -> None:
+    def __init__(self, codes: int, width: int, decay: float = 0.95) -> None:
         super().__init__()
         self.decay = decay
         self.vectors: Tensor
@@ -34,21 +41,25 @@ class Codebook(nn.Module):
         return torch.cdist(x.float(), self.vectors).argmin(1)
 
     @torch.no_grad()
-    def follow(self, x: Tensor, codes: Tensor, noise: torch.Generator) -> None:
-        """Move each vector towards those that it replaced, their equations (6) to (8).
-
-        A vector that is hardly used any more takes the place of a random one of `x` [M, width].
-        """
+    def follow(self, x: Tensor, codes: Tensor) -> None:
+        """Move each vector towards those of `x` [M, width] that it replaced, (6) to (8)."""
         kept = self.decay
         counts = torch.bincount(codes, minlength=len(self.uses)).to(self.uses.dtype)
         self.uses.mul_(kept).add_(counts, alpha=1 - kept)
         totals = torch.zeros_like(self.sums).index_add_(0, codes, x.float())
         self.sums.mul_(kept).add_(totals, alpha=1 - kept)
-        dead = self.uses < 0.01 * self.uses.sum() / len(self.uses)
+        used = self.uses[:, None] > 1e-6  # sums and uses of an unused code decay to 0
+        self.vectors.copy_(torch.where(used, self.sums / self.uses[:, None], self.vectors))
+
+    @torch.no_grad()
+    def restart(self, x: Tensor, noise: torch.Generator) -> None:
+        """Put codes with less than a tenth of the mean use at random vectors of `x` [M, width]."""
+        usual = self.uses.mean()
+        unused = self.uses < 0.1 * usual
         drawn = torch.randint(len(x), (len(self.uses),), generator=noise, device=x.device)
-        self.sums.copy_(torch.where(dead[:, None], x.float()[drawn], self.sums))
-        self.uses.copy_(torch.where(dead, torch.ones_like(self.uses), self.uses))
-        self.vectors.copy_(self.sums / self.uses[:, None])
+        self.vectors.copy_(torch.where(unused[:, None], x.float()[drawn], self.vectors))
+        self.uses.copy_(torch.where(unused, usual, self.uses))
+        self.sums.copy_(self.vectors * self.uses[:, None])
 
 
 class CodePrior(nn.Module):
@@ -92,7 +103,7 @@ class VQVAE(Rival):
         shape: tuple[int, int, int],
         *,
         levels: int,
-        codes: int = 128,
+        codes: int = 16,
         width: int = 64,
         depth: int = 2,
         reduce: int = 4,
@@ -138,6 +149,7 @@ class VQVAE(Rival):
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return the vectors of each cell [N * cells, width], and their codes [N, cells]."""
         vectors = self.encoder(2 * images - 1).permute(0, 2, 3, 1).flatten(0, 2)
+        vectors = F.layer_norm(vectors.float(), vectors.shape[1:])
         return vectors, self.codebook.nearest(vectors).view(len(images), -1)
 
     def decode(self, vectors: Tensor) -> Tensor:
@@ -150,11 +162,12 @@ class VQVAE(Rival):
 
         Their equation (3), with the prior's nats; the codebook moves.
         """
-        del done
         vectors, codes = self.encode(images)
         replaced = self.codebook.vectors[codes.flatten()]
         if self.training:
-            self.codebook.follow(vectors, codes.flatten(), noise)
+            self.codebook.follow(vectors, codes.flatten())
+            if done < RESTART:
+                self.codebook.restart(vectors, noise)
         through = vectors + (replaced - vectors).detach()
         apart = (vectors - replaced).square().view(len(images), -1).sum(1)
         distortion = -self.likelihood.log_prob(self.decode(through), images)

@@ -71,19 +71,24 @@ def test_the_codebook_moves_to_the_means_of_what_it_replaces() -> None:
     x = torch.tensor([[1.0], [2.0], [3.0], [9.0]])
     for _ in range(40):
         codes = book.nearest(x)
-        book.follow(x, codes, generator())
+        book.follow(x, codes)
     assert codes.tolist() == [0, 0, 0, 1]
     assert torch.allclose(book.vectors, torch.tensor([[2.0], [9.0]]), atol=1e-4)
 
 
-def test_a_code_that_is_not_used_is_replaced() -> None:
+def test_an_unused_code_starts_again_at_a_vector_of_the_batch() -> None:
     book = Codebook(2, 1, decay=0.5)
     book.vectors.copy_(torch.tensor([[0.0], [1000.0]]))
     book.sums.copy_(book.vectors)
     x = torch.tensor([[1.0], [2.0]])
+    for _ in range(3000):
+        book.follow(x, book.nearest(x))
+    assert book.vectors.tolist() == [[1.5], [1000.0]]  # left as it is, and no 0 / 0
     for _ in range(30):
-        book.follow(x, book.nearest(x), generator())
+        book.restart(x, generator())
+        book.follow(x, book.nearest(x))
     assert sorted(book.nearest(x).tolist()) == [0, 1]
+    assert sorted(book.vectors.flatten().tolist()) == pytest.approx([1, 2])
 
 
 def test_gradients_pass_through_the_codes() -> None:
