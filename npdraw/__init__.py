@@ -11,7 +11,7 @@ mine = npdraw.fit("folder:my-pictures", out="runs/mine")  # trains one
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -50,9 +50,11 @@ def load(
 def fit(
     images: str | PathLike[str] | Tensor | NDArray[Any],
     *,
+    labels: bool | Sequence[int | str] | Tensor | NDArray[Any] | None = None,
     preset: str | None = None,
     config: Mapping[str, Any] | str | PathLike[str] | None = None,
     steps: int | None = None,
+    minutes: float | None = None,
     limit: int | float | None = None,
     image_size: int | None = None,
     channels: Literal["auto", 1, 3] = "auto",
@@ -74,6 +76,7 @@ def fit(
         model = npdraw.fit("glyphs", limit=2000, steps=100)
         model = npdraw.fit("folder:my-pictures", out="runs/mine")
         model = npdraw.fit(array, preset="mnist", out="runs/mine")  # uint8 [N, H, W]
+        model = npdraw.fit(array, labels=names)  # model.sample(9, label="cat")
 
     The files are those of the command: the bank and the drawings of all images, the prior, and the
     model, each beside its run folder with checkpoints. With equal settings, images and seed they
@@ -92,11 +95,17 @@ def fit(
             shape [N, H, W], or with 1 or 3 channels last or first. They are saved as
             `OUT/images.npy` and read from there like any file of arrays: every 10th image is a test
             image, and notes say how the others are read.
+        labels: Classes to learn as well, as by `npdraw train-classes` after the rest: for an array
+            a name or whole number for each image, saved with the images as `OUT/images.npz`; for
+            other images True, which stands for the labels that come with them. None or False: none.
         preset: A row of settings (npdraw/presets.py). By default that of the name of the data set;
             for pictures and arrays of your own, glyphs, textures or pictures, by a look at them.
         config: Further settings: a TOML file, or section -> setting -> value, as in
             `{"parse": {"parts": 100}}`. docs/interface.md, section 9, lists them.
-        steps: Training steps of the prior, and as many of the decoder; those of the preset if None.
+        steps: Training steps of the prior, and as many of the decoder and for classes; those of the
+            preset if None.
+        minutes: In place of `steps`: reading and both trainings end after about this time. Classes
+            come on top.
         limit: Training images to use: a number, or a fraction up to 1.0; all if None.
         image_size: Side in pixels to which images are resized; that of the preset, or of the
             pictures up to 32, if None.
@@ -119,19 +128,20 @@ def fit(
             `npdraw.runtime.progress.Progress`, which receives both.
 
     Returns:
-        The model, as `npdraw.load(out / "model.safetensors")` returns it. `model.header.metrics`
-        has its figures on validation images.
+        The model, as `npdraw.load(out / "model.safetensors")` returns it, with labels
+        `"classes.safetensors"`. `model.header.metrics` has its figures on validation images.
 
     Raises:
         npdraw.errors.UsageError: a name or number is wrong, settings contradict each other, or
             output exists with other settings.
-        npdraw.errors.DataError: the images cannot be read, are too few, or not images.
+        npdraw.errors.DataError: the images cannot be read, are too few, or not images; or there is
+            no usable label for each image.
         npdraw.errors.BusyError: another process, or thread, is writing to `out`.
         npdraw.errors.DivergedError, npdraw.errors.ResourceError: see docs/interface.md, section 8.
         npdraw.errors.StoppedError: the process got TERM or HUP while training, and has saved.
         KeyboardInterrupt: it was interrupted; a training has saved.
 
-    Nineteen arguments, because each is a flag of the command.
+    Twenty-one arguments, because each is a flag of the command.
     """
     from npdraw.reading import Wanted
     from npdraw.runtime.settings import Runtime
@@ -142,8 +152,10 @@ def fit(
         preset=preset,
         config=config,
         wanted=Wanted(background, invert, fit, str(channels), pixels),
+        labels=labels,
         image_size=image_size,
         steps=steps,
+        minutes=minutes,
         limit=limit,
         seed=seed,
         out=out,

@@ -123,7 +123,7 @@ PRESETS: Mapping[str, Config] = {
         prior=PriorConfig(dropout=0.1),
         decoder=_SHORT,
     ),
-    # For an hour and a half of one thread; images are deformed, because there are 50,000 fixed ones.
+    # For an hour and a half of one thread. Images are deformed, because each is seen eleven times.
     "mnist-static-best": Config(
         preset="mnist-static-best",
         data="mnist-static",

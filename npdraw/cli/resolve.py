@@ -15,7 +15,7 @@ from npdraw.config import Config
 from npdraw.errors import ArtifactError, UsageError
 from npdraw.extras import require
 from npdraw.hub import PREFIX, named
-from npdraw.inputs.settings import LARGEST_SEED, RUNS, preset_and_data
+from npdraw.inputs.settings import LARGEST_SEED, LONGEST, RUNS, preset_and_data
 from npdraw.runtime.devices import DEVICES, is_device
 
 MOST_SEEDS = 1_000_000
@@ -195,7 +195,7 @@ def seed(number: int | None) -> int | None:
 
 def minutes(number: float | None) -> float | None:
     """Return `--minutes`; `UsageError` if it is not a time."""
-    if number is not None and not 0 < number < 1e6:
+    if number is not None and not 0 < number < LONGEST:
         raise UsageError(
             f"--minutes {number:g} is not a time above 0", hint="For example: --minutes 5"
         )

@@ -192,10 +192,7 @@ def _load_arrays(
             f"all {len(images):,} training images of {source} are equal",
             hint="A model needs images that differ.",
         )
-    if native.labels is None:
-        return Loaded(images, native.notes)
-    classes = tuple(str(label) for label in range(int(native.labels.max()) + 1))
-    return Loaded(images, native.notes, native.labels, classes)
+    return Loaded(images, native.notes, native.labels, native.classes)
 
 
 def _read_named(name: str, split: str, root: Path, image_size: int) -> Pixels:

@@ -33,6 +33,8 @@ class Arrays(NamedTuple):
     """The class of each image, int16 [N], or None if there are no usable labels."""
     notes: tuple[str, ...]
     """What to show to the user."""
+    classes: tuple[str, ...] = ()
+    """The names of the classes, by their label; numbers are called by themselves."""
     total: int = 0
     """Images of both splits."""
     splits: tuple[tuple[str, int], ...] = ()
@@ -113,11 +115,30 @@ def checked(array: NDArray[Any], what: str) -> NDArray[Any]:
     return array[..., 0] if array.ndim == 4 and array.shape[3] == 1 else array
 
 
-def checked_labels(labels: NDArray[Any], images: int) -> NDArray[np.int16] | None:
-    """Return labels [N], [N, 1], or one-hot [N, classes], as int16 [N].
+def checked_labels(
+    labels: NDArray[Any], images: int
+) -> tuple[NDArray[np.int16], tuple[str, ...]] | None:
+    """Return labels [N], [N, 1], or one-hot [N, classes], as int16 [N], and the classes' names.
 
-    None if they are of another shape, or not whole numbers from 0 to 32,767.
+    Names, arrays of text, are numbered in their order as text. None if labels are of another shape,
+    neither names nor whole numbers from 0 to 32,767, or if a name is empty.
     """
+    if labels.dtype.kind in "US" and labels.shape in ((images,), (images, 1)):
+        return _named(labels.reshape(-1))
+    numbers = _numbers(labels, images)
+    if numbers is None:
+        return None
+    return numbers, tuple(str(label) for label in range(int(numbers.max()) + 1))
+
+
+def _named(names: NDArray[Any]) -> tuple[NDArray[np.int16], tuple[str, ...]] | None:
+    classes, numbers = np.unique(names.astype(np.str_), return_inverse=True)
+    if len(classes) > _MOST_LABELS or not all(name.strip() for name in classes):
+        return None
+    return numbers.astype(np.int16), tuple(classes.tolist())
+
+
+def _numbers(labels: NDArray[Any], images: int) -> NDArray[np.int16] | None:
     if labels.dtype.kind not in _KINDS or labels.ndim not in (1, 2) or len(labels) != images:
         return None
     if labels.ndim == 2 and labels.shape[1] > 1:
@@ -161,4 +182,4 @@ def divided(whole: Arrays, split: str, what: str) -> Arrays:
         rows = np.random.default_rng(0).permutation(rows)
     notes += (f"{what}: {division.rule(number)}", *division.copies(number))
     labels = None if labels is None else labels[rows]
-    return Arrays(images[rows], labels, notes, total=len(images))
+    return Arrays(images[rows], labels, notes, whole.classes, total=len(images))

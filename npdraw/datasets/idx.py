@@ -72,8 +72,8 @@ def read_native(folder: Path, key: str, split: str) -> Arrays:
     if file.path.name.lower().startswith("emnist"):
         images = images.swapaxes(1, 2)
         notes = ("EMNIST stores its images transposed: they are turned upright",)
-    labels, more = _labels(file, files, len(images))
-    result = Arrays(images, labels, notes + more)
+    labels, classes, more = _labels(file, files, len(images))
+    result = Arrays(images, labels, notes + more, classes)
     if len(chosen) == 2:
         train, test = (file.shape[0] for file in chosen)
         return result.with_splits(train=train, test=test)
@@ -198,8 +198,8 @@ def _names(files: Any) -> str:
 
 def _labels(
     images: _File, files: list[_File], count: int
-) -> tuple[NDArray[np.int16] | None, tuple[str, ...]]:
-    """Read the labels that belong to a file of images: labels or None, and notes.
+) -> tuple[NDArray[np.int16] | None, tuple[str, ...], tuple[str, ...]]:
+    """Read the labels that belong to a file of images: labels or None, their names, and notes.
 
     Raises:
         DataError: the file is damaged, or has another number of labels than there are images.
@@ -207,15 +207,15 @@ def _labels(
     splits = {split: images.of(split) for split in _SPLITS}
     able = [f for f in files if f.labels and {split: f.of(split) for split in _SPLITS} == splits]
     if len(able) != 1:
-        return None, ()
+        return None, (), ()
     if able[0].shape[0] != count:
         raise DataError(
             f"{able[0].path} has {able[0].shape[0]:,} labels for the {count:,} images of "
             f"{images.path.name}",
             hint="One of the two files is of another set.",
         )
-    labels = arrays.checked_labels(_read(able[0]), count)
-    if labels is None:
+    read = arrays.checked_labels(_read(able[0]), count)
+    if read is None:
         described = f"{able[0].dtype.name} {list(able[0].shape)}"
-        return None, (f"{able[0].path} is not used: {described} are not classes",)
-    return labels, ()
+        return None, (), (f"{able[0].path} is not used: {described} are not classes",)
+    return *read, ()

@@ -51,8 +51,11 @@ def load_labels(source: Source, split: str, *, root: Path) -> Labels | None:
     if name == "glyphs":
         return Labels(embedded.labels(split).astype(np.int16), tuple(embedded.CHARACTERS))
     if archive.exists():
-        values = npz.read_native(archive, "", split).labels
-        return None if values is None else Labels(values, _named(name, values))
+        read = npz.read_native(archive, "", split)
+        if read.labels is None:
+            return None
+        numbered = all(label.isdecimal() for label in read.classes)
+        return Labels(read.labels, _named(name, read.labels) if numbered else read.classes)
     if name == "mnist":
         values = mnist.read_labels(root, split)
         return Labels(values, _named(name, values))

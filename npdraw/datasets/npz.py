@@ -89,7 +89,7 @@ def read_native(path: Path, key: str, split: str) -> Arrays:
         if hint := arrays.misfit(shape, dtype):
             raise DataError(f"{file.called(name)} is {dtype} {list(shape)}", hint=hint)
         images = arrays.checked(file.read(name), file.called(name))
-        labels, notes = _labels(file, name, len(images))
+        labels, classes, notes = _labels(file, name, len(images))
         if not key:
             unused = [name for name in file.names() if _role(name) == ("val", "images")]
             notes += tuple(
@@ -97,8 +97,8 @@ def read_native(path: Path, key: str, split: str) -> Arrays:
             )
         if len(names) == 2:
             train, test = (file.header(name)[0][0] for name in names)
-            return Arrays(images, labels, notes).with_splits(train=train, test=test)
-        return arrays.divided(Arrays(images, labels, notes), split, file.called(name))
+            return Arrays(images, labels, notes, classes).with_splits(train=train, test=test)
+        return arrays.divided(Arrays(images, labels, notes, classes), split, file.called(name))
 
 
 class _File:
@@ -278,18 +278,18 @@ def _only_images(file: _File, names: list[str]) -> str:
 
 def _labels(
     file: _File, images: str, count: int
-) -> tuple[NDArray[np.int16] | None, tuple[str, ...]]:
-    """Read the labels that belong to an array of images: labels or None, and notes."""
+) -> tuple[NDArray[np.int16] | None, tuple[str, ...], tuple[str, ...]]:
+    """Read the labels that belong to an array of images: labels or None, their names, and notes."""
     split = _role(images)[0]
     names = [name for name in file.names() if _role(name) == (split, "labels")]
     if not names and images == "arr_0" and file.names() == ["arr_0", "arr_1"]:
         names = ["arr_1"]
     if len(names) != 1:
-        return None, ()
+        return None, (), ()
     shape, dtype = file.header(names[0])
     usable = len(shape) in (1, 2) and shape[0] == count and dtype.kind != "O"
-    labels = arrays.checked_labels(file.read(names[0]), count) if usable else None
-    if labels is None:
+    read = arrays.checked_labels(file.read(names[0]), count) if usable else None
+    if read is None:
         described = f"{dtype} {list(shape)}"
-        return None, (f"{file.called(names[0])} is not used: {described} are not classes",)
-    return labels, ()
+        return None, (), (f"{file.called(names[0])} is not used: {described} are not classes",)
+    return *read, ()

@@ -254,7 +254,7 @@ def _of_arrays(source: Source, wanted: Wanted) -> Survey:
     reading, values = values_of(images)
     chosen = np.arange(min(count, SAMPLE)) * count // min(count, SAMPLE)
     height, width = images.shape[1:3]
-    classes = [] if native.labels is None else [str(label) for label in native.labels]
+    classes = [] if native.labels is None else [native.classes[n] for n in native.labels]
     seen = _survey(
         [Look.at(_array(images[n], reading)) for n in chosen],
         reading,

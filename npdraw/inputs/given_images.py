@@ -4,14 +4,17 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from numpy.lib import format as npy
+from numpy.typing import NDArray
 from torch import Tensor
 
 from npdraw.datasets import Pixels
-from npdraw.datasets.arrays import EXPECTED, SHAPES, checked, misfit
+from npdraw.datasets.arrays import EXPECTED, SHAPES, checked, checked_labels, misfit
 from npdraw.errors import DataError, UsageError
 from npdraw.files import write_atomic
 from npdraw.runtime.progress import Progress
@@ -59,25 +62,51 @@ def pixels_of(images: object, progress: Progress) -> Pixels:
     return np.ascontiguousarray(array)
 
 
-@contextmanager
-def saved(images: Pixels, path: Path, artifact: Path, *, force: bool) -> Iterator[str]:
-    """Save images as a `.npy` file, unless it holds them already, and yield their source.
-
-    A new file is removed again if the block fails before it has made `artifact` from the images.
+def labels_of(labels: object, images: int) -> NDArray[Any]:
+    """Return the labels of `images` images, whole numbers or names, as an array [N].
 
     Raises:
-        UsageError: the file exists with other images, and `force` is not set.
+        DataError: they are neither, or not one for each image.
     """
-    new = not _holds(path, images)
+    given = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else labels
+    try:
+        array = np.asarray(given)
+    except ValueError:  # a list of lists of several lengths
+        array = np.asarray(None)
+    if array.dtype.kind == "O" or checked_labels(array, images) is None:
+        raise DataError(
+            f"labels for {images:,} images are {array.dtype} {list(array.shape)}",
+            hint="Give one name or whole number from 0 for each image, in the same order.",
+        )
+    return array
+
+
+@contextmanager
+def saved(
+    images: Pixels, labels: NDArray[Any] | None, path: Path, artifact: Path, *, force: bool
+) -> Iterator[str]:
+    """Save images as a file, unless it holds them already, and yield their source.
+
+    It is a `.npy` file, or with `labels` a `.npz` file of both. A new file is removed again if the
+    block fails before it has made `artifact` from the images.
+
+    Raises:
+        UsageError: the file exists with other images or labels, and `force` is not set.
+    """
+    new = not _holds(path, images, labels)
     if new and path.exists() and not force:
         raise UsageError(
-            f"{path} holds other images",
+            f"{path} holds other images" + ("" if labels is None else " or labels"),
             hint="Use --force to start again, or --out to write elsewhere.",
         )
-    if new:
+    if new and labels is None:
         header = io.BytesIO()
         npy.write_array_header_1_0(header, npy.header_data_from_array_1_0(images))
         write_atomic(path, [header.getvalue(), images.data.cast("B")])
+    elif new and labels is not None:
+        archive = io.BytesIO()
+        np.savez(archive, images=images, labels=labels)
+        write_atomic(path, [archive.getbuffer()])
     try:
         yield f"npz:{path}"
     except BaseException:
@@ -86,13 +115,19 @@ def saved(images: Pixels, path: Path, artifact: Path, *, force: bool) -> Iterato
         raise
 
 
-def _holds(path: Path, images: Pixels) -> bool:
-    """Return whether a file is the array of these images."""
+def _holds(path: Path, images: Pixels, labels: NDArray[Any] | None) -> bool:
+    """Return whether a file holds these images and labels."""
     if not path.is_file():
         return False
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+        if labels is None:
+            return _equal(np.load(path, mmap_mode="r", allow_pickle=False), images)
+        with np.load(path, allow_pickle=False) as held:
+            return _equal(held["images"], images) and _equal(held["labels"], labels)
+    except (OSError, ValueError, EOFError, KeyError, TypeError, BadZipFile):
         return False
-    same = isinstance(array, np.ndarray) and array.dtype == images.dtype
-    return same and np.array_equal(array, images)
+
+
+def _equal(held: object, given: NDArray[Any]) -> bool:
+    same = isinstance(held, np.ndarray) and held.dtype == given.dtype
+    return same and np.array_equal(cast(NDArray[Any], held), given)

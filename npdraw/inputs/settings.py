@@ -21,6 +21,9 @@ RUNS = Path("runs")
 LARGEST_SEED = 2**63 - 1
 """Larger ones do not fit into an artifact."""
 
+LONGEST = 1e6
+"""Minutes of a training, at most: two years."""
+
 Given = Path | Mapping[str, Any] | None
 """Settings from outside: a TOML file, or as in one, section -> setting -> value."""
 

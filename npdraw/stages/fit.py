@@ -1,29 +1,39 @@
-"""The pipeline as a function, `npdraw.fit`: the stages of `npdraw run` that make a model."""
+"""The pipeline as a function, `npdraw.fit`: the stages of `npdraw run` that make a model.
+
+And, with labels, that of `npdraw train-classes`.
+"""
 
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from numbers import Integral, Real
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+from numpy.typing import NDArray
 
-from npdraw.datasets import default_root, digest, kind_of
+from npdraw.datasets import default_root, digest, kind_of, parse_source
 from npdraw.errors import DataError, StoppedError, UsageError
-from npdraw.inputs.given_images import pixels_of, saved
-from npdraw.inputs.settings import LARGEST_SEED, RUNS
-from npdraw.inputs.sources import Chosen, choose
+from npdraw.inputs.given_images import labels_of, pixels_of, saved
+from npdraw.inputs.labelled import load_labelled
+from npdraw.inputs.settings import LARGEST_SEED, LONGEST, RUNS, changes
+from npdraw.inputs.sources import UNUSED, Chosen, choose
 from npdraw.reading import Wanted
 from npdraw.runtime.lock import command_lock
 from npdraw.runtime.progress import Progress
 from npdraw.runtime.reporting import reporting
 from npdraw.runtime.settings import Runtime
 from npdraw.stages.run import MODEL, PARSE, train
+from npdraw.stages.train_classes import train_classes
 
-IMAGES = "images.npy"
-"""The images of a run that were given as an array, a file in its folder."""
+IMAGES, LABELLED_IMAGES = "images.npy", "images.npz"
+"""Files in the folder of a run: images that were given as an array, without and with labels."""
+
+CLASSES = "classes.safetensors"
+"""The file of a model with classes, as `npdraw train-classes` names it."""
 
 _AGAIN = "Call npdraw.fit again with the same arguments to resume."
 
@@ -36,8 +46,10 @@ def fit(
     preset: str | None,
     config: Mapping[str, Any] | AnyPath | None,
     wanted: Wanted,
+    labels: object,
     image_size: int | None,
     steps: int | None,
+    minutes: float | None,
     limit: int | float | None,
     seed: int,
     out: AnyPath | None,
@@ -47,19 +59,23 @@ def fit(
 ) -> Path:
     """Train a model and return its file; arguments and errors as for `npdraw.fit`.
 
-    `wanted` is how pictures or arrays become images. Twelve parameters, because each is an argument
-    of that function, or holds some.
+    `wanted` is how pictures or arrays become images. Fourteen parameters, because each is an
+    argument of that function, or holds some.
 
     Raises:
         KeyboardInterrupt: INT came; in a training it was saved first.
         StoppedError: TERM or HUP came in a training, which was saved first.
     """
-    _check_numbers(image_size=image_size, steps=steps, limit=limit, seed=seed)
+    image_size, steps = _whole("image_size", image_size), _whole("steps", steps)
+    seed = _seed(seed)
+    limit = limit if isinstance(limit, float) else _whole("limit", limit)
+    minutes = _minutes(minutes, steps)
+    given = config if config is None or isinstance(config, Mapping) else _path(config)
     root = default_root() if data_root is None else _path(data_root)
     chosen_for = partial(
         choose,
         preset,
-        given=config if config is None or isinstance(config, Mapping) else _path(config),
+        given=given,
         wanted=wanted,
         root=root,
         parse={"image_size": image_size},
@@ -70,17 +86,21 @@ def fit(
     try:
         with _reporting(progress) as reporter, _undisturbed():
             how: dict[str, Any] = {"root": root, "limit": limit, "seed": seed, "runtime": runtime}
-            how["progress"] = reporter
+            how |= {"progress": reporter, "minutes": minutes}
+            how["classes"] = changes(given, classes={"steps": steps}) if _asked(labels) else None
             if isinstance(images, str | PathLike):
+                _check_of_source(labels)
                 chosen = chosen_for(_source(images))
                 folder = folder or RUNS / chosen.config.preset
                 with command_lock(folder / MODEL):
                     return _make(chosen, folder, **how)
             pixels = pixels_of(images, reporter)
+            named = _labels_of_array(labels, len(pixels))
             folder = folder or RUNS / f"images-{digest(pixels)[:8]}"
+            file = folder / (IMAGES if named is None else LABELLED_IMAGES)
             with (
                 command_lock(folder / MODEL),
-                saved(pixels, folder / IMAGES, folder / PARSE, force=runtime.force) as source,
+                saved(pixels, named, file, folder / PARSE, force=runtime.force) as source,
             ):
                 return _make(chosen_for(source), folder, **how)
     except StoppedError as error:
@@ -90,18 +110,65 @@ def fit(
         raise StoppedError(error.message, hint=_AGAIN, signal_number=number) from error
 
 
-def _make(chosen: Chosen, folder: Path, **how: Any) -> Path:
-    """Run the stages into a folder; return the file of the model."""
+def _make(
+    chosen: Chosen,
+    folder: Path,
+    *,
+    classes: Mapping[str, Any] | None,
+    root: Path,
+    minutes: float | None,
+    **how: Any,
+) -> Path:
+    """Run the stages into a folder; return the file of the model.
+
+    `classes` are the settings of train-classes, None for a model without classes.
+    """
+    notes = chosen.notes
+    if classes is not None:  # labels that cannot be used should not be found after the training
+        load_labelled(parse_source(chosen.data), "train", root, chosen.config.parse, chosen.reading)
+        notes = tuple(note for note in notes if note != UNUSED)
     train(
         chosen.config,
         source=chosen.data,
+        root=root,
         reading=chosen.reading,
-        notes=chosen.notes,
+        notes=notes,
         fewer_parts=chosen.fewer_parts,
+        minutes=minutes,
         out=folder,
         **how,
     )
-    return folder / MODEL
+    if classes is None:
+        return folder / MODEL
+    train_classes(
+        folder / MODEL,
+        changes=classes,
+        source=None,
+        root=root,
+        out=folder / CLASSES,
+        **how,
+    )
+    return folder / CLASSES
+
+
+def _asked(labels: object) -> bool:
+    return labels is not None and labels is not False
+
+
+def _check_of_source(labels: object) -> None:
+    if not (labels is None or isinstance(labels, bool)):
+        raise UsageError(
+            "labels are given for images that are read from files",
+            hint="Use labels=True for the labels of the files, or give images as an array.",
+        )
+
+
+def _labels_of_array(labels: object, images: int) -> NDArray[Any] | None:
+    if labels is True:
+        raise UsageError(
+            "labels=True, but the images are an array", hint="Give a label for each image."
+        )
+    return labels_of(labels, images) if _asked(labels) else None
 
 
 def _source(images: AnyPath) -> str:
@@ -121,19 +188,32 @@ def _path(given: AnyPath) -> Path:
     return Path(given).expanduser()
 
 
-def _check_numbers(**given: float | None) -> None:
-    """Raise `UsageError` for numbers of a wrong type, or a seed that no artifact could record.
+def _whole(name: str, value: object) -> int | None:
+    """Return a whole number, or None; its range is checked where it is used."""
+    if value is None:
+        return None
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise UsageError(f"{name} is {value!r}, not a whole number")
+    return int(value)
 
-    Other ranges are checked where the numbers are used.
-    """
-    for name, value in given.items():
-        fits = isinstance(value, int) and not isinstance(value, bool)
-        fits |= name == "limit" and isinstance(value, float)
-        if value is not None and not fits:
-            raise UsageError(f"{name} is {value!r}, not a whole number")
-    seed = given["seed"]
+
+def _seed(value: object) -> int:
+    """Return a seed that artifacts can record."""
+    seed = _whole("seed", value)
     if seed is None or not 0 <= seed <= LARGEST_SEED:
         raise UsageError(f"seed {seed} is not in 0..{LARGEST_SEED}")
+    return seed
+
+
+def _minutes(value: object, steps: int | None) -> float | None:
+    if value is None:
+        return None
+    if steps is not None:
+        raise UsageError("steps and minutes exclude each other", hint="Give one of them.")
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if not number or not 0 < float(cast(float, value)) < LONGEST:
+        raise UsageError(f"minutes is {value!r}, not a time above 0")
+    return float(cast(float, value))
 
 
 def _reporting(progress: bool | Progress | None) -> AbstractContextManager[Progress]:

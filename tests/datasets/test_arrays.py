@@ -121,8 +121,23 @@ def test_values_that_are_not_finite_are_counted(monkeypatch):
     ],
 )
 def test_labels_are_small_whole_numbers(labels):
-    result = checked_labels(labels, 3)
+    result, classes = checked_labels(labels, 3)
     assert result.dtype == np.int16 and result.tolist() == [3, 0, 32_767]
+    assert classes == tuple(str(number) for number in range(32_768))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.array(["owl", "cat", "owl"]),
+        np.array([["owl"], ["cat"], ["owl"]]),
+        np.array([b"owl", b"cat", b"owl"]),
+    ],
+)
+def test_names_are_labels(labels):
+    result, classes = checked_labels(labels, 3)
+    assert result.dtype == np.int16 and result.tolist() == [1, 0, 1]
+    assert classes == ("cat", "owl")
 
 
 @pytest.mark.parametrize(
@@ -132,7 +147,9 @@ def test_labels_are_small_whole_numbers(labels):
         np.array([3, 32_768, 0]),
         np.array([0.5, 1, 0]),
         np.array([np.nan, 1, 0]),
-        np.array(["a", "b", "c"]),
+        np.array(["a", "", "c"]),
+        np.array(["a", "b"]),
+        np.array([["a", "b", "c"]] * 3),
         np.array([1, 2]),
         np.array([[1, 0], [1, 1], [0, 1]]),
         np.array([[1, 0], [0.5, 0.5], [0, 1]]),
@@ -147,7 +164,7 @@ def test_other_labels_are_not_used(labels):
 
 @pytest.mark.parametrize("kind", [np.float32, np.uint8, np.bool_])
 def test_one_hot_labels_become_classes(kind):
-    labels = checked_labels(np.eye(4)[[2, 0, 3, 2]].astype(kind), 4)
+    labels, _ = checked_labels(np.eye(4)[[2, 0, 3, 2]].astype(kind), 4)
     assert labels.dtype == np.int16 and labels.tolist() == [2, 0, 3, 2]
 
 

@@ -180,13 +180,23 @@ def test_values_that_are_not_finite_are_refused(tmp_path):
 
 @pytest.mark.parametrize(
     "labels",
-    [np.arange(7), np.ones((6, 2)), np.array(["a"] * 6), np.full(6, -1), np.array([{}] * 6)],
+    [np.arange(7), np.ones((6, 2)), np.array([""] * 6), np.full(6, -1), np.array([{}] * 6)],
 )
 def test_labels_that_are_not_classes_are_noted(tmp_path, labels):
     np.savez(tmp_path / "x.npz", train=numbered(6), test=numbered(2), train_labels=labels)
     result = read_native(tmp_path / "x.npz", "", "train")
     assert result.labels is None
     assert re.search(r"array 'train_labels' in .* is not used: .* are not classes", *result.notes)
+
+
+def test_names_of_classes_stay_with_their_images(tmp_path):
+    names = np.array(["owl", "cat"] * 10)
+    np.savez(tmp_path / "x.npz", images=numbered(20), labels=names)
+    for split in ("train", "test"):
+        result = read_native(tmp_path / "x.npz", "", split)
+        assert result.classes == ("cat", "owl")
+        found = [result.classes[label] for label in result.labels]
+        assert found == names[result.images[:, 0, 0]].tolist()
 
 
 def test_an_array_with_a_key_that_unpacks_to_far_more_is_not_read(tmp_path, monkeypatch):

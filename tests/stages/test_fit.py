@@ -16,7 +16,7 @@ import npdraw
 from npdraw.cli import execute
 from npdraw.datasets import digest
 from npdraw.drawings.drawing_model import DrawingModel
-from npdraw.errors import BusyError, NpdrawError, StoppedError, UsageError
+from npdraw.errors import BusyError, DataError, NpdrawError, StoppedError, UsageError
 from npdraw.reading import Wanted
 from npdraw.runtime.lock import command_lock
 from npdraw.runtime.settings import Runtime
@@ -35,7 +35,10 @@ CONFIG["decoder"]["decoder_depth"] = 1
 
 
 DEFAULTS: dict[str, Any] = dict.fromkeys(
-    ("preset", "config", "image_size", "steps", "limit", "out", "data_root", "progress")
+    (
+        *("labels", "preset", "config", "image_size", "steps", "minutes"),
+        *("limit", "out", "data_root", "progress"),
+    )
 )
 DEFAULTS |= {"wanted": Wanted(), "seed": 0, "runtime": Runtime()}
 """Arguments of the stage."""
@@ -238,6 +241,10 @@ def test_without_out_a_run_has_the_name_of_its_preset_or_images(
         ({"limit": "all"}, "limit is 'all', not a whole number"),
         ({"limit": 0}, "limit 0 is neither a count nor a fraction"),
         ({"limit": 1000}, "limit 1000, but there are 63 images"),
+        ({"steps": None, "minutes": 0}, "minutes is 0, not a time"),
+        ({"steps": None, "minutes": "5"}, "minutes is '5', not a time"),
+        ({"minutes": 5}, "steps and minutes exclude each other"),
+        ({"labels": True}, "labels=True, but the images are an array"),
         ({"seed": -1}, "seed -1 is not in"),
         ({"seed": 2**63}, "is not in 0.."),
         ({"seed": None}, "seed None is not in"),
@@ -279,6 +286,81 @@ def test_images_that_are_none_are_an_error_and_nothing_is_made(
         fit(wrong, Path("run"))
     assert message in caught.value.message
     assert list(workdir.iterdir()) == []
+
+
+NAMES = np.array(["across", "down"])
+
+
+def test_labels_of_an_array_make_a_model_with_classes(
+    images: np.ndarray, fitted: DrawingModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, labels = tmp_path / "run", NAMES[np.arange(70) % 2]
+    model = fit(images, out, seed=np.int64(3), labels=labels)
+    assert model.path == out / "classes.safetensors"
+    assert model.classes == ("across", "down")
+    assert torch.equal(model.nll(images[:4], samples=2), fitted.nll(images[:4], samples=2))
+    with np.load(out / "images.npz") as saved:
+        assert np.array_equal(saved["images"], images)
+        assert saved["labels"].tolist() == labels.tolist()
+
+    seen = Recorder()
+    again = fit(images, out, seed=3, labels=list(labels), progress=seen)
+    assert again.header.digest == model.header.digest and seen.tasks == []
+    with pytest.raises(UsageError, match="holds other images or labels"):
+        fit(images, out, seed=3, labels=labels[::-1])
+
+    command = ["train-classes", str(out / "model.safetensors"), "--steps", "4", "--threads", "1"]
+    assert execute([*command, "--out", str(tmp_path / "command.safetensors")]) == 0
+    capsys.readouterr()
+    assert npdraw.load(tmp_path / "command.safetensors").header.digest == model.header.digest
+
+
+def test_labels_of_files_are_asked_for_by_true(images: np.ndarray, tmp_path: Path) -> None:
+    np.savez(tmp_path / "saved.npz", images=images, labels=np.arange(70) % 3)
+    assert fit(tmp_path / "saved.npz", tmp_path / "run", labels=True).classes == ("0", "1", "2")
+    with pytest.raises(UsageError, match="labels are given for images that are read from files"):
+        fit(tmp_path / "saved.npz", tmp_path / "other", labels=np.arange(70))
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.arange(69), r"labels for 70 images are int64 \[69\]"),
+        (np.full(70, -1), "labels for 70 images are int64"),
+        ([[1, 2], [3]], "labels for 70 images are object"),
+        ([None] * 70, "labels for 70 images are object"),
+        ("cat", r"labels for 70 images are <U3 \[\]"),
+        (np.zeros(70, int), "have the same label"),
+    ],
+)
+def test_labels_that_cannot_be_learned_are_an_error_before_the_training(
+    labels: Any, message: str, images: np.ndarray, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match=message):
+        fit(images, tmp_path / "run", labels=labels)
+    assert list(tmp_path.rglob("*.*")) == []
+
+
+def test_files_without_labels_are_an_error_before_the_training(
+    images: np.ndarray, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "saved.npy", images)
+    with pytest.raises(DataError, match="has no labels"):
+        fit(tmp_path / "saved.npy", tmp_path / "run", labels=True)
+    assert list((tmp_path / "run").rglob("*.safetensors")) == []
+
+
+def test_minutes_plan_the_steps(
+    images: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def planned(config: Any, path: Path, minutes: float, *_: Any, **__: Any) -> list[int]:
+        assert minutes == 0.5
+        return [2, 3]
+
+    monkeypatch.setattr("npdraw.stages.run.planned", planned)
+    model = fit(images, tmp_path / "run", steps=None, minutes=np.float32(0.5))
+    assert model.header.config["prior"]["steps"] == 2
+    assert model.header.config["decoder"]["steps"] == 3
 
 
 def test_notes_say_how_an_array_is_read(
