@@ -34,7 +34,7 @@ class Arrays(NamedTuple):
     notes: tuple[str, ...]
     """What to show to the user."""
     classes: tuple[str, ...] = ()
-    """The names of the classes, by their label; numbers are called by themselves."""
+    """The name of each label; that of a number is its digits."""
     total: int = 0
     """Images of both splits."""
     splits: tuple[tuple[str, int], ...] = ()
