@@ -23,7 +23,8 @@ from benchmarks.workloads import (
     prior_step,
     sample_work,
 )
-from npdraw.config import Config, DecoderConfig, ParseConfig, PriorConfig
+from npdraw.config import Config, ParseConfig, PriorConfig
+from npdraw.decoder_config import DecoderConfig
 from npdraw.inputs.brushes import brush_of, layout_of
 from npdraw.runtime.settings import Runtime
 

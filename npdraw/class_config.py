@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from npdraw.ranges import MAX_BATCH, MAX_STEPS, check_ranges, setting
+from npdraw.ranges import MAX_BATCH, MAX_STEPS, PATIENCE, check_ranges, setting
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class ClassConfig:
     ema: float = setting(
         0.998, "decay per step of the moving average (EMA) of the weights", low=0, below=1
     )
+    patience: int = setting(0, PATIENCE, low=0, high=100)
 
     def __post_init__(self) -> None:
         """Check ranges."""

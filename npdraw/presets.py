@@ -8,7 +8,8 @@ from dataclasses import replace
 from math import isqrt
 from typing import Any
 
-from npdraw.config import FULL_SIDE, Config, DecoderConfig, ParseConfig, PriorConfig
+from npdraw.config import FULL_SIDE, Config, ParseConfig, PriorConfig
+from npdraw.decoder_config import DecoderConfig
 from npdraw.errors import UsageError, did_you_mean
 from npdraw.overrides import override
 

@@ -8,8 +8,19 @@ from npdraw.errors import UsageError
 MAX_STEPS = 1_000_000_000
 """Training steps, at most."""
 
+# Bounds that no sensible setting comes near: an artifact that asks for more is refused before
+# anything of that size is built.
 MAX_BATCH = 16_384
-"""Images or drawings in a training step, at most: no sensible setting comes near."""
+"""Images or drawings in a training step, at most."""
+
+MAX_WIDTH = 65_536
+"""Channels of a layer, at most."""
+
+MAX_DEPTH = 128
+"""Consecutive layers or blocks, at most."""
+
+PATIENCE = "end after this many validations, of about ten, without a better one; 0: never"
+"""The meaning of the setting `patience` of each training."""
 
 
 @dataclass(frozen=True)

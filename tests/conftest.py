@@ -15,7 +15,8 @@ import torch
 
 from npdraw import header
 from npdraw.artifacts import write_artifact
-from npdraw.config import Config, DecoderConfig, ParseConfig, PriorConfig, as_dict
+from npdraw.config import Config, ParseConfig, PriorConfig, as_dict
+from npdraw.decoder_config import DecoderConfig
 from npdraw.inputs import shipped as shipped_models
 from npdraw.inputs.brushes import brush_of
 from npdraw.inputs.models import new_model, weights_of

@@ -10,15 +10,8 @@ from typing import Any
 import pytest
 
 from npdraw import presets as presets_module
-from npdraw.config import (
-    PIPELINE,
-    SECTIONS,
-    Config,
-    DecoderConfig,
-    ParseConfig,
-    PriorConfig,
-    as_dict,
-)
+from npdraw.config import PIPELINE, SECTIONS, Config, ParseConfig, PriorConfig, as_dict
+from npdraw.decoder_config import DecoderConfig
 from npdraw.errors import UsageError
 from npdraw.overrides import override, read_toml
 from npdraw.presets import PRESETS, from_dict, preset
@@ -148,6 +141,7 @@ OUT_OF_RANGE = [
             ("weight_decay", [-0.1]),
             ("warmup", [-0.1, 1.0]),
             ("ema", [-0.1, 1.0]),
+            ("patience", [-1, 101]),
         )
     ],
 ]

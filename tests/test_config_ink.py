@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from npdraw.config import Config, DecoderConfig, ParseConfig
+from npdraw.config import Config, ParseConfig
+from npdraw.decoder_config import DecoderConfig
 from npdraw.errors import UsageError
 
 

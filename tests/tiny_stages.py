@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from npdraw.config import BATCH_SIZE, Config, DecoderConfig, ParseConfig, PriorConfig
+from npdraw.config import BATCH_SIZE, Config, ParseConfig, PriorConfig
+from npdraw.decoder_config import DecoderConfig
 from npdraw.reading import Reading
 from npdraw.runtime.settings import Runtime
 from npdraw.stages.eval_nll import eval_nll

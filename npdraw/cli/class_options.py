@@ -30,6 +30,7 @@ LabelledImages = Annotated[
 ]
 ClassSteps = Annotated[int | None, setting_option("classes", "steps")]
 ClassBatchSize = Annotated[int | None, setting_option("classes", "batch_size")]
+ClassPatience = Annotated[int | None, setting_option("classes", "patience")]
 OutClasses = Annotated[
     Path | None,
     option("--out", OUTPUT, "file to write", default="classes.safetensors beside MODEL"),

@@ -28,6 +28,7 @@ def run(
     prior: options.PriorMode = None,
     steps: options.BothSteps = None,
     minutes: training_options.Minutes = None,
+    patience: training_options.BothPatience = None,
     samples: options.Samples = SAMPLES,
     seed: options.Seed = 0,
     save_every: options.SaveEvery = SAVE_EVERY,
@@ -57,8 +58,8 @@ def run(
         Wanted(background, invert, fit, channels, pixels),
         data_root,
         parse={"image_size": image_size},
-        prior={"steps": steps},
-        decoder={"steps": steps, "prior": prior},
+        prior={"steps": steps, "patience": patience},
+        decoder={"steps": steps, "prior": prior, "patience": patience},
     )
     kept = resolve.limit(limit)
     out = out or RUNS / chosen.config.preset

@@ -17,6 +17,7 @@ def train_classes(
     config: options.ConfigFile = None,
     steps: class_options.ClassSteps = None,
     batch_size: class_options.ClassBatchSize = None,
+    patience: class_options.ClassPatience = None,
     seed: class_options.ModelSeed = None,
     save_every: options.SaveEvery = SAVE_EVERY,
     device: options.Device = "auto",
@@ -41,7 +42,8 @@ def train_classes(
     """
     folder = resolve.folder(model, preset, find=data)
     model = resolve.artifact("model", model, folder, quiet=quiet)
-    changes = settings.changes(config, classes={"steps": steps, "batch_size": batch_size})
+    flags = {"steps": steps, "batch_size": batch_size, "patience": patience}
+    changes = settings.changes(config, classes=flags)
     out = out or folder / "classes.safetensors"
 
     with command_lock(out, model, dry_run=dry_run):

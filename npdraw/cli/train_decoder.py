@@ -18,6 +18,7 @@ def train_decoder(
     prior_mode: options.PriorMode = None,
     steps: options.DecoderSteps = None,
     batch_size: options.DecoderBatchSize = None,
+    patience: training_options.DecoderPatience = None,
     seed: options.LaterSeed = None,
     save_every: options.SaveEvery = SAVE_EVERY,
     device: options.Device = "auto",
@@ -41,9 +42,8 @@ def train_decoder(
     folder = resolve.folder(parse, preset, find=data)
     parse_path = resolve.artifact("parse", parse, folder)
     prior_path = resolve.artifact("prior", prior, folder, made_from=parse)
-    changes = settings.changes(
-        config, decoder={"prior": prior_mode, "steps": steps, "batch_size": batch_size}
-    )
+    flags = {"steps": steps, "batch_size": batch_size, "patience": patience}
+    changes = settings.changes(config, decoder={"prior": prior_mode, **flags})
     out = out or folder / "model.safetensors"
 
     with command_lock(out, parse_path, prior_path, dry_run=dry_run):

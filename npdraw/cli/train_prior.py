@@ -15,6 +15,7 @@ def train_prior(
     config: options.ConfigFile = None,
     steps: options.PriorSteps = None,
     batch_size: options.PriorBatchSize = None,
+    patience: training_options.PriorPatience = None,
     seed: options.LaterSeed = None,
     save_every: options.SaveEvery = SAVE_EVERY,
     device: options.Device = "auto",
@@ -37,7 +38,8 @@ def train_prior(
     """
     folder = resolve.folder(parse, preset, data)
     parse = resolve.artifact("parse", parse, folder)
-    changes = settings.changes(config, prior={"steps": steps, "batch_size": batch_size})
+    flags = {"steps": steps, "batch_size": batch_size, "patience": patience}
+    changes = settings.changes(config, prior=flags)
     out = out or folder / "prior.safetensors"
 
     with command_lock(out, parse, dry_run=dry_run):

@@ -1,10 +1,11 @@
-"""The flags about what a training shows while it runs."""
+"""The flags about when a training ends, and what it shows while it runs."""
 
 from typing import Annotated, Literal
 
 from npdraw.cli import resolve
 from npdraw.cli.declare import option
-from npdraw.cli.options import MODEL, OUTPUT
+from npdraw.cli.options import MODEL, OUTPUT, setting_option
+from npdraw.ranges import PATIENCE
 
 Log = Annotated[
     Literal["tensorboard"] | None,
@@ -16,6 +17,12 @@ Log = Annotated[
         default="only OUT.run/metrics.jsonl",
         callback=resolve.log,
     ),
+]
+PriorPatience = Annotated[int | None, setting_option("prior", "patience")]
+DecoderPatience = Annotated[int | None, setting_option("decoder", "patience")]
+BothPatience = Annotated[
+    int | None,
+    option("--patience", MODEL, f"for each of both trainings: {PATIENCE}", default="0"),
 ]
 Minutes = Annotated[
     float | None,

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any, NamedTuple
 
-from npdraw.config import DecoderConfig, ParseConfig, PriorConfig
+from npdraw.config import ParseConfig, PriorConfig
+from npdraw.decoder_config import DecoderConfig
 from npdraw.report.curves import short
 from npdraw.report.outputs import Outputs
 from npdraw.report.runs import Run, is_number

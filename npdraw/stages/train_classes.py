@@ -114,7 +114,7 @@ def train_classes(
         progress=progress,
     ) as session:
         if session.finished is not None:
-            return _result(session.finished, settings.steps, settings.steps)
+            return _result(session.finished, session.finished["class_steps"])
 
         # Resume or start.
         state = new_state(
@@ -141,6 +141,7 @@ def train_classes(
             unlabelled = validate(model.prior, Examples(held_out.z), session.group)
             share = accuracy(prior, held_out[:ACCURACY_IMAGES])
         learned = (
+            state.step,
             prior.classes,
             len(images.known.values),
             metrics["validation_nats"],
@@ -151,7 +152,7 @@ def train_classes(
         model.class_prior = prior
         stored = header.metrics | dict(zip(_LEARNED, learned, strict=True))
         written = write_finished(session, log, weights_of(model, model.brush), stored, resumed_from)
-        return {"best_step": state.best_step, **_result(written, settings.steps, resumed_from)}
+        return {"best_step": state.best_step, **_result(written, resumed_from)}
 
 
 def _own_source(header: Header, model_path: Path) -> dict[str, str]:
@@ -182,14 +183,21 @@ def _note_useless(given: float, without: float, progress: Progress) -> None:
         )
 
 
-_LEARNED = ("classes", "labelled", "class_nats", "nats_without_label", "class_accuracy")
+_LEARNED = (
+    "class_steps",
+    "classes",
+    "labelled",
+    "class_nats",
+    "nats_without_label",
+    "class_accuracy",
+)
 
 
-def _result(written: Mapping[str, Any], steps: int, resumed_from: int) -> dict[str, Any]:
+def _result(written: Mapping[str, Any], resumed_from: int) -> dict[str, Any]:
     """Return what the command prints of a result, which also has the metrics of the model."""
-    names = ("seconds", *_LEARNED, "out", "up_to_date")
+    names = ("seconds", *_LEARNED[1:], "out", "up_to_date")
     shown = {name: written[name] for name in names if name in written}
-    return {"steps": steps, "resumed_from": resumed_from, **shown}
+    return {"steps": written["class_steps"], "resumed_from": resumed_from, **shown}
 
 
 def _untrained(config: Config, model: NPDraw, classes: int, seed: int) -> Prior:

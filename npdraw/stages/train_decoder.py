@@ -13,6 +13,7 @@ from torch import Tensor
 from npdraw.artifacts import Artifact, check_input
 from npdraw.config import BATCH_SIZE, Config, as_dict
 from npdraw.datasets.splits import evenly_spaced
+from npdraw.decoder_config import DecoderConfig
 from npdraw.inputs.brushes import brush_of
 from npdraw.inputs.images import ground_of, same_images, to_levels
 from npdraw.inputs.models import (
@@ -39,7 +40,7 @@ from npdraw.runtime.noise import uniform
 from npdraw.runtime.progress import Progress
 from npdraw.runtime.settings import Runtime, explain_out_of_memory, send
 from npdraw.training.decoder_step import train_step
-from npdraw.training.pauses import is_due, watched_count
+from npdraw.training.pauses import is_due, out_of_patience, watched_count
 from npdraw.training.session import (
     Session,
     resume_or_start,
@@ -124,7 +125,7 @@ def train_decoder(
         progress=progress,
     ) as session:
         if session.finished is not None:
-            return session.finished | {"resumed_from": settings.steps}
+            return session.finished | {"resumed_from": session.finished["steps"]}
 
         # Resume or start.
         state = _new_state(session, model)
@@ -144,7 +145,7 @@ def train_decoder(
         with session.autocast():
             metrics = validate(model, held_out, session.seed, group)
             relaxed = relaxed_elbo(model, held_out, session.seed, temperature, group)
-        result = {"steps": settings.steps, "best_step": state.best_step, **metrics}
+        result = {"steps": state.step, "best_step": state.best_step, **metrics}
         result["relaxed_elbo"] = relaxed
         _note_lost(metrics["canvas_mse"], float(parse.header.metrics["canvas_mse"]), progress)
         tensors = weights_of(model, model.brush)
@@ -216,6 +217,11 @@ def fit(
             remember_best(state, metrics["nll"])
             log.append(state.step, **metrics, **state.metrics)
             progress.update(state.step, **metrics)
+        if state.step % every == 0 and _ended_early(state, settings, every):
+            if state.step < settings.relaxed_steps < steps:
+                state.step = settings.relaxed_steps
+                continue  # with the wake phase
+            last = True
 
         # Draw samples.
         if drawing and session.group.is_rank_zero:
@@ -239,6 +245,13 @@ def fit(
         progress.update(state.step, **({"loss": recent["loss"]} if recent else {}))
     state.recordings.clear()
     progress.finish()
+
+
+def _ended_early(state: State, settings: DecoderConfig, every: int) -> bool:
+    """Return whether the phase has not improved for longer than the settings' patience."""
+    waking = state.step >= settings.relaxed_steps
+    best_step = max(state.best_step, settings.relaxed_steps) if waking else state.best_step
+    return out_of_patience(state.step, best_step, every, settings.patience)
 
 
 def validate(

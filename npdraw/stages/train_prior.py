@@ -37,7 +37,7 @@ from npdraw.runtime.progress import Progress
 from npdraw.runtime.settings import Runtime, explain_out_of_memory, send
 from npdraw.training.examples import Examples
 from npdraw.training.loss import Loss, take_step
-from npdraw.training.pauses import is_due, watched_count
+from npdraw.training.pauses import is_due, out_of_patience, watched_count
 from npdraw.training.session import (
     Session,
     resume_or_start,
@@ -110,7 +110,7 @@ def train_prior(
         progress=progress,
     ) as session:
         if session.finished is not None:
-            return session.finished | {"resumed_from": settings.steps}
+            return session.finished | {"resumed_from": session.finished["steps"]}
 
         # Resume or start.
         state = new_state(
@@ -134,7 +134,7 @@ def train_prior(
         prior.eval()
         with session.autocast():
             metrics = validate(prior, held_out, session.group)
-        result = {"steps": settings.steps, "best_step": state.best_step, **metrics}
+        result = {"steps": state.step, "best_step": state.best_step, **metrics}
         return write_finished(session, log, weights_of(prior, brush), result, resumed_from)
 
 
@@ -173,6 +173,8 @@ def fit(
             remember_best(state, metrics["validation_nats"])
             log.append(state.step, **metrics)
             progress.update(state.step, **metrics)
+        if state.step % every == 0:
+            last |= out_of_patience(state.step, state.best_step, every, settings.patience)
 
         # Draw samples.
         if drawing and session.group.is_rank_zero:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from npdraw.config import Config, DecoderConfig
+from npdraw.config import Config
+from npdraw.decoder_config import DecoderConfig
 from npdraw.inputs.images import deformed
 from npdraw.model.npdraw import NPDraw
 from npdraw.model.terms import Relaxation, WakeConfig

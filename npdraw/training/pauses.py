@@ -1,4 +1,4 @@
-"""When a training pauses to validate and to draw samples, and on how many held-out images."""
+"""When a training pauses to validate and to draw samples, on how many held-out images; its end."""
 
 
 def is_due(step: int, every: int) -> bool:
@@ -21,3 +21,11 @@ def watched_count(held_out: int, seen: int, cost: int) -> int:
     """
     affordable = round(WATCHED_SHARE * 3 * seen / (11 * cost))
     return min(held_out, max(FEWEST_WATCHED, affordable))
+
+
+def out_of_patience(step: int, best_step: int, every: int, patience: int) -> bool:
+    """Return whether `patience` validations, one after `every` steps, were not better than before.
+
+    `best_step` had the best one. Never with a patience of 0.
+    """
+    return 0 < patience * every <= step - best_step

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import torch
 
-from npdraw.config import Config, DecoderConfig, ParseConfig, PriorConfig
+from npdraw.config import Config, ParseConfig, PriorConfig
+from npdraw.decoder_config import DecoderConfig
 from npdraw.model.ink import pattern_name
 from npdraw.model.latents import Latents, blank
 from tests.random_models import write_random_model

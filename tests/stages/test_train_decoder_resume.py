@@ -158,3 +158,23 @@ def test_other_settings_are_refused_unless_forced(
 def test_an_output_is_trained_by_one_process(stages: Any, made: Any, tmp_path: Path) -> None:
     with locked(tmp_path / "m"), pytest.raises(BusyError):
         stages.train_decoder(made.parse, made.prior, tmp_path / "m")
+
+
+def test_patience_goes_on_with_the_wake_phase_then_ends(
+    stages: Any, made: Any, interrupt: Any, metrics: Any, tmp_path: Path
+) -> None:
+    resting = {"steps": 100, "learning_rate": 1e-30, "encoder_learning_rate": 1e-30}
+    impatient = stages.configured(decoder=resting | {"patience": 1})  # relaxed up to step 75
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    result = impatient.train_decoder(made.parse, made.prior, whole)
+    assert (result["steps"], result["best_step"]) == (90, 0)
+    assert [record["step"] for record in metrics(whole)] == [0, 10, 75, 80, 90]
+    again = impatient.train_decoder(made.parse, made.prior, whole)
+    assert again["up_to_date"] and again["steps"] == again["resumed_from"] == 90
+
+    for step in (75, 83):
+        with pytest.raises(StoppedError, match=f"stopped at step {step} of 100"):
+            impatient.train_decoder(made.parse, made.prior, halves, progress=interrupt(step))
+    impatient.train_decoder(made.parse, made.prior, halves)
+    assert halves.read_bytes() == whole.read_bytes()
+    assert metrics(halves) == metrics(whole)

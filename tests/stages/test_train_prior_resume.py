@@ -165,3 +165,27 @@ def test_an_output_is_trained_by_one_process(stages: Any, made: Any, tmp_path: P
     with locked(tmp_path / "p"), pytest.raises(BusyError):
         stages.train_prior(made.parse, tmp_path / "p")
     stages.train_prior(made.parse, tmp_path / "p")
+
+
+def test_patience_ends_a_training_that_no_longer_improves(
+    stages: Any, made: Any, interrupt: Any, metrics: Any, tmp_path: Path
+) -> None:
+    resting = {"steps": 60, "learning_rate": 1e-30}  # no step changes anything
+    impatient = stages.configured(prior=resting | {"patience": 2})
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    result = impatient.train_prior(made.parse, whole)
+    assert (result["steps"], result["best_step"]) == (20, 0)
+    assert [record["step"] for record in metrics(whole)] == [0, 10, 20]
+    again = impatient.train_prior(made.parse, whole)
+    assert again["up_to_date"] and again["steps"] == again["resumed_from"] == 20
+
+    with pytest.raises(StoppedError, match="stopped at step 12 of 60"):
+        impatient.train_prior(made.parse, halves, progress=interrupt(12))
+    impatient.train_prior(made.parse, halves)
+    assert halves.read_bytes() == whole.read_bytes()
+    halves.unlink()  # as if the process had been killed before it wrote
+    assert impatient.train_prior(made.parse, halves)["steps"] == 20
+    assert halves.read_bytes() == whole.read_bytes()
+
+    patient = stages.configured(prior=resting)
+    assert patient.train_prior(made.parse, tmp_path / "patient")["steps"] == 60

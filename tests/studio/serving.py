@@ -18,7 +18,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from npdraw.config import Config, DecoderConfig, ParseConfig, PriorConfig
+from npdraw.config import Config, ParseConfig, PriorConfig
+from npdraw.decoder_config import DecoderConfig
 from npdraw.drawings.drawing_model import DrawingModel
 from npdraw.drawings.strokes import as_json
 from npdraw.model.latents import Latents

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from npdraw.config import DecoderConfig
+from npdraw.decoder_config import DecoderConfig
 from npdraw.inputs.models import layout_of, read_parse
 from npdraw.model import brush as brush_module
 from npdraw.model.npdraw import NPDraw
