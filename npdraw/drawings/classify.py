@@ -1,4 +1,4 @@
-"""Classification by likelihood: p(label | image) from the bounds on p(image | label)."""
+"""Classification by likelihood: p(label | image), from the bounds, and p(label | drawing)."""
 
 import math
 import time
@@ -6,20 +6,39 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from npdraw.datasets.splits import evenly_spaced
 from npdraw.drawings.bounds import bounds
-from npdraw.drawings.drawing_model import open_model
+from npdraw.drawings.drawing_model import DrawingModel, open_model
 from npdraw.drawings.named import named_image, noted
 from npdraw.inputs.classes import check_classes
 from npdraw.inputs.images import to_levels
 from npdraw.inputs.labelled import find_labelled, in_terms_of, load_labelled
 from npdraw.inputs.other_images import check_images, reading_for
+from npdraw.model.latents import Latents
 from npdraw.runtime.progress import Progress
 from npdraw.runtime.settings import Runtime
 
 IMAGES_AT_ONCE = 100
 """Test images classified between two reports of progress."""
+
+
+def classes_of_drawing(model: DrawingModel, drawing: Latents) -> Tensor:
+    """Return p(label | z) of a drawing [1, T], for each of the model's classes, float64 [classes].
+
+    By Bayes' rule from p(z | label), with all classes equally likely before.
+
+    Raises:
+        UsageError: the model has no classes.
+    """
+    check_classes(model.header)
+    prior = model.network.class_prior
+    assert prior is not None
+    labels = torch.arange(prior.classes, device=model.device)
+    with torch.no_grad(), model.runtime.autocast(model.device):
+        scores = prior.log_prob(drawing.to(model.device).repeat(len(labels)), labels)
+    return scores.cpu().double().softmax(0)
 
 
 def classify_images(

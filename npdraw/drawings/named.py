@@ -40,12 +40,14 @@ def noted(*named: NamedDrawing, more: Sequence[str] = ()) -> dict[str, list[str]
     return {"notes": notes} if notes else {}
 
 
-def named_drawing(name: str, model: DrawingModel, root: Path) -> NamedDrawing:
+def named_drawing(
+    name: str, model: DrawingModel, root: Path, label: str | None = None
+) -> NamedDrawing:
     """Return the drawing of a name on the command line.
 
-    `seed:N` is the drawing that `npdraw sample` makes with seed N; `test:N` is the Nth test image,
-    from 0, of the model's dataset in the folder `root`. Anything else is a path: of a drawing if it
-    ends in `.json`, otherwise of a picture.
+    `seed:N` is the drawing that `npdraw sample` makes with seed N, of the class `label`; `test:N`
+    is the Nth test image, from 0, of the model's dataset in the folder `root`. Anything else is a
+    path: of a drawing if it ends in `.json`, otherwise of a picture.
 
     Raises:
         UsageError: the number is not one, or `test:N` is not possible.
@@ -53,7 +55,7 @@ def named_drawing(name: str, model: DrawingModel, root: Path) -> NamedDrawing:
         DataError: the picture or the data set cannot be read.
     """
     if name.startswith(SAMPLE):
-        return NamedDrawing(name, None, model.sample(1, _number(name, SAMPLE)))
+        return NamedDrawing(name, None, model.sample(1, _number(name, SAMPLE), label=label))
     if name.startswith(TEST):
         image = model.preprocess(_test_image(name, model, root))
     elif name.lower().endswith(".json"):

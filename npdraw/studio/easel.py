@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
+from npdraw.drawings.classify import classes_of_drawing
 from npdraw.drawings.drawing_model import DrawingModel
 from npdraw.drawings.named import SAMPLE, TEST, drawing_of_picture, named_drawing
 from npdraw.drawings.strokes import as_json, from_json
@@ -57,6 +58,7 @@ class Easel:
             "canvas": [layout.height, layout.width],
             "image": [layout.height * scale, layout.width * scale],
             "positions": layout.positions.tolist(),
+            "classes": model.classes,
             "blank": as_json(blank(1, layout.steps, inked=model.brush.inked), model.brush),
         }
 
@@ -103,14 +105,17 @@ class Easel:
         return self._shown(self._drawing(drawing))
 
     def load(self, request: Any) -> dict[str, Any]:
-        """Return the drawing that `word` names: seed:N or test:N, but no file of this machine."""
-        (word,) = _entries(request, "word")
+        """Return the drawing that `word` names: seed:N or test:N, but no file of this machine.
+
+        A sample is of the class `label`, or with null of any.
+        """
+        word, label = _entries(request, "word", "label")
         if not isinstance(word, str) or not word.startswith((SAMPLE, TEST)):
             raise UsageError(
                 f"{word!r:.40} is neither {SAMPLE}N nor {TEST}N",
                 hint=f"For example: {SAMPLE}3. You can also open a file.",
             )
-        named = named_drawing(word, self.model, self.root)
+        named = named_drawing(word, self.model, self.root, self._label(label))
         return self._shown(named.drawing, named.image)
 
     def upload(self, content: bytes) -> dict[str, Any]:
@@ -127,15 +132,24 @@ class Easel:
         return self._shown(self._drawing(drawing).with_cells(chosen, self._drawing(other)))
 
     def resample(self, request: Any) -> dict[str, Any]:
-        """Return `drawing` with all cells resampled except `fixed`, a list of steps."""
-        drawing, fixed, seed = _entries(request, "drawing", "fixed", "seed")
+        """Return `drawing` with all cells resampled except `fixed`, a list of steps.
+
+        They are those of a drawing of the class `label`, or with null of any.
+        """
+        drawing, fixed, seed, label = _entries(request, "drawing", "fixed", "seed", "label")
         if type(seed) is not int or not 0 <= seed <= LARGEST_SEED:
             raise UsageError(f"seed {seed!r:.40} is not an integer in 0..{LARGEST_SEED}")
         kept = self._cells("fixed", fixed)
-        return self._shown(self.model.complete(self._drawing(drawing), kept, 1, seed))
+        given, named = self._drawing(drawing), self._label(label)
+        return self._shown(self.model.complete(given, kept, 1, seed, label=named))
 
     def _drawing(self, values: Any, source: str = _SENT) -> Latents:
         return from_json(values, self.model.brush, source)
+
+    def _label(self, name: Any) -> str | None:
+        if name is not None and not isinstance(name, str):
+            raise UsageError(f"label {name!r:.40} is not the name of a class")
+        return name
 
     def _cells(self, name: str, values: Any) -> Tensor:
         """Return a mask of the listed steps, bool [T]."""
@@ -150,13 +164,17 @@ class Easel:
         return chosen
 
     def _shown(self, z: Latents, image: Tensor | None = None) -> dict[str, Any]:
-        """Return a drawing with its canvas, its decoded image, and the `image` it was made from."""
+        """Return a drawing with its canvas, its decoded image, and the `image` it was made from.
+
+        And with the probability of each class given the drawing, if the model has classes.
+        """
         canvas = self.model.paint(z)
         return {
             "drawing": as_json(z, self.model.brush),
             "canvas": _url(canvas_images(canvas)),
             "image": _url(to_uint8(self.model.decode(canvas))),
             "source": None if image is None else _url(to_uint8(image)),
+            "chances": classes_of_drawing(self.model, z).tolist() if self.model.classes else [],
         }
 
 

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from npdraw.drawings.classify import classes_of_drawing
 from npdraw.drawings.named import named_drawing
 from npdraw.drawings.strokes import fingerprint, from_json
 from npdraw.model.ink import InkBrush
@@ -18,6 +19,7 @@ from npdraw.model.latents import Latents, blank
 from npdraw.studio.app import PAGE
 from tests.studio.serving import TOKEN, Reply, Served, expected_pictures, pixels, unpacked
 from tests.studio.visitor import put
+from tests.tiny_classes import one_sided
 
 
 def drawing_of(studio: Served, reply: Reply) -> Latents:
@@ -128,10 +130,10 @@ def test_pictures_are_those_of_the_model(kind: str, request: pytest.FixtureReque
 
 
 def test_samples_and_test_images_are_loaded_by_name(studio: Served, stages: Any) -> None:
-    reply = studio.ask("load", word="seed:7")
+    reply = studio.ask("load", word="seed:7", label=None)
     assert fingerprint(drawing_of(studio, reply)) == fingerprint(studio.model.sample(1, 7))
     check_pictures(studio, reply)
-    reply = studio.ask("load", word="test:3")
+    reply = studio.ask("load", word="test:3", label=None)
     named = named_drawing("test:3", studio.model, stages.npz.parent)
     assert fingerprint(drawing_of(studio, reply)) == fingerprint(named.drawing)
     assert named.image is not None
@@ -141,7 +143,7 @@ def test_samples_and_test_images_are_loaded_by_name(studio: Served, stages: Any)
 
 def test_no_name_reads_a_file(studio: Served, trained: Any) -> None:
     for word in (str(trained.model), "x.json", "../x.png", "", "seed:", "test:9999", 3, None):
-        reply = studio.ask("load", word=word)
+        reply = studio.ask("load", word=word, label=None)
         assert reply.status == 400
         assert reply.message
 
@@ -200,7 +202,9 @@ def test_locked_cells_are_kept_when_the_rest_is_resampled(studio: Served) -> Non
     for fixed in ([0], [1, 3], [2], [0, 1, 2, 3]):
         kept = torch.tensor([step in fixed for step in range(4)])
         for seed in range(5):
-            reply = studio.ask("resample", drawing=studio.json_of(z), fixed=fixed, seed=seed)
+            reply = studio.ask(
+                "resample", drawing=studio.json_of(z), fixed=fixed, seed=seed, label=None
+            )
             resampled = drawing_of(studio, reply)
             assert fingerprint(resampled) == fingerprint(studio.model.complete(z, kept, 1, seed))
             for one, other in ((z.whether, resampled.whether), (z.what, resampled.what)):
@@ -208,8 +212,49 @@ def test_locked_cells_are_kept_when_the_rest_is_resampled(studio: Served) -> Non
             check_pictures(studio, reply)
             changed += fingerprint(resampled) != fingerprint(z)
     assert changed > 5
-    free = studio.ask("resample", drawing=studio.json_of(z), fixed=[], seed=9)
+    free = studio.ask("resample", drawing=studio.json_of(z), fixed=[], seed=9, label=None)
     assert fingerprint(drawing_of(studio, free)) == fingerprint(studio.model.sample(1, 9))
+
+
+def test_classes_are_drawn_and_recognised(labelled: Served) -> None:
+    model = labelled.model
+    assert labelled.send("GET", "api/model").json["classes"] == ["left", "right"]
+    z = model.sample(1, 3)
+    kept = torch.tensor([True, False, False, False])
+    for label in (None, "left", "right"):
+        reply = labelled.ask("load", word="seed:3", label=label)
+        sample = model.sample(1, 3, label=label)
+        assert fingerprint(drawing_of(labelled, reply)) == fingerprint(sample)
+        chances = reply.json["chances"]
+        assert sum(chances) == pytest.approx(1)
+        assert chances == pytest.approx(classes_of_drawing(model, sample).tolist())
+        reply = labelled.ask(
+            "resample", drawing=labelled.json_of(z), fixed=[0], seed=5, label=label
+        )
+        resampled = model.complete(z, kept, 1, 5, label=label)
+        assert fingerprint(drawing_of(labelled, reply)) == fingerprint(resampled)
+    for label in ("up", 3, ["left"], ""):
+        assert labelled.ask("load", word="seed:3", label=label).status == 400
+
+
+def test_a_model_without_classes_has_no_chances(studio: Served) -> None:
+    assert studio.send("GET", "api/model").json["classes"] == []
+    assert studio.ask("load", word="seed:7", label=None).json["chances"] == []
+    assert "has no classes" in studio.ask("load", word="seed:7", label="left").message
+
+
+def test_chances_follow_from_the_likelihoods_of_the_drawing(labelled: Served) -> None:
+    model = labelled.model
+    prior = model.network.class_prior
+    assert prior is not None
+    images, labels = one_sided(6, 4)
+    for image, label in zip(images, labels.tolist(), strict=True):
+        z = model.encode(image[None])
+        with torch.no_grad():
+            scores = torch.cat([prior.log_prob(z, torch.tensor([k])) for k in range(2)])
+        expected = scores.double().softmax(0)
+        assert classes_of_drawing(model, z).tolist() == pytest.approx(expected.tolist(), abs=1e-5)
+        assert expected.argmax() == label
 
 
 def test_simultaneous_requests_get_their_own_answers(studio: Served) -> None:

@@ -13,7 +13,7 @@ from tests.studio.serving import TOKEN, Served
 
 def check_alive(studio: Served) -> None:
     """The studio still answers."""
-    assert studio.ask("load", word="seed:0").status == 200
+    assert studio.ask("load", word="seed:0", label=None).status == 200
 
 
 def test_only_its_own_page_is_answered(studio: Served) -> None:
@@ -53,7 +53,7 @@ def test_every_name_of_this_machine_is_answered_at_any_port(studio: Served, name
     # ssh -L 9000:127.0.0.1:PORT forwards a port of another number; port 80 is left out of Host.
     for host in (f"{name}:{studio.port}", f"{name}:9000", name):
         assert studio.send("GET", "", headers={"Host": host}).status == 200
-        body = b'{"word": "seed:0"}'
+        body = b'{"word": "seed:0", "label": null}'
         headers = {"Content-Type": "application/json", "Host": host}
         assert studio.send("POST", "api/load", body, headers).status == 200
         headers["Origin"] = f"http://{host.lower()}"  # as browsers write it
@@ -93,7 +93,7 @@ def test_other_methods_and_paths(studio: Served, method: str, path: str, status:
 
 def test_every_response_has_the_security_headers(studio: Served) -> None:
     replies = [studio.send("GET", path) for path in ("", "api/model", "nothing", "/", "api/load")]
-    replies.append(studio.ask("load", word="nothing"))
+    replies.append(studio.ask("load", word="nothing", label=None))
     assert {reply.status for reply in replies} == {200, 404, 403, 405, 400}
     for reply in replies:
         for name, value in HEADERS.items():
@@ -178,9 +178,9 @@ def test_drawings_of_other_models_and_numbers_out_of_range(studio: Served) -> No
     many = [{"step": 0, "row": 0, "column": 0, "part": 0}] * 9000
     assert studio.ask("render", drawing=good | {"strokes": many}).status == 400
     for seed in (-1, 2**53, 1.5, "1", None, True):
-        assert studio.ask("resample", drawing=good, fixed=[], seed=seed).status == 400
+        assert studio.ask("resample", drawing=good, fixed=[], seed=seed, label=None).status == 400
     for cells in ([4], [-1], [0.0], [True], "01", {"0": 1}, None):
-        assert studio.ask("resample", drawing=good, fixed=cells, seed=0).status == 400
+        assert studio.ask("resample", drawing=good, fixed=cells, seed=0, label=None).status == 400
         assert studio.ask("compose", drawing=good, other=good, cells=cells).status == 400
     check_alive(studio)
 
@@ -215,7 +215,7 @@ def test_a_bug_is_reported_and_the_studio_keeps_running(
         (RuntimeError("DefaultCPUAllocator: not enough memory"), "resources"),
     ):
         monkeypatch.setitem(easel_module.ANSWERS, "load", failing(error))  # type: ignore[arg-type]
-        reply = studio.ask("load", word="seed:0")
+        reply = studio.ask("load", word="seed:0", label=None)
         assert (reply.status, reply.json["error"]["code"]) == (500, code)
     monkeypatch.undo()
     check_alive(studio)

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import npdraw
+from npdraw.drawings.classify import classes_of_drawing
 from npdraw.drawings.strokes import as_json
 from tests.browsing import missing
 from tests.studio.serving import Served, expected_pictures, served, unpacked, write_colour_model
@@ -116,3 +117,40 @@ def test_the_page_fits_wide_and_narrow_windows(
         ink = {} if kind == "studio" else {"ink": int(visitor.chosen("ink")), "contrast": 1}
         visitor.check(put(visitor.model.sample(1, 0), 2, 0, 3, **ink))
     visitor.leave()
+
+
+def test_a_class_is_chosen_and_its_probability_shown(labelled: Served, browser: Any) -> None:
+    visitor = Visitor(labelled, browser, WIDE)
+    page, model = visitor.page, visitor.model
+    assert page.locator("#classes option").all_text_contents() == ["any", "left", "right"]
+    shown = [name for name, _ in chances_shown(page)]
+    assert sorted(shown) == ["left", "right"]
+    for label in ("right", "left"):
+        page.select_option("#classes select", label)
+        page.fill("#a-load input[type=text]", "seed:4")
+        page.keyboard.press("Enter")
+        visitor.says(f"seed:4 of class {label} loaded as drawing A")
+        visitor.check(model.sample(1, 4, label=label))
+        chances = classes_of_drawing(model, model.sample(1, 4, label=label)).tolist()
+        figures = {name: f"{100 * x:.0f} %" for name, x in zip(model.classes, chances, strict=True)}
+        assert dict(chances_shown(page)) == figures
+        page.click("#clear")
+        visitor.says("All strokes removed")
+        page.click("#resample")
+        visitor.says(f"Resampled as class {label} with seed")
+    page.select_option("#classes select", "any")
+    page.fill("#b-load input[type=text]", "seed:6")
+    page.keyboard.press("Enter")
+    visitor.says("seed:6 loaded as drawing B")
+    visitor.leave()
+
+
+def chances_shown(page: Any) -> list[tuple[str, str]]:
+    """Return names and figures of the list of classes, from the top."""
+    texts = [page.locator(f"#chances {kind}").all_text_contents() for kind in ("span", "output")]
+    return list(zip(*texts, strict=True))
+
+
+def test_without_classes_there_is_nothing_to_choose(visitor: Visitor) -> None:
+    assert not visitor.page.locator("#classes").is_visible()
+    assert not visitor.page.locator("#chances").is_visible()

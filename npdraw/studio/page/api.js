@@ -38,9 +38,11 @@ function ask(name, question) {
 
 export const model = () => answer("api/model");
 export const render = (drawing) => ask("render", { drawing });
-export const load = (word) => ask("load", { word });
+/** `label` is the class of a sample, or null for any. */
+export const load = (word, label) => ask("load", { word, label });
 export const compose = (drawing, other, cells) => ask("compose", { drawing, other, cells });
-export const resample = (drawing, fixed, seed) => ask("resample", { drawing, fixed, seed });
+export const resample = (drawing, fixed, seed, label) =>
+  ask("resample", { drawing, fixed, seed, label });
 
 /** The URL of a picture of all parts, as strokes of a look; without ink there is only one. */
 export async function bank(look) {

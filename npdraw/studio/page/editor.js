@@ -9,8 +9,9 @@ const PLAYED_MS = 220; // from one stroke to the next
 
 /** The drawing being edited. `onChange` is called when anything that controls show changes. */
 export class Editor {
-  constructor({ layout, grid, bank, palette, ghost, pictures, status, blank }) {
+  constructor({ layout, grid, bank, palette, ghost, pictures, status, blank, label }) {
     Object.assign(this, { layout, grid, bank, palette, ghost, pictures, status, blank });
+    this.label = label; // returns the class of what is resampled, or null for any
     this.drawing = new Drawing();
     this.history = new History();
     this.time = null; // strokes shown; null for all
@@ -220,9 +221,11 @@ export class Editor {
     const { locked } = this.drawing;
     const seed = this.seed;
     const kept = locked.size === 1 ? "1 cell" : `${locked.size || "no"} cells`;
-    const asked = this.busy ? null : api.resample(this.json(), [...locked], seed);
+    const label = this.label();
+    const asked = this.busy ? null : api.resample(this.json(), [...locked], seed, label);
     if (asked) this.seed += 1;
-    return this.take(asked, `Resampled with seed ${seed}, ${kept} kept`, "Resampling …", locked);
+    const as = label === null ? "" : ` as class ${label}`;
+    return this.take(asked, `Resampled${as} with seed ${seed}, ${kept} kept`, "Resampling …", locked);
   }
 
   /** Paint cells of another drawing (JSON) onto this one. */

@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { Bank } from "./bank.js";
+import { Classes } from "./classes.js";
 import { Ghost } from "./drag.js";
 import { Layout } from "./drawing.js";
 import { Editor } from "./editor.js";
@@ -38,6 +39,7 @@ const pictures = {
     this.image.alt = `Image decoded from ${strokes} strokes of drawing A`;
     this.canvas.src = reply.canvas;
     this.image.src = reply.image;
+    this.classes?.show(reply.chances);
     const decoded = [this.canvas, this.image].map((picture) => picture.decode());
     await Promise.allSettled(decoded); // a picture replaced by a later one is not a failure
   },
@@ -73,7 +75,10 @@ async function start() {
   });
   const ghost = new Ghost();
   const { blank } = facts;
-  editor = new Editor({ layout, grid, bank, palette, ghost, pictures, status, blank });
+  const classes = new Classes(find("classes"), find("chances"), facts.classes);
+  pictures.classes = classes;
+  const label = () => classes.chosen;
+  editor = new Editor({ layout, grid, bank, palette, ghost, pictures, status, blank, label });
   bank.wear(palette.look);
   const region = new Region({
     layout,
@@ -86,14 +91,14 @@ async function start() {
   editor.onChange = () => controls(editor);
   buttons(editor, facts);
   keys(editor);
-  loader(find("a-load"), find("a"), "A", (asked, what) =>
+  loader(find("a-load"), find("a"), "A", label, (asked, what) =>
     editor.take(asked, `${what} loaded as drawing A`, "Loading drawing A …"),
   );
-  loader(find("b-load"), find("b"), "B", (asked, what) => region.take(asked, what));
+  loader(find("b-load"), find("b"), "B", label, (asked, what) => region.take(asked, what));
   // Sampling many strokes takes seconds: show an empty canvas until then, and allow no edits.
   await pictures.show(await api.render(facts.blank), 0);
-  await editor.start(await editor.hold(api.load("seed:0"), "The model is drawing A …"));
-  await region.show(await editor.hold(api.load("seed:1"), "The model is drawing B …"));
+  await editor.start(await editor.hold(api.load("seed:0", null), "The model is drawing A …"));
+  await region.show(await editor.hold(api.load("seed:1", null), "The model is drawing B …"));
   status.say("Ready. Drag a part onto the drawing.");
   document.documentElement.dataset.ready = "";
 }

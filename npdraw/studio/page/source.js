@@ -6,9 +6,10 @@ const SEEDS = 1_000_000;
 
 /**
  * Fill the form with the controls that load drawing `name`. `load(asked, what)` is called with the
- * promise of the server's answer. Files can also be dropped on `stage`.
+ * promise of the server's answer; samples are of the class `label()`, or with null of any. Files
+ * can also be dropped on `stage`.
  */
-export function loader(form, stage, name, load) {
+export function loader(form, stage, name, label, load) {
   form.append(document.getElementById("load-controls").content.cloneNode(true));
   const file = form.querySelector("input[type=file]");
   const word = form.querySelector("input[type=text]");
@@ -45,8 +46,12 @@ export function loader(form, stage, name, load) {
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     const text = word.value.trim();
-    if (text) loading(api.load(text), text);
-    else word.focus();
+    if (!text) {
+      word.focus();
+      return;
+    }
+    const of = text.startsWith("seed:") ? label() : null;
+    loading(api.load(text, of), of === null ? text : `${text} of class ${of}`);
   });
   stage.addEventListener("dragover", (event) => {
     if (!event.dataTransfer.types.includes("Files")) return;
