@@ -250,10 +250,10 @@ def test_chances_follow_from_the_likelihoods_of_the_drawing(labelled: Served) ->
     images, labels = one_sided(6, 4)
     for image, label in zip(images, labels.tolist(), strict=True):
         z = model.encode(image[None])
-        with torch.no_grad():
+        with torch.no_grad(), model.runtime.autocast(model.device):
             scores = torch.cat([prior.log_prob(z, torch.tensor([k])) for k in range(2)])
         expected = scores.double().softmax(0)
-        assert classes_of_drawing(model, z).tolist() == pytest.approx(expected.tolist(), abs=1e-5)
+        assert classes_of_drawing(model, z).tolist() == pytest.approx(expected.tolist(), abs=1e-2)
         assert expected.argmax() == label
 
 
