@@ -51,6 +51,11 @@ class MetricsLog:
         """Seconds of work on this run, including those that earlier processes logged."""
         return time.perf_counter() - self._began
 
+    def curve(self, name: str, until: int) -> list[tuple[int, float]]:
+        """Return step and value of each record with the figure `name`, up to the step `until`."""
+        records = map(json.loads, self.path.read_text(encoding="utf-8").splitlines())
+        return [(r["step"], r[name]) for r in records if name in r and r["step"] <= until]
+
     def append(self, step: int, **figures: float) -> None:
         """Add a record and sync it to the disk."""
         if not self._writes:

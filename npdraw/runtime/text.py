@@ -22,6 +22,7 @@ _FIGURES: Mapping[str, tuple[str, str]] = {
     "distortion": _NATS,
     "nll": _NATS,
     "nll_se": _NATS,
+    "gain_if_doubled": _NATS,
     "loss": (".2f", ""),
     "decoder_loss": (".2f", ""),
     "bits_per_dim": (".4f", "bits/dim"),

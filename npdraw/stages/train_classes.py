@@ -42,7 +42,7 @@ from npdraw.runtime.progress import Progress
 from npdraw.runtime.settings import Runtime, explain_out_of_memory, send
 from npdraw.stages.train_prior import drawings_at_once, fit, validate
 from npdraw.training.examples import Examples
-from npdraw.training.session import Session, resume_or_start, training_session, write_finished
+from npdraw.training.session import GAIN, Session, resume_or_start, training_session, write_finished
 from npdraw.training.state import new_state, plan, seed_weights
 
 ACCURACY_IMAGES = 1000
@@ -151,7 +151,8 @@ def train_classes(
         _note_useless(metrics["validation_nats"], unlabelled["validation_nats"], progress)
         model.class_prior = prior
         stored = header.metrics | dict(zip(_LEARNED, learned, strict=True))
-        written = write_finished(session, log, weights_of(model, model.brush), stored, resumed_from)
+        weights, score = weights_of(model, model.brush), ("validation_nats", state.step)
+        written = write_finished(session, log, weights, stored, resumed_from, score)
         return {"best_step": state.best_step, **_result(written, resumed_from)}
 
 
@@ -195,7 +196,7 @@ _LEARNED = (
 
 def _result(written: Mapping[str, Any], resumed_from: int) -> dict[str, Any]:
     """Return what the command prints of a result, which also has the metrics of the model."""
-    names = ("seconds", *_LEARNED[1:], "out", "up_to_date")
+    names = ("seconds", *_LEARNED[1:], GAIN, "out", "up_to_date")
     shown = {name: written[name] for name in names if name in written}
     return {"steps": written["class_steps"], "resumed_from": resumed_from, **shown}
 

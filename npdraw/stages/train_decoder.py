@@ -149,7 +149,9 @@ def train_decoder(
         result["relaxed_elbo"] = relaxed
         _note_lost(metrics["canvas_mse"], float(parse.header.metrics["canvas_mse"]), progress)
         tensors = weights_of(model, model.brush)
-        return write_finished(session, log, tensors, result, resumed_from)
+        # The wake phase gains at once, however many steps it has.
+        score = "nll", settings.relaxed_steps or state.step
+        return write_finished(session, log, tensors, result, resumed_from, score)
 
 
 def _note_lost(error: float, parsed: float, progress: Progress) -> None:

@@ -135,7 +135,8 @@ def train_prior(
         with session.autocast():
             metrics = validate(prior, held_out, session.group)
         result = {"steps": state.step, "best_step": state.best_step, **metrics}
-        return write_finished(session, log, weights_of(prior, brush), result, resumed_from)
+        score = "validation_nats", state.step
+        return write_finished(session, log, weights_of(prior, brush), result, resumed_from, score)
 
 
 def fit(

@@ -27,7 +27,11 @@ from npdraw.runtime.run_folder import CHECKPOINT, locked, up_to_date, write_json
 from npdraw.runtime.settings import Runtime
 from npdraw.runtime.signals import StopSignal
 from npdraw.training.checkpoint import resume, save_checkpoint
+from npdraw.training.forecast import gain_if_doubled
 from npdraw.training.state import State
+
+GAIN = "gain_if_doubled"
+"""The entry of a result that says what twice the steps should gain, in nats."""
 
 
 @dataclass(frozen=True)
@@ -149,16 +153,20 @@ def write_finished(
     tensors: Mapping[str, Tensor],
     metrics: Mapping[str, float],
     resumed_from: int,
+    score: tuple[str, int],
 ) -> dict[str, Any]:
     """Write the artifact of a finished training and its result; return the result.
 
     The artifact records `metrics` only: how long the run took and where it was resumed must not
-    change its bytes. In a group of processes rank zero writes.
+    change its bytes. The result also has what twice the steps should gain in the `score` of the
+    log, which is a name and the step that its curve ends with. In a group of processes rank zero
+    writes. Six parameters, because each is part of the result.
     """
 
     def write() -> dict[str, Any]:
         write_artifact(session.out, session.kind, tensors, run_key=session.run_key, metrics=metrics)
         result = {"seconds": log.seconds, "resumed_from": resumed_from, **metrics}
+        result[GAIN] = gain_if_doubled(log.curve(*score))
         write_result(session.folder, result)
         return {**result, "out": str(session.out)}
 
