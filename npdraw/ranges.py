@@ -19,7 +19,7 @@ MAX_WIDTH = 65_536
 MAX_DEPTH = 128
 """Consecutive layers or blocks, at most."""
 
-PATIENCE = "end after this many validations, of about ten, without a better one; 0: never"
+PATIENCE = "validations without a better one, of about ten, after which a training ends; 0: never"
 """The meaning of the setting `patience` of each training."""
 
 

@@ -22,7 +22,7 @@ PriorPatience = Annotated[int | None, setting_option("prior", "patience")]
 DecoderPatience = Annotated[int | None, setting_option("decoder", "patience")]
 BothPatience = Annotated[
     int | None,
-    option("--patience", MODEL, f"for each of both trainings: {PATIENCE}", default="0"),
+    option("--patience", MODEL, PATIENCE, default="0"),
 ]
 Minutes = Annotated[
     float | None,
