@@ -9,7 +9,7 @@ from torch import Tensor
 
 from npdraw.pictures.files import png
 from npdraw.pictures.sheet import side_by_side
-from npdraw.report.closest import Closest, median
+from npdraw.report.closest import median
 from npdraw.report.limits import Limits, spread
 from npdraw.report.outputs import Outputs
 from npdraw.report.runs import KINDS, Run, read_sheet
@@ -66,6 +66,41 @@ class Strip(NamedTuple):
     caption: str
 
 
+class Classes(NamedTuple):
+    """Samples of the classes of one run, or the reason why there are none."""
+
+    strips: Sequence[Strip] = ()
+    note: str = ""
+    problem: str = ""
+
+
+def classes(runs: Sequence[Run], outputs: Sequence[Outputs], limits: Limits) -> list[Classes]:
+    """Return the classes of each run; nothing if no run has any."""
+    if not any(output.classes for output in outputs):
+        return []
+    return [_classes(run, output, limits) for run, output in zip(runs, outputs, strict=True)]
+
+
+def _classes(run: Run, output: Outputs, limits: Limits) -> Classes:
+    if "model" in output.problems:
+        return Classes(problem=no_model(output))
+    if not output.classes:
+        return Classes(problem="The model has no classes.")
+    header = run.pieces["model"].header
+    assert header is not None  # it was opened
+    figures, names = header.metrics, header.dataset["classes"]
+    note = f"{len(names)} classes. "
+    note += f"A held-out drawing costs {figures['class_nats']:.2f} nats given its class, "
+    note += f"{figures['nats_without_label']:.2f} without; for {figures['class_accuracy']:.1%} "
+    note += "their own class is the likeliest."
+    shown = list(output.classes.items())[: limits.classes]
+    strips = [
+        Strip(embedded(_joined(samples)), f"Samples of class {name}", name)
+        for name, samples in shown
+    ]
+    return Classes(strips, note)
+
+
 class Reconstructions(NamedTuple):
     """Reconstructions of one run, or the reason why there are none."""
 
@@ -120,7 +155,7 @@ def _copies(output: Outputs, limits: Limits) -> Copies:
         note += f", and {median(output.closest_decoded):.4f} for decoded test images"
     strips = [
         Strip(
-            embedded(_joined(one)),
+            embedded(_joined(one.pictures)),
             f"Sample {number} and the training images closest to it",
             f"{one.difference:.4f}",
         )
@@ -129,10 +164,10 @@ def _copies(output: Outputs, limits: Limits) -> Copies:
     return Copies(strips, f"{note}.")
 
 
-def _joined(one: Closest) -> Tensor:
-    """Return a sample and training images side by side, uint8 [C, H, width]."""
-    joined = one.pictures[:1]
-    for picture in one.pictures[1:]:
+def _joined(pictures: Tensor) -> Tensor:
+    """Return pictures, uint8 [N, C, H, W], side by side, uint8 [C, H, width]."""
+    joined = pictures[:1]
+    for picture in pictures[1:]:
         joined = side_by_side(joined, picture[None])
     return joined[0]
 

@@ -11,6 +11,7 @@ class Limits:
     samples: int = 48
     images: int = 12
     """Reconstructed test images."""
+    classes: int = 12
     closest: int = 20
     """Samples beside the training images closest to them."""
     sketches: int = 6
@@ -25,7 +26,7 @@ class Limits:
 
     def halved(self) -> "Limits":
         """Return half of each limit, but no less than a useful minimum."""
-        minimum = Limits(6, 2, 2, 1, 1, 50, 20, 10_000)
+        minimum = Limits(6, 2, 2, 2, 1, 1, 50, 20, 10_000)
         pairs = zip(vars(minimum).values(), vars(self).values(), strict=True)
         return Limits(*(max(low, value // 2) for low, value in pairs))
 

@@ -20,7 +20,7 @@ from npdraw.model.brush import Brush, part_usage
 from npdraw.model.ink import InkBrush
 from npdraw.model.latents import Latents, concatenate
 from npdraw.pictures.ink import ink_colours
-from npdraw.pictures.sheet import side_by_side, to_uint8
+from npdraw.pictures.sheet import draw, side_by_side, to_uint8
 from npdraw.report.closest import Closest, closest
 from npdraw.report.runs import Run, problem_of
 from npdraw.runtime.progress import Silent
@@ -34,6 +34,9 @@ SAMPLES, IMAGES = 48, 12
 
 COMPARED = 20
 """Samples that are compared with the training images."""
+
+CLASSES, CLASS_SAMPLES = 12, 8
+"""The most classes of which a page shows samples, and samples of each."""
 
 SAMPLE_SKETCHES, IMAGE_SKETCHES = 4, 2
 """The most samples and test images that a page can step through."""
@@ -70,6 +73,8 @@ class Outputs:
 
     samples: Sequence[Tensor] = ()
     """Canvas and image of the seeds from 0, uint8 [C, H, 2 W + 1] each."""
+    classes: Mapping[str, Tensor] = field(default_factory=dict)
+    """Samples of each class, uint8 [N, C, H, W]; empty if the model has none."""
     reconstructions: Sequence[Reconstruction] = ()
     closest: Sequence[Closest] = ()
     """The first `COMPARED` samples beside the training images closest to them."""
@@ -120,6 +125,7 @@ def outputs_of(run: Run, root: Path, runtime: Runtime) -> Outputs:
             outputs.counted_over = f"{USAGE_SAMPLES} samples"
         canvases, images = rendered(model, z[:SAMPLES])
         outputs.samples = list(side_by_side(canvases, images))
+        outputs.classes = _of_classes(model)
         sketches = [_sketch(model, z[n : n + 1], f"Sample {n}") for n in range(SAMPLE_SKETCHES)]
         outputs.sketches = sketches
         outputs.sketches = [*sketches, *_reconstruct(run, model, root, outputs)]
@@ -153,6 +159,19 @@ def _show_brush(brush: Brush, outputs: Outputs) -> None:
     outputs.bank = [to_uint8(parts).cpu() for parts in brush.pictures()]
     if isinstance(brush, InkBrush):
         outputs.inks = [ink_colours(brush, layer) for layer in range(len(outputs.bank))]
+
+
+def _of_classes(model: DrawingModel) -> dict[str, Tensor]:
+    """Return samples of the first classes of a model, if it has any."""
+    names, prior = model.classes[:CLASSES], model.network.class_prior
+    if prior is None:
+        return {}
+    seeds = list(range(CLASS_SAMPLES)) * len(names)
+    labels = [label for label in range(len(names)) for _ in range(CLASS_SAMPLES)]
+    with torch.no_grad(), model.runtime.autocast(model.device):
+        z = draw(prior, seeds, labels=labels)
+    _, images = rendered(model, z.to(torch.device("cpu")))
+    return dict(zip(names, images.split(CLASS_SAMPLES), strict=True))
 
 
 def _sketch(model: DrawingModel, z: Latents, label: str) -> Sketch:

@@ -54,6 +54,7 @@ def _sections(runs: Sequence[Run], outputs: Sequence[Outputs], limits: Limits) -
         "metrics": tables.metrics(runs, outputs),
         "curves": curves(runs, limits.points),
         "samples": gallery.samples(outputs, limits),
+        "classes": gallery.classes(runs, outputs, limits),
         "reconstructions": gallery.reconstructions(outputs, limits),
         "copies": gallery.copies(outputs, limits),
         "parts": gallery.banks(outputs, limits),

@@ -18,6 +18,7 @@ from npdraw.report.outputs import IMAGES, USAGE_SAMPLES, outputs_of
 from npdraw.report.page import compose
 from npdraw.report.runs import find_runs
 from tests.report.pages import RUNTIME, Page, tile_of
+from tests.tiny_classes import left_and_right
 
 
 def test_the_stepper_has_the_drawings_and_their_frames(
@@ -36,6 +37,25 @@ def test_the_stepper_has_the_drawings_and_their_frames(
             assert len(mosaic["at"]) == 1 + len(entry["drawing"]["strokes"])
             for frame, at in zip(frames, mosaic["at"], strict=True):
                 assert np.array_equal(tile_of(mosaic, at), frame[0].numpy())
+
+
+def test_samples_of_each_class_are_shown(
+    trained: Any, run: Path, written: Callable[..., Page], tmp_path: Path
+) -> None:
+    path = left_and_right(trained.model, tmp_path)
+    (read,) = find_runs([path])
+    model = open_model(path, RUNTIME)
+    shown = outputs_of(read, tmp_path, RUNTIME).classes
+    assert list(shown) == ["left", "right"]
+    for name, images in shown.items():
+        expected = rendered(model, model.sample(8, label=name))[1]
+        assert torch.equal(images, expected)
+    page = written(path).content.decode()
+    assert 'alt="Samples of class right"' in page
+    assert f"costs {model.header.metrics['class_nats']:.2f} nats given its class" in page
+    assert 'id="classes"' not in written(run, name="other.html").content.decode()
+    both = written(run, path, name="both.html").content.decode()
+    assert "The model has no classes." in both and 'alt="Samples of class left"' in both
 
 
 def test_pictures_are_those_of_the_model(stages: Any, run: Path) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import pytest
 
 import npdraw
@@ -11,7 +10,7 @@ from tests.browsing import chromium
 from tests.drawings.inked import write_ink_model
 from tests.studio.serving import Served, served, write_colour_model
 from tests.studio.visitor import WIDE, Visitor
-from tests.tiny_classes import one_sided, teach
+from tests.tiny_classes import left_and_right
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +42,8 @@ def inked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def labelled(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """Serve a grey model with the classes "left" and "right"."""
     folder = tmp_path_factory.mktemp("labelled")
-    images, labels = one_sided(60, 1)
-    np.savez(folder / "bars.npz", images=images, labels=np.array(["left", "right"])[labels])
-    teach(trained.model, folder / "bars.npz", folder / "classes.safetensors")
-    with served(npdraw.load(folder / "classes.safetensors"), folder) as serving:
+    path = left_and_right(trained.model, folder)
+    with served(npdraw.load(path), folder) as serving:
         yield serving
 
 
