@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from npdraw.datasets import default_root, digest, kind_of, parse_source
 from npdraw.errors import DataError, StoppedError, UsageError
 from npdraw.inputs.given_images import labels_of, pixels_of, saved
-from npdraw.inputs.labelled import load_labelled
+from npdraw.inputs.labelled import labelled_training_images
 from npdraw.inputs.settings import LARGEST_SEED, LONGEST, RUNS, changes
 from npdraw.inputs.sources import UNUSED, Chosen, choose
 from npdraw.reading import Wanted
 from npdraw.runtime.lock import command_lock
-from npdraw.runtime.progress import Progress
+from npdraw.runtime.progress import Progress, Silent
 from npdraw.runtime.reporting import reporting
 from npdraw.runtime.settings import Runtime
 from npdraw.stages.run import MODEL, PARSE, train
@@ -116,6 +116,7 @@ def _make(
     *,
     classes: Mapping[str, Any] | None,
     root: Path,
+    limit: int | float | None,
     minutes: float | None,
     **how: Any,
 ) -> Path:
@@ -125,7 +126,8 @@ def _make(
     """
     notes = chosen.notes
     if classes is not None:  # labels that cannot be used should not be found after the training
-        load_labelled(parse_source(chosen.data), "train", root, chosen.config.parse, chosen.reading)
+        source, config = parse_source(chosen.data), chosen.config.parse
+        labelled_training_images(source, root, config, limit, Silent(), chosen.reading)
         notes = tuple(note for note in notes if note != UNUSED)
     train(
         chosen.config,
@@ -134,6 +136,7 @@ def _make(
         reading=chosen.reading,
         notes=notes,
         fewer_parts=chosen.fewer_parts,
+        limit=limit,
         minutes=minutes,
         out=folder,
         **how,
@@ -145,6 +148,7 @@ def _make(
         changes=classes,
         source=None,
         root=root,
+        limit=limit,
         out=folder / CLASSES,
         **how,
     )
