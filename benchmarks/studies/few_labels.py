@@ -2,9 +2,9 @@
 
     python -m benchmarks.studies.few_labels MODEL --images 2000
 
-MODEL is a file of `npdraw train-classes`. The CNN is the classifier of `npdraw train-features`; it
-sees the same training images, shifted copies included, binarised again in every batch, and is tested
-on the images of `npdraw classify --images`.
+MODEL is a file of `npdraw train-classes`. The CNN is the classifier of `npdraw train-features`. It
+sees the same training images, shifted copies included, binarised again in every batch, and its test
+images are those of `npdraw classify --images`.
 """
 
 import argparse
