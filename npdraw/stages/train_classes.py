@@ -14,7 +14,7 @@ from torch import Tensor
 
 from npdraw.config import BATCH_SIZE, SECTIONS, Config, as_dict
 from npdraw.datasets.labels import Labels
-from npdraw.errors import DataError, UsageError
+from npdraw.errors import DataError
 from npdraw.header import Header
 from npdraw.inputs.images import find_source, to_levels
 from npdraw.inputs.labelled import (
@@ -81,9 +81,7 @@ def train_classes(
     model, _, artifact = read_model(model_path)
     header = artifact.header
     if model.classes:
-        raise UsageError(
-            f"{model_path} has classes already", hint="Give the model that it was made from."
-        )
+        progress.note(f"the classes that {model_path.name} has are replaced")
     config = later_config(artifact, changes, "classes")
     data = find_source(header, model_path, source)
     check_images(data, root, header, model_path, config.parse, progress)

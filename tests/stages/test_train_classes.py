@@ -26,7 +26,7 @@ from npdraw.runtime.settings import Runtime
 from npdraw.stages import train_classes as stage
 from tests.boards import as_fp32, shown
 from tests.tiny_classes import one_sided, teach
-from tests.tiny_stages import TEST, TRAIN, VALIDATION, bars
+from tests.tiny_stages import TEST, TRAIN, VALIDATION, Recorder, bars
 
 CLASSES = ("0", "1")
 
@@ -154,8 +154,25 @@ def test_few_labels_are_enough(trained: Any, labelled: Path, tmp_path: Path) -> 
     assert not (tmp_path / "d").exists()
 
 
-def test_images_without_labels_and_a_single_class_are_refused(
+def test_other_classes_replace_those_of_a_model(
     trained: Any, labelled: Path, taught: Path, tmp_path: Path
+) -> None:
+    with np.load(labelled) as archive:
+        arrays = dict(archive)
+    names = {f"{split}_labels": arrays[f"{split}_labels"] + 1 for split in ("train", "test")}
+    np.savez(tmp_path / "other.npz", **arrays | names)
+    seen = Recorder()
+    teach(taught, tmp_path / "other.npz", tmp_path / "again", steps=2, progress=seen)
+    assert "the classes that classes.safetensors has are replaced" in seen.notes
+    teach(trained.model, tmp_path / "other.npz", tmp_path / "once", steps=2)
+    again, once = (read_artifact(tmp_path / name, kind="model") for name in ("again", "once"))
+    assert again.header.dataset == once.header.dataset
+    assert again.header.metrics == once.header.metrics
+    assert all(torch.equal(again.tensors[name], x) for name, x in once.tensors.items())
+
+
+def test_images_without_labels_and_a_single_class_are_refused(
+    trained: Any, labelled: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(DataError, match="has no labels"):
         teach(trained.model, None, tmp_path / "c")  # those of the tiny stages have none
@@ -164,8 +181,6 @@ def test_images_without_labels_and_a_single_class_are_refused(
     np.savez(tmp_path / "same.npz", **arrays | {"train_labels": np.ones(TRAIN + VALIDATION, int)})
     with pytest.raises(DataError, match=r"all 60 training images of .* have the same label"):
         teach(trained.model, tmp_path / "same.npz", tmp_path / "c")
-    with pytest.raises(UsageError, match="has classes already"):
-        teach(taught, labelled, tmp_path / "c")
 
 
 @pytest.mark.parametrize(
