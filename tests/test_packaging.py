@@ -16,7 +16,7 @@ from npdraw.header import read_header
 from npdraw.inputs import shipped
 
 ROOT = Path(npdraw.__file__).parents[1]
-MOST_BYTES = 6_000_000  # of a shipped model
+MOST_BYTES = 8_000_000  # of a shipped model
 MOST_FEATURE_BYTES = 1_000_000  # of shipped features
 
 
