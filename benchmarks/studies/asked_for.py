@@ -22,6 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", metavar="MODEL")
     parser.add_argument("--samples", type=int, default=100, help="samples of each class [100]")
+    parser.add_argument("--candidates", type=int, default=1, help="as of npdraw sample [1]")
     given = parser.parse_args()
     model = npdraw.load(given.model)
     path = find_features(model.header.dataset["name"])
@@ -30,7 +31,7 @@ def main() -> None:
     features = read_features(path, model.brush.channels, model.device)
     shares = {}
     for label, name in enumerate(model.classes):
-        drawings = model.sample(given.samples, label=name)
+        drawings = model.sample(given.samples, label=name, candidates=given.candidates)
         images = model.decode(model.paint(drawings)).round() * 255
         labels = torch.full((len(images),), label)
         shares[name] = accuracy(features.classifier, Labelled(images.byte(), labels))

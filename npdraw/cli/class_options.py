@@ -24,6 +24,16 @@ Labels = Annotated[
         default="whatever the model draws",
     ),
 ]
+Candidates = Annotated[
+    int,
+    option(
+        "--candidates",
+        MODEL,
+        "with --label: drawings for each sample, of which the one that most probably is of its "
+        "class is kept",
+        min=1,
+    ),
+]
 LabelledImages = Annotated[
     str | None,
     option("--limit", INPUT, "labelled images to use: a count, or a fraction such as 0.01"),

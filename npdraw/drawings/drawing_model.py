@@ -5,19 +5,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from npdraw.config import BATCH_SIZE, CLASS_SAMPLES, SAMPLES, Config
 from npdraw.drawings import display
 from npdraw.drawings.bounds import bounds
 from npdraw.drawings.display import Drawings
+from npdraw.drawings.preprocess import Images, preprocessed
 from npdraw.errors import UsageError
 from npdraw.header import Header
 from npdraw.inputs.classes import check_classes, class_names, label_of
-from npdraw.inputs.images import to_levels
 from npdraw.inputs.models import read_model, to_device
 from npdraw.model.brush import Brush
 from npdraw.model.completion import PARTICLES, complete
@@ -26,12 +24,9 @@ from npdraw.model.latents import Latents, concatenate, join_steps
 from npdraw.model.layout import Layout
 from npdraw.model.npdraw import NPDraw
 from npdraw.model.prior import Prior
-from npdraw.pictures.sheet import draw
+from npdraw.pictures.sheet import check_candidates, draw, draw_of_classes
 from npdraw.runtime.noise import uniform
 from npdraw.runtime.settings import Runtime
-
-Images = Tensor | NDArray[np.uint8] | NDArray[np.float32]
-"""Images [N, C, H, W], or grey ones [N, H, W]: uint8, or floats in [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -74,23 +69,34 @@ class DrawingModel:
         return class_names(self.header)
 
     def sample(
-        self, n: int = 1, seed: int = 0, *, temperature: float = 1.0, label: str | int | None = None
+        self,
+        n: int = 1,
+        seed: int = 0,
+        *,
+        temperature: float = 1.0,
+        label: str | int | None = None,
+        candidates: int = 1,
     ) -> Drawings:
         """Return `n` new drawings, those of `npdraw sample --seeds SEED-...`.
 
         Drawing i depends on the seed `seed` + i alone. `temperature` divides all logits of the
         prior: below 1, drawings are likelier and more alike. `label` is one of `classes`; without
-        it, drawings are those of p(z).
+        it, drawings are those of p(z). With `label`, each is the one of `candidates` that most
+        probably is of that class (`sheet.draw_of_classes`).
 
         Raises:
-            UsageError: `n` or `temperature` is not above 0, `seed` is negative, or the class does
-                not exist.
+            UsageError: `n` or `temperature` is not above 0, `seed` is negative, the class does not
+                exist, or there are several candidates without a class.
         """
         _check_drawn(n, seed, temperature)
+        check_candidates(candidates, labelled=label is not None)
         prior, y = self._prior(label)
-        labels = None if y is None else [int(y)] * n
+        seeds = list(range(seed, seed + n))
         with torch.no_grad(), self.runtime.autocast(self.device):
-            return self._shown(draw(prior, list(range(seed, seed + n)), temperature, labels))
+            if y is None:
+                return self._shown(draw(prior, seeds, temperature))
+            labels = [int(y)] * n
+            return self._shown(draw_of_classes(prior, seeds, labels, temperature, candidates))
 
     def _prior(self, label: str | int | None) -> tuple[Prior, Tensor | None]:
         """Return the prior of drawings of a class, and the label [1] to ask it for."""
@@ -269,20 +275,7 @@ class DrawingModel:
         Raises:
             UsageError: the images have another shape, or floats outside [0, 1].
         """
-        parse_settings = self.config.parse
-        x = torch.as_tensor(images)
-        x = x[:, None] if x.ndim == 3 else x
-        side = parse_settings.image_size
-        if x.ndim != 4 or not len(x) or list(x.shape[1:]) != [parse_settings.channels, side, side]:
-            raise UsageError(
-                f"images of shape {list(x.shape)}; this model has "
-                f"[N, {parse_settings.channels}, {side}, {side}], N at least 1"
-            )
-        if x.dtype == torch.uint8:
-            return self.network.in_unit(to_levels(x, parse_settings, seed))
-        if not (x.is_floating_point() and bool(((x >= 0) & (x <= 1)).all())):
-            raise UsageError("images are neither uint8 nor floats in 0..1")
-        return x.float()
+        return preprocessed(images, self.network, self.config.parse, seed)
 
     def _shown(self, z: Latents) -> Drawings:
         """Return drawings as those of this model, on the CPU."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from npdraw.errors import DivergedError
+from npdraw.errors import DivergedError, UsageError
 from npdraw.files import write_atomic
 from npdraw.model.latents import Latents, concatenate
 from npdraw.model.npdraw import NPDraw
@@ -93,22 +93,24 @@ def write_sheet(folder: Path, step: int, images: Tensor) -> Tensor:
 
 
 def draw(
-    prior: Prior, seeds: list[int], temperature: float = 1.0, labels: list[int] | None = None
+    prior: Prior,
+    seeds: list[int],
+    temperature: float = 1.0,
+    labels: list[int] | None = None,
+    candidate: int = 0,
 ) -> Latents:
     """Sample one drawing per seed, of the class in `labels`; it depends on its seed and class.
 
     Batches are always full, the last one padded by repeating the last seed, so that every number
-    is computed in a batch of the same shape.
+    is computed in a batch of the same shape. `candidate` numbers different drawings of a seed.
     """
     drawings, steps = [], prior.layout.steps
     device = prior.position.device
-    rows, queue = SAMPLE_BATCH, SAMPLE_QUEUE
-    if steps > FULL_BATCH_STEPS:
-        rows, queue = rows // 2, queue // 4
+    rows, queue = _rows(steps)
     for start in range(0, len(seeds), queue):
         some = seeds[start : start + queue]
         padded = some + some[-1:] * (-len(some) % rows)
-        noise = uniform("sample", 0, padded, (steps, prior.brush.numbers)).to(device)
+        noise = uniform("sample", candidate, padded, (steps, prior.brush.numbers)).to(device)
         label = None
         if labels is not None:
             classes = labels[start : start + queue]
@@ -116,6 +118,67 @@ def draw(
         z = prior.sample(noise, temperature=temperature, label=label, at_once=rows)
         drawings.append(z[: len(some)])
     return concatenate(drawings)
+
+
+def _rows(steps: int) -> tuple[int, int]:
+    """Return the rows of a batch, and the drawings of a call, for drawings of `steps` steps."""
+    if steps > FULL_BATCH_STEPS:
+        return SAMPLE_BATCH // 2, SAMPLE_QUEUE // 4
+    return SAMPLE_BATCH, SAMPLE_QUEUE
+
+
+def check_candidates(candidates: int, *, labelled: bool) -> None:
+    """Raise `UsageError` unless so many candidates can be drawn."""
+    if candidates < 1:
+        raise UsageError(f"{candidates} candidates; at least 1 is needed")
+    if candidates > 1 and not labelled:
+        raise UsageError(
+            f"{candidates} candidates without a class", hint="They are compared by it: give one."
+        )
+
+
+@torch.no_grad()
+def draw_of_classes(
+    prior: Prior,
+    seeds: list[int],
+    labels: list[int],
+    temperature: float = 1.0,
+    candidates: int = 1,
+) -> Latents:
+    """Sample one drawing per seed, of the class in `labels`, by a prior with classes.
+
+    Of several `candidates`, the one with the highest p(label | z) is kept, as in the rejection
+    sampling of Razavi, van den Oord & Vinyals 2019: fewer drawings are of another class, and they
+    are more alike. The first candidate is that of `draw`.
+    """
+    kept = draw(prior, seeds, temperature, labels)
+    if candidates == 1:
+        return kept
+    best = _class_probability(prior, kept, labels)
+    for number in range(1, candidates):
+        other = draw(prior, seeds, temperature, labels, number)
+        probability = _class_probability(prior, other, labels)
+        better = probability > best
+        best = torch.where(better, probability, best)
+        kept = kept.with_cells(better[:, None].expand(-1, prior.layout.steps), other)
+    return kept
+
+
+def _class_probability(prior: Prior, z: Latents, labels: list[int]) -> Tensor:
+    """Return log p(label | z) of drawings [N, T], with all classes equally likely before, [N]."""
+    rows, _ = _rows(prior.layout.steps)
+    padding = -len(z) % rows
+    padded = concatenate([z, z[-1:].repeat(padding)]) if padding else z
+    scores = []
+    for first in range(0, len(padded), rows):
+        some = padded[first : first + rows]
+        every = [
+            prior.log_prob(some, torch.full((rows,), label, device=prior.position.device))
+            for label in range(prior.classes)
+        ]
+        scores.append(torch.stack(every, 1).log_softmax(1))
+    chosen = torch.tensor(labels, device=scores[0].device)[:, None]
+    return torch.cat(scores)[: len(z)].gather(1, chosen)[:, 0]
 
 
 def draw_for_sheet(prior: Prior) -> Latents:

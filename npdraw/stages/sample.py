@@ -18,7 +18,15 @@ from npdraw.inputs.models import drawing_tensors, read_model, to_device
 from npdraw.model.latents import Latents, concatenate
 from npdraw.model.npdraw import NPDraw
 from npdraw.pictures.files import is_up_to_date, text_of, write_still
-from npdraw.pictures.sheet import SAMPLE_QUEUE, draw, render, side_by_side, tile
+from npdraw.pictures.sheet import (
+    SAMPLE_QUEUE,
+    check_candidates,
+    draw,
+    draw_of_classes,
+    render,
+    side_by_side,
+    tile,
+)
 from npdraw.run_key import RunKey
 from npdraw.runtime.progress import Progress
 from npdraw.runtime.run_folder import finished
@@ -33,6 +41,7 @@ def sample(
     *,
     seeds: list[int],
     label: str | None = None,
+    candidates: int = 1,
     grid: bool,
     canvas: bool,
     temperature: float,
@@ -44,14 +53,17 @@ def sample(
     """Sample one image per seed: one sheet, or a folder of images and their drawings.
 
     With the names of classes in `label` (`classes.labels_of`), one image per class and seed; a
-    sheet has a row for each class. Returns the result of `npdraw sample --json`. Ten parameters,
-    because each is a flag of the command.
+    sheet has a row for each class; each image is then the one of `candidates` that most probably is
+    of its class. Returns the result of `npdraw sample --json`. Eleven parameters, because each is a
+    flag of the command.
     """
     if not 0 < temperature < math.inf:
         raise UsageError(
             f"temperature {temperature}; it must be a finite number above 0",
             hint="1 is the model's own; a low one such as 0.01 draws only what is most likely.",
         )
+
+    check_candidates(candidates, labelled=label is not None)
 
     # Read the model; check what exists at `out`.
     device = runtime.start()
@@ -62,6 +74,7 @@ def sample(
     settings = {
         "seeds": seeds,
         **({} if labels is None else {"labels": labels}),
+        **({} if candidates == 1 else {"candidates": candidates}),
         "temperature": temperature,
         "canvas": canvas,
         "precision": runtime.precision_name(device),
@@ -86,7 +99,7 @@ def sample(
     for start in range(0, len(drawn), SAMPLE_QUEUE):
         some = drawn[start : start + SAMPLE_QUEUE]
         with torch.no_grad(), runtime.autocast(device), explain_out_of_memory(batch_size):
-            z = _drawings(model, some, temperature)
+            z = _drawings(model, some, temperature, candidates)
             canvases, images = render(model, z, batch_size)
         drawings.append(z)
         pictures.append(side_by_side(canvases, images) if canvas else images)
@@ -111,12 +124,12 @@ Drawn = tuple[int | None, int]
 """What a sample depends on: its label, if it has one, and its seed."""
 
 
-def _drawings(model: NPDraw, drawn: list[Drawn], temperature: float) -> Latents:
+def _drawings(model: NPDraw, drawn: list[Drawn], temperature: float, candidates: int) -> Latents:
     """Sample from p(z), or from p(z | label) if there are labels."""
     seeds, labels = [seed for _, seed in drawn], [y for y, _ in drawn if y is not None]
     if model.class_prior is None or not labels:
         return draw(model.prior, seeds, temperature)
-    return draw(model.class_prior, seeds, temperature, labels)
+    return draw_of_classes(model.class_prior, seeds, labels, temperature, candidates)
 
 
 def _check_folder(out: Path, run_key: RunKey, names: Collection[str], force: bool) -> None:
