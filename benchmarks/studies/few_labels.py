@@ -40,7 +40,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path)
     parser.add_argument("--data-root", type=Path, default=default_root())
-    parser.add_argument("--limit", type=int, default=None, help="training images [all]")
     parser.add_argument("--images", type=int, default=2000, help="test images [2000]")
     parser.add_argument("--steps", type=int, default=1000, help="training steps [1000]")
     parser.add_argument("--seed", type=int, default=0)
@@ -49,7 +48,8 @@ def main() -> None:
     model = open_model(given.model, runtime)
     config, root = model.config.parse, given.data_root
     source, reading = find_labelled(model.header, given.model, None), reading_of(model.header)
-    images = labelled_training_images(source, root, config, given.limit, Silent(), reading)
+    limit = int(model.header.metrics["labelled"])
+    images = labelled_training_images(source, root, config, limit, Silent(), reading)
     loaded, labels = load_labelled(source, "test", root, config, reading)
     expected = in_terms_of(images.known.classes, labels, source)
     chosen = evenly_spaced(len(loaded.images), given.images)
@@ -68,7 +68,8 @@ def main() -> None:
     )
     share = accuracy(classifier, Labelled(pixels, torch.tensor(expected.values[chosen])))
     error = math.sqrt(share * (1 - share) / len(chosen))
-    shown = {"accuracy": share, "accuracy_se": error, "training_images": count, "test": len(chosen)}
+    known = len(images.known.values) - images.data.validation
+    shown = {"accuracy": share, "accuracy_se": error, "training_images": known, "test": len(chosen)}
     print(json.dumps(shown))
 
 

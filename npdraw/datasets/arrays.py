@@ -4,12 +4,14 @@
 """
 
 import math
+from collections import Counter
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from npdraw.datasets import division
+from npdraw.datasets.class_names import printable, why_not_classes
 from npdraw.errors import DataError
 
 SHAPES = "Images are [N, H, W], [N, H, W, 1], [N, 1, H, W], [N, H, W, 3] or [N, 3, H, W]"
@@ -121,7 +123,8 @@ def checked_labels(
     """Return labels [N], [N, 1], or one-hot [N, classes], as int16 [N], and the classes' names.
 
     Names, arrays of text, are numbered in their order as text. None if labels are of another shape,
-    neither names nor whole numbers from 0 to 32,767, or if a name is empty.
+    neither names nor whole numbers from 0 to 32,767, or names that folders of classes could not
+    have either (`class_names.why_not_classes`).
     """
     if labels.dtype.kind in "US" and labels.shape in ((images,), (images, 1)):
         return _named(labels.reshape(-1))
@@ -132,10 +135,17 @@ def checked_labels(
 
 
 def _named(names: NDArray[Any]) -> tuple[NDArray[np.int16], tuple[str, ...]] | None:
-    classes, numbers = np.unique(names.astype(np.str_), return_inverse=True)
-    if len(classes) > _MOST_LABELS or not all(name.strip() for name in classes):
+    try:
+        text = np.char.decode(names, "utf-8") if names.dtype.kind == "S" else names
+    except UnicodeDecodeError:
         return None
-    return numbers.astype(np.int16), tuple(classes.tolist())
+    classes, numbers, counts = np.unique(text, return_inverse=True, return_counts=True)
+    found = tuple(printable(name) for name in classes.tolist())
+    if not all(name.strip() for name in found):
+        return None
+    if why_not_classes(Counter(dict(zip(found, counts.tolist(), strict=True)))):
+        return None
+    return numbers.astype(np.int16), found
 
 
 def _numbers(labels: NDArray[Any], images: int) -> NDArray[np.int16] | None:

@@ -54,7 +54,7 @@ def load_labels(source: Source, split: str, *, root: Path) -> Labels | None:
         read = npz.read_native(archive, "", split)
         if read.labels is None:
             return None
-        numbered = all(label.isdecimal() for label in read.classes)
+        numbered = read.classes == tuple(str(number) for number in range(len(read.classes)))
         return Labels(read.labels, _named(name, read.labels) if numbered else read.classes)
     if name == "mnist":
         values = mnist.read_labels(root, split)

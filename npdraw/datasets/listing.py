@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from npdraw.datasets.class_names import printable, why_not_classes
 from npdraw.datasets.decode import is_picture
 from npdraw.datasets.split_folders import splits_of
 
@@ -27,8 +28,6 @@ ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar
 _SYSTEM = frozenset(
     {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "@eadir", "$recycle.bin"}
 )
-_MOST_CLASSES = 1_000
-_LONGEST_NAME = 100
 
 
 @dataclass(frozen=True)
@@ -125,16 +124,7 @@ def _classes_of(
         return (), ""
     if outside:
         reason = f"{outside:,} picture{'s are' if outside > 1 else ' is'} in none of them"
-    elif len(counts) > _MOST_CLASSES:
-        reason = f"there are more than {_MOST_CLASSES:,}"
-    elif 2 * len(counts) > counts.total():
-        reason = "they hold fewer than two pictures on average"
-    elif any(len(ascii(name)) > _LONGEST_NAME for name in counts):
-        reason = f"a name has more than {_LONGEST_NAME} characters"
+    reason = reason or why_not_classes(counts)
     if reason:
         return (), f"{len(counts):,} folders are not used as classes: {reason}"
-    return tuple(_printable(name) for name in names), ""
-
-
-def _printable(name: str) -> str:
-    return name if name.isprintable() else ascii(name)[1:-1]
+    return tuple(printable(name) for name in names), ""

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from npdraw.config import BATCH_SIZE
 from npdraw.datasets.splits import evenly_spaced
 from npdraw.drawings.bounds import bounds
 from npdraw.drawings.drawing_model import DrawingModel, open_model
@@ -35,10 +36,11 @@ def classes_of_drawing(model: DrawingModel, drawing: Latents) -> Tensor:
     check_classes(model.header)
     prior = model.network.class_prior
     assert prior is not None
-    labels = torch.arange(prior.classes, device=model.device)
-    with torch.no_grad(), model.runtime.autocast(model.device):
-        scores = prior.log_prob(drawing.to(model.device).repeat(len(labels)), labels)
-    return scores.cpu().double().softmax(0)
+    drawing, scores = drawing.to(model.device), []
+    for labels in torch.arange(prior.classes, device=model.device).split(BATCH_SIZE):
+        with torch.no_grad(), model.runtime.autocast(model.device):
+            scores.append(prior.log_prob(drawing.repeat(len(labels)), labels))
+    return torch.cat(scores).cpu().double().softmax(0)
 
 
 def classify_images(

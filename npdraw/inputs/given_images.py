@@ -63,22 +63,29 @@ def pixels_of(images: object, progress: Progress) -> Pixels:
 
 
 def labels_of(labels: object, images: int) -> NDArray[Any]:
-    """Return the labels of `images` images, whole numbers or names, as an array [N].
+    """Return the labels of `images` images as an array [N] of int64 or of text.
+
+    They may be whole numbers or names, [N] or [N, 1], or one-hot [N, classes].
 
     Raises:
-        DataError: they are neither, or not one for each image.
+        DataError: they are neither, or not one for each image, or names that are too many or long.
     """
     given = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else labels
     try:
         array = np.asarray(given)
     except ValueError:  # a list of lists of several lengths
         array = np.asarray(None)
-    if array.dtype.kind == "O" or checked_labels(array, images) is None:
+    if array.dtype.kind == "O" and all(isinstance(item, str) for item in array.flat):
+        array = array.astype(np.str_)  # as pandas has text
+    read = None if array.dtype.kind == "O" else checked_labels(array, images)
+    if read is None:
         raise DataError(
             f"labels for {images:,} images are {array.dtype} {list(array.shape)}",
-            hint="Give one name or whole number from 0 for each image, in the same order.",
+            hint="Give one name or whole number from 0 for each image, in the same order; names of "
+            "two images or more on average.",
         )
-    return array
+    numbers, names = read
+    return np.array(names)[numbers] if array.dtype.kind in "US" else numbers.astype(np.int64)
 
 
 @contextmanager
@@ -88,7 +95,7 @@ def saved(
     """Save images as a file, unless it holds them already, and yield their source.
 
     It is a `.npy` file, or with `labels` a `.npz` file of both. A new file is removed again if the
-    block fails before it has made `artifact` from the images.
+    block fails before it has made `artifact` from the images, which may exist from others.
 
     Raises:
         UsageError: the file exists with other images or labels, and `force` is not set.
@@ -107,12 +114,18 @@ def saved(
         archive = io.BytesIO()
         np.savez(archive, images=images, labels=labels)
         write_atomic(path, [archive.getbuffer()])
+    before = _written(artifact)
     try:
         yield f"npz:{path}"
     except BaseException:
-        if new and not artifact.exists():
+        if new and _written(artifact) == before:
             path.unlink(missing_ok=True)
         raise
+
+
+def _written(path: Path) -> int | None:
+    """Return when a file was written, None if it does not exist."""
+    return path.stat().st_mtime_ns if path.exists() else None
 
 
 def _holds(path: Path, images: Pixels, labels: NDArray[Any] | None) -> bool:

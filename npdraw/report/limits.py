@@ -38,6 +38,7 @@ def limits_for(runs: int) -> Limits:
     return Limits(
         samples=max(16, 48 // runs),
         images=max(4, 12 // runs),
+        classes=max(4, 12 // runs),
         closest=max(4, 20 // runs),
         sketches=max(2, 12 // runs),
     )

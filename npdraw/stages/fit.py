@@ -26,7 +26,7 @@ from npdraw.runtime.lock import command_lock
 from npdraw.runtime.progress import Progress, Silent
 from npdraw.runtime.reporting import reporting
 from npdraw.runtime.settings import Runtime
-from npdraw.stages.run import MODEL, PARSE, train
+from npdraw.stages.run import MODEL, PARSE, NotesOnce, train
 from npdraw.stages.train_classes import train_classes
 
 IMAGES, LABELLED_IMAGES = "images.npy", "images.npz"
@@ -87,7 +87,8 @@ def fit(
         with _reporting(progress) as reporter, _undisturbed():
             how: dict[str, Any] = {"root": root, "limit": limit, "seed": seed, "runtime": runtime}
             how |= {"progress": reporter, "minutes": minutes}
-            how["classes"] = changes(given, classes={"steps": steps}) if _asked(labels) else None
+            stated = changes(given, classes={"steps": steps}).get("classes", {})
+            how["classes"] = {"classes": stated} if _asked(labels) else None
             if isinstance(images, str | PathLike):
                 _check_of_source(labels)
                 chosen = chosen_for(_source(images))
@@ -96,7 +97,8 @@ def fit(
                     return _make(chosen, folder, **how)
             pixels = pixels_of(images, reporter)
             named = _labels_of_array(labels, len(pixels))
-            folder = folder or RUNS / f"images-{digest(pixels)[:8]}"
+            kind = "images" if named is None else "labelled"
+            folder = folder or RUNS / f"{kind}-{digest(pixels)[:8]}"
             file = folder / (IMAGES if named is None else LABELLED_IMAGES)
             with (
                 command_lock(folder / MODEL),
@@ -124,6 +126,7 @@ def _make(
 
     `classes` are the settings of train-classes, None for a model without classes.
     """
+    how["progress"] = NotesOnce(how["progress"])
     notes = chosen.notes
     if classes is not None:  # labels that cannot be used should not be found after the training
         source, config = parse_source(chosen.data), chosen.config.parse
@@ -162,7 +165,7 @@ def _asked(labels: object) -> bool:
 def _check_of_source(labels: object) -> None:
     if not (labels is None or isinstance(labels, bool)):
         raise UsageError(
-            "labels are given for images that are read from files",
+            "labels were given, but the images are read from files",
             hint="Use labels=True for the labels of the files, or give images as an array.",
         )
 

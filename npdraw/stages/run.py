@@ -61,7 +61,7 @@ def run(
     """
     if images is not None:
         check_test_images(parse_source(source), root, config.parse, images, reading)
-    progress = _NotesOnce(progress)
+    progress = NotesOnce(progress)
     with process_group(runtime.start()) as group:
         results = train(
             config,
@@ -138,7 +138,7 @@ def train(
     began = time.perf_counter()
     for section in (config.prior, config.decoder):
         check_batch(environment(), section.batch_size)
-    progress = _NotesOnce(progress)
+    progress = NotesOnce(progress)
     with process_group(runtime.start()) as group:
         results: dict[str, Any] = {}
 
@@ -187,7 +187,7 @@ def train(
         return results
 
 
-class _NotesOnce:
+class NotesOnce:
     """A `Progress` that shows a note once, though several stages read the same images."""
 
     def __init__(self, progress: Progress) -> None:
@@ -196,6 +196,7 @@ class _NotesOnce:
         self._shown: set[str] = set()
 
     def note(self, text: str) -> None:
+        """Show a note, unless it was shown before."""
         if text not in self._shown:
             self._shown.add(text)
             self._note(text)

@@ -81,7 +81,7 @@ def train_classes(
     model, _, artifact = read_model(model_path)
     header = artifact.header
     if model.classes:
-        progress.note(f"the classes that {model_path.name} has are replaced")
+        progress.note(f"the classes of {model_path.name} are replaced")
     config = later_config(artifact, changes, "classes")
     data = find_source(header, model_path, source)
     check_images(data, root, header, model_path, config.parse, progress)
@@ -140,6 +140,7 @@ def train_classes(
             share = accuracy(prior, held_out[:ACCURACY_IMAGES])
         learned = (
             state.step,
+            state.best_step,
             prior.classes,
             len(images.known.values),
             metrics["validation_nats"],
@@ -151,7 +152,7 @@ def train_classes(
         stored = header.metrics | dict(zip(_LEARNED, learned, strict=True))
         weights, score = weights_of(model, model.brush), ("validation_nats", state.step)
         written = write_finished(session, log, weights, stored, resumed_from, score)
-        return {"best_step": state.best_step, **_result(written, resumed_from)}
+        return _result(written, resumed_from)
 
 
 def _own_source(header: Header, model_path: Path) -> dict[str, str]:
@@ -184,6 +185,7 @@ def _note_useless(given: float, without: float, progress: Progress) -> None:
 
 _LEARNED = (
     "class_steps",
+    "class_best_step",
     "classes",
     "labelled",
     "class_nats",
@@ -194,9 +196,10 @@ _LEARNED = (
 
 def _result(written: Mapping[str, Any], resumed_from: int) -> dict[str, Any]:
     """Return what the command prints of a result, which also has the metrics of the model."""
-    names = ("seconds", *_LEARNED[1:], GAIN, "out", "up_to_date")
+    names = ("seconds", *_LEARNED[2:], GAIN, "out", "up_to_date")
     shown = {name: written[name] for name in names if name in written}
-    return {"steps": written["class_steps"], "resumed_from": resumed_from, **shown}
+    steps = {"steps": written["class_steps"], "best_step": written["class_best_step"]}
+    return {**steps, "resumed_from": resumed_from, **shown}
 
 
 def _untrained(config: Config, model: NPDraw, classes: int, seed: int) -> Prior:

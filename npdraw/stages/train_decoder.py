@@ -201,14 +201,15 @@ def fit(
     reading = from_record(session.run_key.dataset.get("reading"))
     ground = ground_of(reading, config.parse.channels).to(train.device) / 255
     progress.start("train-decoder", steps, scale=settings.batch_size, done=start)
+    jumped = False  # to the wake phase, with weights that were just validated
     while True:
         last = state.step == steps
         fresh = state.step != start or state.step == 0  # a resumed step was validated before
         # The relaxed phase ends at learning rate 0: the best so far, should the wake phase not
         # improve on it.
         between = state.step == settings.relaxed_steps
-        validating = fresh and (state.step % every == 0 or between or last)
-        drawing = fresh and (is_due(state.step, every) or last)
+        validating = fresh and not jumped and (state.step % every == 0 or between or last)
+        drawing = fresh and not jumped and (is_due(state.step, every) or last)
         if validating or drawing:
             sync_metrics(state)
 
@@ -221,7 +222,7 @@ def fit(
             progress.update(state.step, **metrics)
         if state.step % every == 0 and _ended_early(state, settings, every):
             if state.step < settings.relaxed_steps < steps:
-                state.step = settings.relaxed_steps
+                state.step, jumped = settings.relaxed_steps, True
                 continue  # with the wake phase
             last = True
 
@@ -243,6 +244,7 @@ def fit(
             break
 
         # Take a step.
+        jumped = False
         recent = train_step(state, model, train, config, session.seed, session.runtime, ground)
         progress.update(state.step, **({"loss": recent["loss"]} if recent else {}))
     state.recordings.clear()

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def gain_if_doubled(curve: Sequence[tuple[int, float]]) -> float:
+def gain_if_doubled(curve: Sequence[tuple[int, float]]) -> float | None:
     """Return by how much twice the steps should lower the score at the end, at least 0.
+
+    None if there are fewer than two validations after the first step.
 
     `curve` are the steps, rising, and scores of a training's validations; lower scores are better.
     Each doubling of the steps is taken to gain the same share of what the one before gained: if the
@@ -15,7 +17,7 @@ def gain_if_doubled(curve: Sequence[tuple[int, float]]) -> float:
     """
     points = [(step, score) for step, score in curve if step > 0]
     if len(points) < 2:
-        return 0.0
+        return None
     steps, scores = np.array(points).T
     best = np.minimum.accumulate(scores)
     end = steps[-1]

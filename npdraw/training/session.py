@@ -165,7 +165,7 @@ def write_finished(
 
     def write() -> dict[str, Any]:
         write_artifact(session.out, session.kind, tensors, run_key=session.run_key, metrics=metrics)
-        result = {"seconds": log.seconds, "resumed_from": resumed_from, **metrics}
+        result: dict[str, Any] = {"seconds": log.seconds, "resumed_from": resumed_from, **metrics}
         result[GAIN] = gain_if_doubled(log.curve(*score))
         write_result(session.folder, result)
         return {**result, "out": str(session.out)}

@@ -129,15 +129,29 @@ def test_labels_are_small_whole_numbers(labels):
 @pytest.mark.parametrize(
     "labels",
     [
-        np.array(["owl", "cat", "owl"]),
-        np.array([["owl"], ["cat"], ["owl"]]),
-        np.array([b"owl", b"cat", b"owl"]),
+        np.array(["öwl", "cat", "öwl", "öwl"]),
+        np.array([["öwl"], ["cat"], ["öwl"], ["öwl"]]),
+        np.array([name.encode() for name in ("öwl", "cat", "öwl", "öwl")]),
     ],
 )
 def test_names_are_labels(labels):
-    result, classes = checked_labels(labels, 3)
-    assert result.dtype == np.int16 and result.tolist() == [1, 0, 1]
-    assert classes == ("cat", "owl")
+    result, classes = checked_labels(labels, 4)
+    assert result.dtype == np.int16 and result.tolist() == [1, 0, 1, 1]
+    assert classes == ("cat", "öwl")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["a", "b", "c"],  # of two images on average
+        ["a" * 101] * 3,
+        ["", "", ""],
+        [b"\xe9"] * 3,
+    ],
+)
+def test_names_that_cannot_be_classes_are_not_used(names):
+    assert checked_labels(np.array(names), 3) is None
+    assert checked_labels(np.array(["tab\t"] * 3), 3)[1] == ("tab\\t",)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +161,6 @@ def test_names_are_labels(labels):
         np.array([3, 32_768, 0]),
         np.array([0.5, 1, 0]),
         np.array([np.nan, 1, 0]),
-        np.array(["a", "", "c"]),
         np.array(["a", "b"]),
         np.array([["a", "b", "c"]] * 3),
         np.array([1, 2]),

@@ -207,11 +207,13 @@ def folders(monkeypatch: pytest.MonkeyPatch, workdir: Path) -> Callable[..., str
     """Return a function that says where a model would be written; nothing is trained."""
     assert workdir.is_dir()
     monkeypatch.setattr(stage, "train", lambda *_, **how: made.append(how["out"]))
+    monkeypatch.setattr(stage, "train_classes", lambda *_, **__: None)
     made: list[Path] = []
 
     def folder(images: Any, **given: Any) -> str:
         path = stage.fit(images, **{**DEFAULTS, **given})
-        assert path == made[-1] / "model.safetensors"
+        kind = "classes" if "labels" in given else "model"
+        assert path == made[-1] / f"{kind}.safetensors"
         return str(path.parent)
 
     return folder
@@ -229,6 +231,8 @@ def test_without_out_a_run_has_the_name_of_its_preset_or_images(
     assert folders(images) == f"runs/images-{digest(images)[:8]}"
     assert folders(images, preset="mnist") == folders(images)
     assert folders(images[::-1]) != folders(images)
+    named = np.arange(len(images)) % 2
+    assert folders(images, labels=named) == f"runs/labelled-{digest(images)[:8]}"
     assert folders(images, out="mine") == "mine"
 
 
@@ -304,7 +308,7 @@ def test_labels_of_an_array_make_a_model_with_classes(
         assert saved["labels"].tolist() == labels.tolist()
 
     seen = Recorder()
-    again = fit(images, out, seed=3, labels=list(labels), progress=seen)
+    again = fit(images, out, seed=3, labels=labels.astype(object), progress=seen)
     assert again.header.digest == model.header.digest and seen.tasks == []
     with pytest.raises(UsageError, match="holds other images or labels"):
         fit(images, out, seed=3, labels=labels[::-1])
@@ -315,10 +319,28 @@ def test_labels_of_an_array_make_a_model_with_classes(
     assert npdraw.load(tmp_path / "command.safetensors").header.digest == model.header.digest
 
 
+def test_arguments_override_settings_of_classes_too(images: np.ndarray, tmp_path: Path) -> None:
+    config = {**CONFIG, "prior": {**CONFIG["prior"], "steps": 3}, "classes": {"drawings": 40}}
+    model = fit(images, tmp_path / "run", config=config, steps=2, labels=np.arange(70) % 2)
+    steps = [model.header.config[name]["steps"] for name in ("prior", "decoder", "classes")]
+    assert steps == [2, 2, 2]
+    assert model.header.config["classes"]["drawings"] == 40
+
+
+def test_labels_for_a_run_without_them_leave_nothing_behind(
+    images: np.ndarray, tmp_path: Path
+) -> None:
+    fit(images, tmp_path / "run")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UsageError, match="exists with other settings"):
+        fit(images, tmp_path / "run", labels=np.arange(70) % 2)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_labels_of_files_are_asked_for_by_true(images: np.ndarray, tmp_path: Path) -> None:
     np.savez(tmp_path / "saved.npz", images=images, labels=np.arange(70) % 3)
     assert fit(tmp_path / "saved.npz", tmp_path / "run", labels=True).classes == ("0", "1", "2")
-    with pytest.raises(UsageError, match="labels are given for images that are read from files"):
+    with pytest.raises(UsageError, match="labels were given, but the images are read from files"):
         fit(tmp_path / "saved.npz", tmp_path / "other", labels=np.arange(70))
 
 

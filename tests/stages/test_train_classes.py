@@ -163,7 +163,7 @@ def test_other_classes_replace_those_of_a_model(
     np.savez(tmp_path / "other.npz", **arrays | names)
     seen = Recorder()
     teach(taught, tmp_path / "other.npz", tmp_path / "again", steps=2, progress=seen)
-    assert "the classes that classes.safetensors has are replaced" in seen.notes
+    assert "the classes of classes.safetensors are replaced" in seen.notes
     teach(trained.model, tmp_path / "other.npz", tmp_path / "once", steps=2)
     again, once = (read_artifact(tmp_path / name, kind="model") for name in ("again", "once"))
     assert again.header.dataset == once.header.dataset

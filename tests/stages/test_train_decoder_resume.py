@@ -10,6 +10,7 @@ from npdraw.errors import BusyError, StoppedError, UsageError
 from npdraw.header import read_header
 from npdraw.runtime.run_folder import locked
 from npdraw.stages import train_decoder as stage
+from npdraw.training.forecast import gain_if_doubled
 
 
 @pytest.mark.parametrize(
@@ -168,11 +169,17 @@ def test_patience_goes_on_with_the_wake_phase_then_ends(
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     result = impatient.train_decoder(made.parse, made.prior, whole)
     assert (result["steps"], result["best_step"]) == (90, 0)
-    assert [record["step"] for record in metrics(whole)] == [0, 10, 75, 80, 90]
+    assert [record["step"] for record in metrics(whole)] == [0, 10, 80, 90]
     again = impatient.train_decoder(made.parse, made.prior, whole)
     assert again["up_to_date"] and again["steps"] == again["resumed_from"] == 90
 
-    for step in (75, 83):
+    longer = stages.configured(decoder={"steps": 100})
+    result = longer.train_decoder(made.parse, made.prior, tmp_path / "longer")
+    relaxed = [(r["step"], r["nll"]) for r in metrics(tmp_path / "longer") if r["step"] <= 75]
+    assert result["gain_if_doubled"] == gain_if_doubled(relaxed)
+    assert 0 < result["gain_if_doubled"] < relaxed[0][1] - relaxed[-1][1]
+
+    for step in (76, 83):
         with pytest.raises(StoppedError, match=f"stopped at step {step} of 100"):
             impatient.train_decoder(made.parse, made.prior, halves, progress=interrupt(step))
     impatient.train_decoder(made.parse, made.prior, halves)

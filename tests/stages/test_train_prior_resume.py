@@ -189,3 +189,5 @@ def test_patience_ends_a_training_that_no_longer_improves(
 
     patient = stages.configured(prior=resting)
     assert patient.train_prior(made.parse, tmp_path / "patient")["steps"] == 60
+    learning = stages.configured(prior={"steps": 60, "patience": 2})
+    assert learning.train_prior(made.parse, tmp_path / "learning")["steps"] == 60

@@ -125,22 +125,27 @@ def test_a_class_is_chosen_and_its_probability_shown(labelled: Served, browser: 
     assert page.locator("#classes option").all_text_contents() == ["any", "left", "right"]
     shown = [name for name, _ in chances_shown(page)]
     assert sorted(shown) == ["left", "right"]
-    for label in ("right", "left"):
+    for seed, label in enumerate(("right", "left")):
         page.select_option("#classes select", label)
         page.fill("#a-load input[type=text]", "seed:4")
         page.keyboard.press("Enter")
         visitor.says(f"seed:4 of class {label} loaded as drawing A")
         visitor.check(model.sample(1, 4, label=label))
         chances = classes_of_drawing(model, model.sample(1, 4, label=label)).tolist()
-        figures = {name: f"{100 * x:.0f} %" for name, x in zip(model.classes, chances, strict=True)}
+        figures = {name: f"{100 * x:.0f}%" for name, x in zip(model.classes, chances, strict=True)}
         assert dict(chances_shown(page)) == figures
         page.click("#clear")
         visitor.says("All strokes removed")
         page.click("#resample")
-        visitor.says(f"Resampled as class {label} with seed")
-    page.select_option("#classes select", "any")
+        visitor.says(f"Resampled as class {label} with seed {seed}")
+        visitor.check(model.sample(1, seed, label=label))  # as nothing is locked
     page.fill("#b-load input[type=text]", "seed:6")
     page.keyboard.press("Enter")
+    visitor.says("seed:6 of class left loaded as drawing B")
+    expected = expected_pictures(model, model.sample(1, 6, label="left"))["canvas"]
+    assert np.array_equal(visitor.shown("b-canvas"), expected)
+    page.select_option("#classes select", "any")
+    page.click("#b-load .word button")
     visitor.says("seed:6 loaded as drawing B")
     visitor.leave()
 

@@ -1,9 +1,10 @@
-"""What twice the steps should gain, from curves whose continuation is known."""
+"""What twice the steps should gain, from curves whose continuation is known; and patience."""
 
 import numpy as np
 import pytest
 
 from npdraw.training.forecast import gain_if_doubled
+from npdraw.training.pauses import out_of_patience
 
 
 def curve(score, steps: int = 1000) -> list[tuple[int, float]]:
@@ -37,4 +38,11 @@ def test_a_training_that_only_became_worse_gains_nothing() -> None:
 
 @pytest.mark.parametrize("points", [[], [(0, 9.0)], [(0, 9.0), (4, 8.0)]])
 def test_too_few_validations_say_nothing(points: list[tuple[int, float]]) -> None:
-    assert gain_if_doubled(points) == 0
+    assert gain_if_doubled(points) is None
+
+
+def test_patience_counts_validations_since_the_best_one() -> None:
+    assert not out_of_patience(50, 40, 10, 2)
+    assert out_of_patience(60, 40, 10, 2)
+    assert not out_of_patience(60, 50, 10, 2)
+    assert not out_of_patience(60, 0, 10, 0)

@@ -36,7 +36,7 @@ function row({ chance, name }) {
   label.title = name;
   bar.value = chance;
   bar.ariaLabel = `Probability of class ${name}`;
-  figure.textContent = `${Math.round(100 * chance)} %`;
+  figure.textContent = `${Math.round(100 * chance)}%`;
   item.append(label, bar, figure);
   return item;
 }

@@ -97,3 +97,18 @@ def test_gradients_pass_through_the_codes() -> None:
     model.loss(images, generator(), 0.0).mean().backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+
+
+def test_vectors_are_normalised_and_codes_restart_in_the_first_half_only() -> None:
+    model = tiny().train()
+    images = (torch.rand(6, 1, 2, 4, generator=generator()) < 0.5).float()
+    vectors, _ = model.encode(images)
+    assert torch.allclose(vectors.mean(1), torch.zeros(12), atol=1e-5)
+    assert torch.allclose(vectors.square().mean(1), torch.ones(12), atol=0.05)
+    far = torch.full((4,), 1000.0)
+    model.codebook.vectors[2] = far
+    model.codebook.sums[2], model.codebook.uses[2] = 1e-3 * far, 1e-3
+    model.loss(images, generator(), 0.6)
+    assert torch.allclose(model.codebook.vectors[2], far, rtol=1e-3)
+    model.loss(images, generator(), 0.4)
+    assert model.codebook.vectors[2].abs().max() < 10
