@@ -105,7 +105,7 @@ def fit(
         steps: Training steps of the prior, and as many of the decoder and for classes; those of the
             preset if None.
         minutes: In place of `steps`: reading and both trainings end after about this time. Classes
-            come on top.
+            come on top: 5,000 steps, or `classes.steps` of `config`.
         limit: Training images to use: a number, or a fraction up to 1.0; all if None.
         image_size: Side in pixels to which images are resized; that of the preset, or of the
             pictures up to 32, if None.
@@ -116,7 +116,7 @@ def fit(
         fit: "crop", "pad", "stretch" or "auto": how pictures become square.
         seed: Seed of every random choice, at least 0.
         out: Folder to write to. By default `runs/PRESET`; for an array `runs/images-XXXXXXXX`, with
-            the first digits of its digest.
+            labels `runs/labelled-XXXXXXXX`, with the first digits of the digest of its pixels.
         force: Start again and replace output that exists with other settings or images, which is
             otherwise an error.
         data_root: Folder of the named data sets; by default `NPDRAW_DATA`, else `data`.
@@ -141,7 +141,7 @@ def fit(
         npdraw.errors.StoppedError: the process got TERM or HUP while training, and has saved.
         KeyboardInterrupt: it was interrupted; a training has saved.
 
-    Twenty-one arguments, because each is a flag of the command.
+    Twenty-one arguments, because all but `labels` are flags of the command.
     """
     from npdraw.reading import Wanted
     from npdraw.runtime.settings import Runtime

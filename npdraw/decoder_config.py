@@ -57,7 +57,7 @@ class DecoderConfig:
     ema: float = setting(
         0.998, "decay per step of the moving average (EMA) of the weights", low=0, below=1
     )
-    patience: int = setting(0, f"{PATIENCE}; a wake phase still follows", low=0, high=100)
+    patience: int = setting(0, f"{PATIENCE}; the wake phase still follows", low=0, high=100)
     temperature: float = setting(
         0.4, "temperature of the relaxed samples at the start of the relaxed phase", above=0
     )

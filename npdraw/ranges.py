@@ -19,7 +19,7 @@ MAX_WIDTH = 65_536
 MAX_DEPTH = 128
 """Consecutive layers or blocks, at most."""
 
-PATIENCE = "validations without a better one, of about ten, after which a training ends; 0: never"
+PATIENCE = "stop after this many validations in a row without improvement, of about ten in all; 0: never"
 """The meaning of the setting `patience` of each training."""
 
 

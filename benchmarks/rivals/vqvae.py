@@ -6,7 +6,7 @@ nothing had happened (straight-through), the codebook as a moving average of wha
 (their appendix A.1), and a causal Transformer learns to predict the codes in raster order. The
 blocks of both networks are those of NP-DRAW, and so of about the same size.
 
-Two additions keep all codes in use, which most later implementations also have: vectors are
+Two additions, which most later implementations share, keep all codes in use: vectors are
 normalised, so that they stay near the codebook, and codes that are hardly used start again at
 vectors of the batch. Without them three codes remain (LOG.md, 2026-12-01).
 """
@@ -42,7 +42,7 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def follow(self, x: Tensor, codes: Tensor) -> None:
-        """Move each vector towards those of `x` [M, width] that it replaced, (6) to (8)."""
+        """Move each vector towards those of `x` [M, width] that it replaced, their (6) to (8)."""
         kept = self.decay
         counts = torch.bincount(codes, minlength=len(self.uses)).to(self.uses.dtype)
         self.uses.mul_(kept).add_(counts, alpha=1 - kept)

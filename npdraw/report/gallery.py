@@ -89,11 +89,12 @@ def _classes(run: Run, output: Outputs, limits: Limits) -> Classes:
     header = run.pieces["model"].header
     assert header is not None  # it was opened
     figures, names = header.metrics, header.dataset["classes"]
-    note = f"{len(names)} classes. "
-    note += f"A held-out drawing costs {figures['class_nats']:.2f} nats given its class, "
-    note += f"{figures['nats_without_label']:.2f} without; for {figures['class_accuracy']:.1%} "
-    note += "their own class is the likeliest."
     shown = list(output.classes.items())[: limits.classes]
+    note = f"Held-out drawings cost {figures['class_nats']:.2f} nats each given their class, and "
+    note += f"{figures['nats_without_label']:.2f} without it; for {figures['class_accuracy']:.1%} "
+    note += "of them their own class is the most likely."
+    if len(shown) < len(names):
+        note += f" The first {len(shown)} of {len(names):,} classes are shown."
     strips = [
         Strip(embedded(_joined(samples)), f"Samples of class {name}", name)
         for name, samples in shown

@@ -35,7 +35,7 @@ SAMPLES, IMAGES = 48, 12
 COMPARED = 20
 """Samples that are compared with the training images."""
 
-CLASSES, CLASS_SAMPLES = 12, 8
+CLASSES, SAMPLES_OF_EACH = 12, 8
 """The most classes of which a page shows samples, and samples of each."""
 
 SAMPLE_SKETCHES, IMAGE_SKETCHES = 4, 2
@@ -166,12 +166,12 @@ def _of_classes(model: DrawingModel) -> dict[str, Tensor]:
     names, prior = model.classes[:CLASSES], model.network.class_prior
     if prior is None:
         return {}
-    seeds = list(range(CLASS_SAMPLES)) * len(names)
-    labels = [label for label in range(len(names)) for _ in range(CLASS_SAMPLES)]
+    seeds = list(range(SAMPLES_OF_EACH)) * len(names)
+    labels = [label for label in range(len(names)) for _ in range(SAMPLES_OF_EACH)]
     with torch.no_grad(), model.runtime.autocast(model.device):
         z = draw(prior, seeds, labels=labels)
     _, images = rendered(model, z.to(torch.device("cpu")))
-    return dict(zip(names, images.split(CLASS_SAMPLES), strict=True))
+    return dict(zip(names, images.split(SAMPLES_OF_EACH), strict=True))
 
 
 def _sketch(model: DrawingModel, z: Latents, label: str) -> Sketch:

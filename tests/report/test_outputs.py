@@ -52,7 +52,7 @@ def test_samples_of_each_class_are_shown(
         assert torch.equal(images, expected)
     page = written(path).content.decode()
     assert 'alt="Samples of class right"' in page
-    assert f"costs {model.header.metrics['class_nats']:.2f} nats given its class" in page
+    assert f"cost {model.header.metrics['class_nats']:.2f} nats each given their class" in page
     assert 'id="classes"' not in written(run, name="other.html").content.decode()
     both = written(run, path, name="both.html").content.decode()
     assert "The model has no classes." in both and 'alt="Samples of class left"' in both
