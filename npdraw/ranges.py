@@ -19,7 +19,9 @@ MAX_WIDTH = 65_536
 MAX_DEPTH = 128
 """Consecutive layers or blocks, at most."""
 
-PATIENCE = "stop after this many validations in a row without improvement, of about ten in all; 0: never"
+PATIENCE = (
+    "stop after this many validations in a row without improvement, of about ten in all; 0: never"
+)
 """The meaning of the setting `patience` of each training."""
 
 

@@ -12,13 +12,15 @@ from PIL import Image
 
 import npdraw
 from npdraw.artifacts import read_artifact, write_artifact
-from npdraw.drawings.classify import classify_images, classify_test
+from npdraw.drawings.classify import classes_of_drawing, classify_images, classify_test
 from npdraw.drawings.named import named_drawing
+from npdraw.drawings.strokes import fingerprint
 from npdraw.errors import ArtifactError, DataError, StoppedError, UsageError
 from npdraw.header import read_header
 from npdraw.inputs.classes import labels_of
 from npdraw.inputs.models import read_model
 from npdraw.model.importance import importance_figures
+from npdraw.pictures.sheet import draw
 from npdraw.report.runs import find_runs
 from npdraw.run_key import RunKey
 from npdraw.runtime.noise import uniform
@@ -229,6 +231,33 @@ def test_drawings_show_their_class(taught: Path) -> None:
         ink = model.paint(model.sample(200, label=name))[:, 0].mean(0)
         halves = ink[:, :4].sum(), ink[:, 4:].sum()
         assert halves[label] > 1.1 * halves[1 - label]
+
+
+def test_of_several_candidates_the_one_most_probably_of_its_class_is_kept(
+    taught: Path, stages: Any, tmp_path: Path
+) -> None:
+    model = npdraw.load(taught, precision="fp32")
+    prior, many = model.network.class_prior, 40
+    assert prior is not None
+    for label, name in enumerate(CLASSES):
+        kept = model.sample(many, label=name, candidates=3)
+        with torch.no_grad():
+            every = [draw(prior, list(range(many)), 1.0, [label] * many, k) for k in range(3)]
+        chances = [
+            [float(classes_of_drawing(model, z[n : n + 1])[label]) for z in every]
+            for n in range(many)
+        ]
+        best = [fingerprint(every[int(np.argmax(row))][n : n + 1]) for n, row in enumerate(chances)]
+        assert [fingerprint(kept[n : n + 1]) for n in range(many)] == best
+        assert fingerprint(every[0]) == fingerprint(model.sample(many, label=name))
+        assert len({fingerprint(z) for z in every}) == 3
+    stages.sample(taught, tmp_path / "folder", seeds=range(5), label="1", candidates=3)
+    stored = read_artifact(tmp_path / "folder/drawings.safetensors", kind="drawings")
+    assert torch.equal(stored.tensors["whether"], kept[:5].whether)
+    assert stored.header.config["sample"]["candidates"] == 3
+    for wrong in ({"candidates": 0, "label": "1"}, {"candidates": 2}):
+        with pytest.raises(UsageError, match="candidates"):
+            model.sample(3, **wrong)
 
 
 def test_completions_take_a_label(taught: Path) -> None:
