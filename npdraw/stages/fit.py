@@ -128,10 +128,12 @@ def _make(
     """
     how["progress"] = NotesOnce(how["progress"])
     notes = chosen.notes
-    if classes is not None:  # labels that cannot be used should not be found after the training
+    if classes is not None:
+        notes = tuple(note for note in notes if note != UNUSED)
+    if classes is not None and not (folder / CLASSES).exists():
+        # Labels that cannot be used should not be found after the training.
         source, config = parse_source(chosen.data), chosen.config.parse
         labelled_training_images(source, root, config, limit, Silent(), chosen.reading)
-        notes = tuple(note for note in notes if note != UNUSED)
     train(
         chosen.config,
         source=chosen.data,
