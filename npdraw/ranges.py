@@ -20,7 +20,7 @@ MAX_DEPTH = 128
 """Consecutive layers or blocks, at most."""
 
 PATIENCE = (
-    "stop after this many validations in a row without improvement, of about ten in all; 0: never"
+    "stop after this many consecutive validations, of about ten, without improvement; 0: never"
 )
 """The meaning of the setting `patience` of each training."""
 

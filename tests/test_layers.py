@@ -17,7 +17,16 @@ HEAVY |= {"huggingface_hub", "httpx2"}
 LONGEST = 320  # lines
 
 # What each layer may import. A folder is one layer, free inside; so is a module beside the folders.
-GROUND = {"presets", "overrides", "config", "class_config", "errors", "files", "reading"}
+GROUND = {
+    "presets",
+    "overrides",
+    "config",
+    "class_config",
+    "decoder_config",
+    "errors",
+    "files",
+    "reading",
+}
 FILES_OF_OURS = GROUND | {"tensor_layout", "header", "run_key", "artifacts"}
 RUN = FILES_OF_OURS | {"runtime"}
 WORK = RUN | {"hub", "model", "datasets", "inputs", "pictures"}
@@ -29,9 +38,10 @@ LAYERS = {
     "ranges": {"errors"},
     "reading": {"errors"},
     "class_config": {"ranges"},
-    "config": {"class_config", "errors", "ranges"},
+    "decoder_config": {"ranges"},
+    "config": {"class_config", "decoder_config", "errors", "ranges"},
     "overrides": {"config", "errors"},
-    "presets": {"config", "overrides", "errors"},
+    "presets": {"config", "decoder_config", "overrides", "errors"},
     "files": {"errors"},
     "extras": {"errors"},
     "tensor_layout": set(),
@@ -61,6 +71,7 @@ LIGHT_NAMES = [
     "ranges",
     "reading",
     "class_config",
+    "decoder_config",
     "config",
     "errors",
     "extras",

@@ -28,7 +28,7 @@ def run(
     prior: options.PriorMode = None,
     steps: options.BothSteps = None,
     minutes: training_options.Minutes = None,
-    patience: training_options.BothPatience = None,
+    patience: training_options.PriorPatience = None,
     samples: options.Samples = SAMPLES,
     seed: options.Seed = 0,
     save_every: options.SaveEvery = SAVE_EVERY,

@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 from npdraw.cli import resolve
 from npdraw.cli.declare import option
 from npdraw.cli.options import MODEL, OUTPUT, setting_option
-from npdraw.ranges import PATIENCE
 
 Log = Annotated[
     Literal["tensorboard"] | None,
@@ -20,10 +19,6 @@ Log = Annotated[
 ]
 PriorPatience = Annotated[int | None, setting_option("prior", "patience")]
 DecoderPatience = Annotated[int | None, setting_option("decoder", "patience")]
-BothPatience = Annotated[
-    int | None,
-    option("--patience", MODEL, PATIENCE, default="0"),
-]
 Minutes = Annotated[
     float | None,
     option(

@@ -128,7 +128,7 @@ def _rows(steps: int) -> tuple[int, int]:
 
 
 def check_candidates(candidates: int, *, labelled: bool) -> None:
-    """Raise `UsageError` unless so many candidates can be drawn."""
+    """Raise `UsageError` unless that number of candidates can be drawn."""
     if candidates < 1:
         raise UsageError(f"{candidates} candidates; at least 1 is needed")
     if candidates > 1 and not labelled:
@@ -147,9 +147,9 @@ def draw_of_classes(
 ) -> Latents:
     """Sample one drawing per seed, of the class in `labels`, by a prior with classes.
 
-    Of several `candidates`, the one with the highest p(label | z) is kept, as in the rejection
-    sampling of Razavi, van den Oord & Vinyals 2019: fewer drawings are of another class, and they
-    are more alike. The first candidate is that of `draw`.
+    The candidate with the highest p(label | z) is kept, as in the rejection sampling of Razavi, van
+    den Oord & Vinyals 2019: with several, fewer drawings are of another class, and they are more
+    alike. The first candidate is that of `draw`.
     """
     kept = draw(prior, seeds, temperature, labels)
     if candidates == 1:
