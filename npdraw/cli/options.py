@@ -39,7 +39,7 @@ def _preset(panel: str, meaning: str) -> Any:
         "--preset",
         panel,
         meaning,
-        default="named like --data, or by a look at your pictures",
+        default="that of --data, or by a look at pictures",
         autocompletion=_starts(*PRESETS),
     )
 
@@ -193,7 +193,7 @@ Strict = Annotated[
 ]
 
 # Model
-Preset = Annotated[str | None, _preset(MODEL, f"preset settings: {', '.join(PRESETS)}")]
+Preset = Annotated[str | None, _preset(MODEL, f"settings: {', '.join(PRESETS)}")]
 ConfigFile = Annotated[
     Path | None,
     _option(

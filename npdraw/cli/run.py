@@ -28,7 +28,6 @@ def run(
     prior: options.PriorMode = None,
     steps: options.BothSteps = None,
     minutes: training_options.Minutes = None,
-    patience: training_options.PriorPatience = None,
     samples: options.Samples = SAMPLES,
     seed: options.Seed = 0,
     save_every: options.SaveEvery = SAVE_EVERY,
@@ -58,8 +57,8 @@ def run(
         Wanted(background, invert, fit, channels, pixels),
         data_root,
         parse={"image_size": image_size},
-        prior={"steps": steps, "patience": patience},
-        decoder={"steps": steps, "prior": prior, "patience": patience},
+        prior={"steps": steps},
+        decoder={"steps": steps, "prior": prior},
     )
     kept = resolve.limit(limit)
     out = out or RUNS / chosen.config.preset

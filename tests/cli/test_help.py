@@ -198,7 +198,10 @@ assert not {HEAVY} & set(sys.modules)
 """
     for typed, expected in (
         ("npdraw train-", ["train-prior", "train-decoder", "train-classes", "train-features"]),
-        ("npdraw parse --preset mnist", ["mnist", "mnist-best", "mnist-static", "mnist-paper"]),
+        (
+            "npdraw parse --preset mnist",
+            ["mnist", "mnist-best", "mnist-static", "mnist-static-best", "mnist-paper"],
+        ),
         ("npdraw parse --snap m", ["mean", "medoid"]),
         ("npdraw parse --data m", ["mnist", "mnist-static"]),
         ("npdraw run --data n", ["npz:"]),
