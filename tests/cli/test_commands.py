@@ -47,6 +47,8 @@ VALUES = {
     "--dtype": "fp32",
     "--label": "given",
     "--minutes": "7",
+    "--patience": "7",
+    "--candidates": "7",
     "--log": "tensorboard",
     "--out": "there/x",
 }
