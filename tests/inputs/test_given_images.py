@@ -86,7 +86,7 @@ def test_anything_else_is_refused(images: Any, message: str, hint: str) -> None:
 def test_they_are_saved_as_a_file_that_is_read_like_any_other(tmp_path: Path) -> None:
     for images in (GREY, COLOUR):
         path = tmp_path / f"{images.ndim}/images.npy"
-        with saved(images, path, tmp_path / "made", force=False) as source:
+        with saved(images, None, path, tmp_path / "made", force=False) as source:
             both = [read_native(parse_source(source), split).images for split in ("train", "test")]
         np.testing.assert_array_equal(np.load(path), images)
         assert [len(part) for part in both] == [8, 1]
@@ -94,35 +94,35 @@ def test_they_are_saved_as_a_file_that_is_read_like_any_other(tmp_path: Path) ->
 
 def test_equal_images_leave_the_file_as_it_is_and_others_are_refused(tmp_path: Path) -> None:
     path, made = tmp_path / "images.npy", tmp_path / "made"
-    with saved(GREY, path, made, force=False):
+    with saved(GREY, None, path, made, force=False):
         made.touch()
     before = path.stat()
-    with saved(GREY.copy(), path, made, force=True):
+    with saved(GREY.copy(), None, path, made, force=True):
         assert path.stat().st_ino == before.st_ino
     for others in (GREY[:8], GREY ^ 1, GREY.reshape(9, 4, 16)):
         with pytest.raises(UsageError, match=r"images\.npy holds other images"):
-            saved(others, path, made, force=False).__enter__()
+            saved(others, None, path, made, force=False).__enter__()
         np.testing.assert_array_equal(np.load(path), GREY)
-        with saved(others, path, made, force=True):
+        with saved(others, None, path, made, force=True):
             np.testing.assert_array_equal(np.load(path), others)
-        with saved(GREY, path, made, force=True):
+        with saved(GREY, None, path, made, force=True):
             pass
     path.write_bytes(b"somebody's")
     with pytest.raises(UsageError, match="holds other images"):
-        saved(GREY, path, made, force=False).__enter__()
+        saved(GREY, None, path, made, force=False).__enter__()
     assert path.read_bytes() == b"somebody's"
 
 
 def test_a_file_of_which_nothing_was_made_is_removed(tmp_path: Path) -> None:
     path, made = tmp_path / "images.npy", tmp_path / "made"
-    with pytest.raises(KeyboardInterrupt), saved(GREY, path, made, force=False):
+    with pytest.raises(KeyboardInterrupt), saved(GREY, None, path, made, force=False):
         raise KeyboardInterrupt
     assert not path.exists()
-    with pytest.raises(DataError), saved(GREY, path, made, force=False):
+    with pytest.raises(DataError), saved(GREY, None, path, made, force=False):
         made.touch()
         raise DataError("later")
     assert path.exists()
     made.unlink()
-    with pytest.raises(DataError), saved(GREY, path, made, force=False):
+    with pytest.raises(DataError), saved(GREY, None, path, made, force=False):
         raise DataError("again")  # the file was there before
     assert path.exists()

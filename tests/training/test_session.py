@@ -116,8 +116,9 @@ def test_a_finished_training_is_up_to_date(session_of: Open, tmp_path: Path) -> 
         log = resume_or_start(session, state)
         steps(state, 1)
         session.save(state)
-        result = write_finished(session, log, tensors, {"nats": 2.5}, 0)
-    assert result == {"seconds": result["seconds"], "resumed_from": 0, "nats": 2.5, "out": str(out)}
+        result = write_finished(session, log, tensors, {"nats": 2.5}, 0, ("loss", 1))
+    known = {"resumed_from": 0, "nats": 2.5, "gain_if_doubled": None, "out": str(out)}
+    assert result == {"seconds": result["seconds"], **known}
     assert torch.equal(read_artifact(out, kind="prior").tensors["weight"], tensors["weight"])
     assert read_header(out).metrics == {"nats": 2.5}  # no times: they would change its bytes
     with session_of(out) as session:
