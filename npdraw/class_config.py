@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from npdraw.ranges import MAX_BATCH, MAX_STEPS, PATIENCE, check_ranges, setting
 
+WITH_CLASSES = "classes.safetensors"
+"""The file of a model with classes, beside that of the model that they were added to."""
+
 
 @dataclass(frozen=True)
 class ClassConfig:

@@ -4,6 +4,7 @@ An exception that is not an `NpdrawError` is a bug of npdraw (exit code 1).
 """
 
 import errno
+import re
 import signal
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -118,8 +119,13 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a hint that suggests the known name nearest to `name` and lists them all."""
-    names = sorted(known)
+    """Return a hint that suggests the known name nearest to `name` and lists them all.
+
+    They are sorted, numbers in them by value.
+    """
+    names = sorted(
+        known, key=lambda one: [int(x) if x.isdecimal() else x for x in re.split(r"(\d+)", one)]
+    )
     near = get_close_matches(name, names, n=1)
     suggestion = f"Did you mean {near[0]!r}? " if near else ""
     return f"{suggestion}Known: {', '.join(names)}."

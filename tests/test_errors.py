@@ -64,5 +64,9 @@ def test_the_nearest_name_is_suggested_and_all_are_listed_in_order() -> None:
     )
 
 
+def test_numbers_in_names_are_listed_by_their_value() -> None:
+    assert did_you_mean("?", ["10", "9", "b10", "b2"]) == "Known: 9, 10, b2, b10."
+
+
 def test_nothing_is_suggested_when_nothing_is_near() -> None:
     assert did_you_mean("zzz", ["mnist", "glyphs"]) == "Known: glyphs, mnist."

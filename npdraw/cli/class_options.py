@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
+from npdraw.class_config import WITH_CLASSES
 from npdraw.cli.declare import argument, option
 from npdraw.cli.options import INPUT, MODEL, OUTPUT, seed_option, setting_option
 
@@ -43,7 +44,7 @@ ClassBatchSize = Annotated[int | None, setting_option("classes", "batch_size")]
 ClassPatience = Annotated[int | None, setting_option("classes", "patience")]
 OutClasses = Annotated[
     Path | None,
-    option("--out", OUTPUT, "file to write", default="classes.safetensors beside MODEL"),
+    option("--out", OUTPUT, "file to write", default=f"{WITH_CLASSES} beside MODEL"),
 ]
 Pictures = Annotated[
     list[str] | None,

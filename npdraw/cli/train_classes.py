@@ -1,5 +1,6 @@
 """`npdraw train-classes`."""
 
+from npdraw.class_config import WITH_CLASSES
 from npdraw.cli import class_options, console, options, resolve, training_options
 from npdraw.config import SAVE_EVERY
 from npdraw.inputs import settings
@@ -44,7 +45,7 @@ def train_classes(
     model = resolve.artifact("model", model, folder, quiet=quiet)
     flags = {"steps": steps, "batch_size": batch_size, "patience": patience}
     changes = settings.changes(config, classes=flags)
-    out = out or folder / "classes.safetensors"
+    out = out or folder / WITH_CLASSES
 
     with command_lock(out, model, dry_run=dry_run):
         from npdraw.datasets import default_root

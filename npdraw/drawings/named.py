@@ -19,6 +19,7 @@ from npdraw.model.latents import Latents
 SAMPLE, TEST = "seed:", "test:"
 
 _FORMS = "Name a picture, a drawing (.json), seed:N for a sample, or test:N for a test image."
+_IMAGES = "Name a picture, or test:N for a test image."
 
 
 @dataclass(frozen=True)
@@ -98,9 +99,13 @@ def drawing_of_picture(source: Path | bytes, model: DrawingModel) -> NamedDrawin
 
 def named_image(name: str, model: DrawingModel, root: Path) -> tuple[NamedDrawing, Tensor]:
     """Return a named drawing and its image; `UsageError` if it has no image."""
-    named = named_drawing(name, model, root)
+    try:
+        named = named_drawing(name, model, root)
+    except DataError as error:
+        hint = _IMAGES if error.hint == _FORMS else error.hint
+        raise DataError(error.message, hint=hint) from error
     if named.image is None:
-        raise UsageError(f"{name} is a drawing, not an image", hint="Name a picture, or test:N.")
+        raise UsageError(f"{name} is a drawing, not an image", hint=_IMAGES)
     return named, named.image
 
 

@@ -76,7 +76,7 @@ class Classes(NamedTuple):
 
 def classes(runs: Sequence[Run], outputs: Sequence[Outputs], limits: Limits) -> list[Classes]:
     """Return the classes of each run; nothing if no run has any."""
-    if not any(output.classes for output in outputs):
+    if not any(output.classes or "classes" in output.problems for output in outputs):
         return []
     return [_classes(run, output, limits) for run, output in zip(runs, outputs, strict=True)]
 
@@ -84,10 +84,9 @@ def classes(runs: Sequence[Run], outputs: Sequence[Outputs], limits: Limits) -> 
 def _classes(run: Run, output: Outputs, limits: Limits) -> Classes:
     if "model" in output.problems:
         return Classes(problem=no_model(output))
-    if not output.classes:
-        return Classes(problem="The model has no classes.")
-    header = run.pieces["model"].header
-    assert header is not None  # it was opened
+    if output.with_classes is None:
+        return Classes(problem=output.problems.get("classes", "The model has no classes."))
+    header = output.with_classes
     figures, names = header.metrics, header.dataset["classes"]
     shown = list(output.classes.items())[: limits.classes]
     note = f"Held-out drawings cost {figures['class_nats']:.2f} nats each given their class, and "

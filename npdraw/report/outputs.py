@@ -8,11 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from npdraw.class_config import WITH_CLASSES
 from npdraw.datasets import load
 from npdraw.drawings.drawing_model import DrawingModel, open_model
 from npdraw.drawings.frames import prefixes, rendered
 from npdraw.drawings.strokes import as_json, bank_digest
 from npdraw.errors import ArtifactError, DivergedError, NpdrawError
+from npdraw.header import Header, read_header
 from npdraw.inputs.brushes import brush_of
 from npdraw.inputs.images import find_source, reading_of, same_images
 from npdraw.inputs.models import read_parse, stored_config
@@ -75,6 +77,8 @@ class Outputs:
     """Canvas and image of the seeds from 0, uint8 [C, H, 2 W + 1] each."""
     classes: Mapping[str, Tensor] = field(default_factory=dict)
     """Samples of each class, uint8 [N, C, H, W]; empty if the model has none."""
+    with_classes: Header | None = None
+    """The header of the model that they are from: that of the run, or the file beside it."""
     reconstructions: Sequence[Reconstruction] = ()
     closest: Sequence[Closest] = ()
     """The first `COMPARED` samples beside the training images closest to them."""
@@ -96,7 +100,8 @@ class Outputs:
     why_no_training_images: str = ""
     """The same for the training images."""
     problems: dict[str, str] = field(default_factory=dict)
-    """Reasons, without paths, by what is absent: "model", "bank", "images" or "training images"."""
+    """Reasons, without paths, by what is absent: "model", "bank", "images", "training images" or
+    "classes"."""
 
 
 def outputs_of(run: Run, root: Path, runtime: Runtime) -> Outputs:
@@ -125,7 +130,7 @@ def outputs_of(run: Run, root: Path, runtime: Runtime) -> Outputs:
             outputs.counted_over = f"{USAGE_SAMPLES} samples"
         canvases, images = rendered(model, z[:SAMPLES])
         outputs.samples = list(side_by_side(canvases, images))
-        outputs.classes = _of_classes(model)
+        _show_classes(run, model, outputs)
         sketches = [_sketch(model, z[n : n + 1], f"Sample {n}") for n in range(SAMPLE_SKETCHES)]
         outputs.sketches = sketches
         outputs.sketches = [*sketches, *_reconstruct(run, model, root, outputs)]
@@ -161,17 +166,32 @@ def _show_brush(brush: Brush, outputs: Outputs) -> None:
         outputs.inks = [ink_colours(brush, layer) for layer in range(len(outputs.bank))]
 
 
-def _of_classes(model: DrawingModel) -> dict[str, Tensor]:
-    """Return samples of the first classes of a model, if it has any."""
+def _show_classes(run: Run, model: DrawingModel, outputs: Outputs) -> None:
+    """Fill in samples of the first classes of a model.
+
+    Without any, those of `classes.safetensors` beside it, which npdraw train-classes makes from it.
+    """
+    beside = model.path.with_name(WITH_CLASSES)
+    if not model.classes and beside.is_file():
+        try:
+            header = read_header(beside, kind="model")
+            if header.inputs.get("model") != model.header.digest:
+                outputs.problems["classes"] = f"{beside.name} is of another model"
+                return
+            model = open_model(beside, model.runtime)
+        except ArtifactError as error:
+            outputs.problems["classes"] = problem_of(error, beside)
+            return
     names, prior = model.classes[:CLASSES], model.network.class_prior
     if prior is None:
-        return {}
+        return
     seeds = list(range(SAMPLES_OF_EACH)) * len(names)
     labels = [label for label in range(len(names)) for _ in range(SAMPLES_OF_EACH)]
     with torch.no_grad(), model.runtime.autocast(model.device):
         z = draw(prior, seeds, labels=labels)
     _, images = rendered(model, z.to(torch.device("cpu")))
-    return dict(zip(names, images.split(SAMPLES_OF_EACH), strict=True))
+    outputs.classes = dict(zip(names, images.split(SAMPLES_OF_EACH), strict=True))
+    outputs.with_classes = model.header
 
 
 def _sketch(model: DrawingModel, z: Latents, label: str) -> Sketch:

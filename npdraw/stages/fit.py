@@ -15,6 +15,7 @@ from typing import Any, cast
 import torch
 from numpy.typing import NDArray
 
+from npdraw.class_config import WITH_CLASSES
 from npdraw.datasets import default_root, digest, kind_of, parse_source
 from npdraw.errors import DataError, StoppedError, UsageError
 from npdraw.inputs.given_images import labels_of, pixels_of, saved
@@ -31,9 +32,6 @@ from npdraw.stages.train_classes import train_classes
 
 IMAGES, LABELLED_IMAGES = "images.npy", "images.npz"
 """Files in the folder of a run: images that were given as an array, without and with labels."""
-
-CLASSES = "classes.safetensors"
-"""The file of a model with classes, as `npdraw train-classes` names it."""
 
 _AGAIN = "Call npdraw.fit again with the same arguments to resume."
 
@@ -130,7 +128,7 @@ def _make(
     notes = chosen.notes
     if classes is not None:
         notes = tuple(note for note in notes if note != UNUSED)
-    if classes is not None and not (folder / CLASSES).exists():
+    if classes is not None and not (folder / WITH_CLASSES).exists():
         # Labels that cannot be used should not be found after the training.
         source, config = parse_source(chosen.data), chosen.config.parse
         labelled_training_images(source, root, config, limit, Silent(), chosen.reading)
@@ -154,10 +152,10 @@ def _make(
         source=None,
         root=root,
         limit=limit,
-        out=folder / CLASSES,
+        out=folder / WITH_CLASSES,
         **how,
     )
-    return folder / CLASSES
+    return folder / WITH_CLASSES
 
 
 def _asked(labels: object) -> bool:

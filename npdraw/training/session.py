@@ -95,6 +95,8 @@ def training_session(
         ExitStack() as closing,
     ):
         finished = up_to_date(folder, out, kind, run_key, force=runtime.force, group=group)
+        if finished is not None and runtime.tensorboard and not (folder / BOARD).exists():
+            progress.note(f"{out.name} was finished without a board; --force trains it again")
         yield Session(
             out=out,
             kind=kind,

@@ -11,7 +11,7 @@ from PIL import Image
 from npdraw.drawings.drawing_model import DrawingModel
 from npdraw.drawings.named import named_drawing
 from npdraw.drawings.reconstruct import reconstruct
-from npdraw.errors import UsageError
+from npdraw.errors import DataError, UsageError
 
 
 def test_reconstructions_have_the_figures_of_each_image(
@@ -42,3 +42,6 @@ def test_reconstructions_have_the_figures_of_each_image(
     assert "up_to_date" not in first and "up_to_date" not in second
     with pytest.raises(UsageError, match="seed:0 is a drawing, not an image"):
         reconstruct(trained.model, names=["seed:0"], **more)
+    with pytest.raises(DataError) as caught:
+        reconstruct(trained.model, names=["missing.png"], **more)
+    assert caught.value.hint == "Name a picture, or test:N for a test image."

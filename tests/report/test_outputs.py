@@ -1,6 +1,7 @@
 """The pictures and drawings of the report are those of the model."""
 
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,28 @@ def test_samples_of_each_class_are_shown(
     assert 'id="classes"' not in written(run, name="other.html").content.decode()
     both = written(run, path, name="both.html").content.decode()
     assert "The model has no classes." in both and 'alt="Samples of class left"' in both
+
+
+def test_classes_beside_the_model_of_a_run_are_shown(
+    run: Path, written: Callable[..., Page], tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    beside = left_and_right(folder / "model.safetensors", folder)
+    (read,) = find_runs([folder])
+    shown = outputs_of(read, tmp_path, RUNTIME).classes
+    (alone,) = find_runs([beside])
+    expected = outputs_of(alone, tmp_path, RUNTIME).classes
+    assert list(shown) == ["left", "right"]
+    assert all(torch.equal(shown[name], expected[name]) for name in shown)
+    assert 'alt="Samples of class right"' in written(folder).content.decode()
+
+    shutil.copy(folder / "model.safetensors", beside)
+    page = written(folder, name="other.html").content.decode()
+    assert "classes.safetensors is of another model" in page
+    beside.write_bytes(b"damaged")
+    page = written(folder, name="damaged.html").content.decode()
+    assert "classes.safetensors" in page and str(tmp_path) not in page
 
 
 def test_pictures_are_those_of_the_model(stages: Any, run: Path) -> None:

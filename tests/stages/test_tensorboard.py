@@ -9,7 +9,7 @@ import pytest
 
 from npdraw.errors import StoppedError
 from tests.boards import as_fp32, pixels, seconds_apart, shown
-from tests.tiny_stages import INK, squares
+from tests.tiny_stages import INK, Recorder, squares
 
 LONGER = {"steps": 24}
 
@@ -127,3 +127,16 @@ def test_without_it_nothing_is_imported(
     trained(stages, made, kind, tmp_path / "x")
     with pytest.raises(ImportError):
         trained(stages, made, kind, tmp_path / "y", tensorboard=True)
+
+
+def test_a_finished_training_without_a_board_says_so(
+    stages: Any, made: Any, tmp_path: Path
+) -> None:
+    out = tmp_path / "x"
+    stages.train_prior(made.parse, out)
+    said = [Recorder(), Recorder()]
+    stages.train_prior(made.parse, out, progress=said[0])
+    stages.train_prior(made.parse, out, tensorboard=True, progress=said[1])
+    assert said[0].notes == []
+    assert said[1].notes == ["x was finished without a board; --force trains it again"]
+    assert not board(out).exists()
