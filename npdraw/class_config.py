@@ -14,7 +14,7 @@ class ClassConfig:
 
     drawings: int = setting(
         200_000,
-        "drawings of the encoder to learn from, at least, the same number of each image",
+        "least number of encoder drawings to learn from, spread evenly over the images",
         low=1,
         high=10_000_000,
     )

@@ -42,7 +42,7 @@ class ParseConfig:
 
     image_size: int = setting(28, "side of the images in pixels", low=4, high=256)
     channels: int = setting(1, "colour channels: 1 for grey, 3 for colour", choices=(1, 3))
-    binarize: bool = setting(True, "draw each pixel as 0 or 1, with probability value / 255 of 1")
+    binarize: bool = setting(True, "set each pixel to 1 with probability value / 255, else to 0")
     canvas_size: int = setting(0, "side of the canvas in pixels; 0: that of the image", low=0)
     part_size: int = setting(4, "side of a part in pixels (P)", low=1)
     stride: int = setting(4, "distance between neighbouring cells of the grid in pixels", low=1)
@@ -53,7 +53,7 @@ class ParseConfig:
         (), "sides in pixels of the parts of further layers, added to the first", low=1
     )
     parts: int = setting(
-        50, "parts in the bank, with ink patterns of each layer (K)", low=1, high=4096
+        50, "parts in the bank; with ink, patterns in each layer (K)", low=1, high=4096
     )
     inks: int = setting(
         0,

@@ -30,8 +30,7 @@ Candidates = Annotated[
     option(
         "--candidates",
         MODEL,
-        "with --label: drawings for each sample, of which the one that most probably is of its "
-        "class is kept",
+        "with --label: drawings per sample; the one most likely to be of its class is kept",
         min=1,
     ),
 ]

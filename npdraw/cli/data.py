@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def ls(*, data_root: options.DataRoot = None, as_json: options.AsJson = False) -> None:
     """List the data sets, the state of their files, and the shipped models.
 
-    Sizes and headers are checked here; a set is unchecked if its images were not. Doctor reads all.
+    Sizes and headers are checked here; unchecked means that the images were not. Doctor reads all.
 
     Examples:
 

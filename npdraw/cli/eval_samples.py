@@ -39,7 +39,7 @@ def eval_samples(
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Measure how much samples look like test images, and how much training images do.
+    """Measure how closely samples resemble test images, beside how closely training images do.
 
     Examples:
 

@@ -20,7 +20,7 @@ def export(
 ) -> None:
     """Write a copy of a model with its weights rounded to bf16: half the size, still complete.
 
-    With --onnx, write its encoder and decoder for programs without npdraw and torch: images become
+    With --onnx, write its encoder and decoder for programs without npdraw or torch: images become
     drawings and drawings images. Both files are compared with the model.
 
     Examples:

@@ -18,7 +18,7 @@ Dtype = Annotated[
 Onnx = Annotated[
     bool,
     option(
-        "--onnx", OUTPUT, "write encoder.onnx and decoder.onnx, which run without npdraw and torch"
+        "--onnx", OUTPUT, "write encoder.onnx and decoder.onnx, which run without npdraw or torch"
     ),
 ]
 OutExport = Annotated[

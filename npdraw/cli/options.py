@@ -74,7 +74,7 @@ PriorPath = Annotated[
         "PRIOR", "artifact written by npdraw train-prior", default="prior.safetensors beside PARSE"
     ),
 ]
-_MODEL = "file of npdraw train-decoder, name of a shipped model, or hf:OWNER/NAME"
+_MODEL = "model file, name of a shipped model, or hf:OWNER/NAME"
 ModelPath = Annotated[
     Path | None,
     _argument(

@@ -29,7 +29,7 @@ TwoSample = Annotated[
     option(
         "--two-sample",
         RUN,
-        "also train a classifier to tell samples from test images, for a minute",
+        "also train a classifier to tell samples from test images; takes a minute",
     ),
 ]
 OutFeatures = Annotated[

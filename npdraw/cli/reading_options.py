@@ -11,7 +11,7 @@ Background = Annotated[
     option(
         "--background",
         INPUT,
-        f"ground under transparent pixels and around padded pictures: black, white, #rrggbb{_OWN}",
+        f"colour behind transparent pixels and around padded pictures: black, white, #rrggbb{_OWN}",
     ),
 ]
 Invert = Annotated[

@@ -24,7 +24,7 @@ Minutes = Annotated[
     option(
         "--minutes",
         MODEL,
-        "in place of --steps: reading, parsing and training end after about this time",
+        "instead of --steps: approximate minutes for reading, parsing and training",
         callback=resolve.minutes,
     ),
 ]

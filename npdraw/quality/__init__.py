@@ -1,1 +1,1 @@
-"""How much samples look like images: features of both, and distances between these."""
+"""How closely samples resemble images: features of both, and distances between these."""

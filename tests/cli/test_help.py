@@ -144,7 +144,7 @@ def test_brackets_are_shown_not_read_as_markup(capsys: pytest.CaptureFixture[str
 def test_defaults_shown_are_those_of_the_stages() -> None:
     parts = next(p for p in COMMANDS["parse"].params if p.name == "parts")
     assert parts.help == (
-        r"parts in the bank, with ink patterns of each layer (K) "
+        r"parts in the bank; with ink, patterns in each layer (K) "
         r"\[default: 50 for glyphs; between 1 and 4,096]"
     )
 
