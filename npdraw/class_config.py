@@ -14,7 +14,7 @@ class ClassConfig:
 
     drawings: int = setting(
         200_000,
-        "least number of encoder drawings to learn from, spread evenly over the images",
+        "encoder drawings to learn from, spread evenly over the images; fewer if steps need fewer",
         low=1,
         high=10_000_000,
     )

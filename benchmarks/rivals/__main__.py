@@ -218,8 +218,8 @@ def arguments() -> argparse.Namespace:
         parser.error(f"--drawings {given.drawings}: at least {LEAST} can be compared")
     if not given.seconds > 0:
         parser.error(f"--seconds {given.seconds} must be above 0")
-    if min(given.samples, given.images) < 1 or given.seed < 0:
-        parser.error("--samples and --images must be at least 1, and --seed at least 0")
+    if given.samples < 1 or given.images < 2 or given.seed < 0:
+        parser.error("--samples must be at least 1, --images at least 2, and --seed at least 0")
     return given
 
 

@@ -36,7 +36,12 @@ Candidates = Annotated[
 ]
 LabelledImages = Annotated[
     str | None,
-    option("--limit", INPUT, "labelled images to use: a count, or a fraction such as 0.01"),
+    option(
+        "--limit",
+        INPUT,
+        "labelled images to use: a count, or a fraction such as 0.01",
+        default="those that MODEL was made from, or all of --data",
+    ),
 ]
 ClassSteps = Annotated[int | None, setting_option("classes", "steps")]
 ClassBatchSize = Annotated[int | None, setting_option("classes", "batch_size")]

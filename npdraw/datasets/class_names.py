@@ -20,4 +20,4 @@ def why_not_classes(counts: Counter[str]) -> str:
 
 def printable(name: str) -> str:
     """Return a name with characters escaped that no terminal should print."""
-    return name if name.isprintable() else ascii(name)[1:-1]
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)

@@ -23,6 +23,9 @@ CLASSES = {
 """Names of the classes of named data sets whose labels do not name them."""
 
 
+USABLE = "Labels are one name or whole number from 0 for each image, in the same order."
+
+
 class Labels(NamedTuple):
     """The class of each image of a split."""
 
@@ -52,6 +55,8 @@ def load_labels(source: Source, split: str, *, root: Path) -> Labels | None:
         return Labels(embedded.labels(split).astype(np.int16), tuple(embedded.CHARACTERS))
     if archive.exists():
         read = npz.read_native(archive, "", split)
+        if read.labels is None and read.notes:
+            raise DataError(f"{archive}: {' '.join(read.notes)}", hint=USABLE)
         if read.labels is None:
             return None
         numbered = read.classes == tuple(str(number) for number in range(len(read.classes)))

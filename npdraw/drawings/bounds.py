@@ -1,5 +1,7 @@
 """Bounds on the likelihood of images, a batch at a time."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -19,24 +21,27 @@ def bounds(
     device: torch.device,
     runtime: Runtime,
     *,
+    numbers: Sequence[int] | None = None,
     classes: bool = False,
 ) -> Tensor:
     """Return the bound on -log p(x) in nats of images [N, C, H, W] in [0, 1], float64 [N].
 
     With `classes`, those on log p(x | label) of every class, float64 [N, classes]. Both by equation
-    (7.2) with S = `samples`.
+    (7.2) with S = `samples`. Image n has the noise of number n, or of `numbers[n]`, which is its
+    position in the split.
 
     Raises:
         UsageError: `samples` is less than 1.
     """
     if samples < 1:
         raise UsageError(f"{samples} samples of each image; at least 1 is needed")
+    numbers = range(len(x)) if numbers is None else numbers
     side, found = samples_per_pass(samples, BATCH_SIZE), []
     step = max(1, BATCH_SIZE // side)
     shape = samples, network.layout.steps, network.brush.numbers
     for first in range(0, len(x), step):
         some = x[first : first + step].to(device)
-        noise = uniform("eval", seed, range(first, first + len(some)), shape).to(device)
+        noise = uniform("eval", seed, numbers[first : first + step], shape).to(device)
         with torch.no_grad(), runtime.autocast(device):
             if classes:
                 figures = class_bounds(network, some, noise, side)

@@ -114,7 +114,14 @@ def classify_test(
     for first in range(0, len(values), IMAGES_AT_ONCE):
         some = values[first : first + IMAGES_AT_ONCE]
         scores = bounds(
-            model.network, some, samples, seed + first, model.device, model.runtime, classes=True
+            model.network,
+            some,
+            samples,
+            seed,
+            model.device,
+            model.runtime,
+            numbers=chosen[first : first + IMAGES_AT_ONCE].tolist(),
+            classes=True,
         )
         found.append(scores.log_softmax(1))
         done = first + len(some)

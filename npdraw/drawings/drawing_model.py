@@ -12,7 +12,7 @@ from npdraw.config import BATCH_SIZE, CLASS_SAMPLES, SAMPLES, Config
 from npdraw.drawings import display
 from npdraw.drawings.bounds import bounds
 from npdraw.drawings.display import Drawings
-from npdraw.drawings.preprocess import Images, preprocessed
+from npdraw.drawings.preprocess import Images, check_levels, preprocessed
 from npdraw.errors import UsageError
 from npdraw.header import Header
 from npdraw.inputs.classes import check_classes, class_names, label_of
@@ -193,9 +193,11 @@ class DrawingModel:
         For all test images of a dataset, as uint8, the mean is the `nll` of `npdraw eval-nll`.
 
         Raises:
-            UsageError: `samples` is less than 1; otherwise as `preprocess`.
+            UsageError: `samples` is less than 1, or floats are between the values that the model
+                explains, 0 and 1 or multiples of 1 / 255; otherwise as `preprocess`.
         """
         x = self.preprocess(images, seed)
+        check_levels(x, self.config.parse)
         return bounds(self.network, x, samples, seed, self.device, self.runtime)
 
     def classify(self, images: Images, samples: int = CLASS_SAMPLES, seed: int = 0) -> Tensor:
@@ -205,11 +207,11 @@ class DrawingModel:
         equally likely before the image is seen.
 
         Raises:
-            UsageError: the model has no classes, or `samples` is less than 1; otherwise as
-                `preprocess`.
+            UsageError: the model has no classes; otherwise as `nll`.
         """
         check_classes(self.header)
         x = self.preprocess(images, seed)
+        check_levels(x, self.config.parse)
         found = bounds(self.network, x, samples, seed, self.device, self.runtime, classes=True)
         return found.softmax(1)
 

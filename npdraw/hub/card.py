@@ -26,7 +26,7 @@ _FIGURES = {
     "nats_without_label": ("nats for the same without it", ",.2f", "nats per drawing"),
     "class_accuracy": ("drawings whose class is found", ".1%", ""),
 }
-"""Metrics of `npdraw train-decoder` that a card shows: meaning, format, unit."""
+"""Metrics of `train-decoder` and `train-classes` that a card shows: meaning, format, unit."""
 
 
 MOST_NAMES = 20

@@ -51,12 +51,27 @@ def labels_of(header: Header, text: str) -> list[int]:
         return list(range(len(known)))
     labels: list[int] = []
     for piece in (piece.strip() for piece in text.split(",")):
-        first, _, last = (end.strip() for end in piece.partition("-"))
-        if piece in known or first not in known or not last:
+        ends = None if piece in known else _ends(piece, known)
+        if ends is None:
             labels.append(label_of(header, piece))
             continue
+        first, last = ends
         low, high = label_of(header, first), label_of(header, last)
         if high < low:
             raise UsageError(f"--label {text}: {piece} is reversed", hint=f"Write {last}-{first}.")
         labels.extend(range(low, high + 1))
     return list(dict.fromkeys(labels))
+
+
+def _ends(piece: str, known: tuple[str, ...]) -> tuple[str, str] | None:
+    """Return the ends of a range A-B, or None for a text that is not a range.
+
+    Names may contain hyphens. So it is split where both ends are known, or else where A is, for an
+    error that names B.
+    """
+    words = piece.split("-")
+    pairs = [
+        ("-".join(words[:n]).strip(), "-".join(words[n:]).strip()) for n in range(1, len(words))
+    ]
+    starts = [(first, last) for first, last in pairs if first in known and last]
+    return next((pair for pair in starts if pair[1] in known), next(iter(starts), None))

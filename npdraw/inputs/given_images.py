@@ -1,11 +1,10 @@
 """Images that are given from Python: saved as a file, which is then read like any other."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -75,6 +74,10 @@ def labels_of(labels: object, images: int) -> NDArray[Any]:
         array = np.asarray(given)
     except ValueError:  # a list of lists of several lengths
         array = np.asarray(None)
+    if array.dtype.kind in "US" and not isinstance(given, np.ndarray):
+        items = list(cast(Iterable[object], given))
+        if not all(isinstance(item, str) for item in items):  # numbers among them became text
+            array = np.array(items, object)
     if array.dtype.kind == "O" and all(isinstance(item, str) for item in array.flat):
         array = array.astype(np.str_)  # as pandas has text
     read = None if array.dtype.kind == "O" else checked_labels(array, images)
@@ -94,8 +97,9 @@ def saved(
 ) -> Iterator[str]:
     """Save images as a file, unless it holds them already, and yield their source.
 
-    It is a `.npy` file, or with `labels` a `.npz` file of both. A new file is removed again if the
-    block fails before it has made `artifact` from the images, which may exist from others.
+    It is a `.npy` file, or with `labels` a `.npz` file of both. If the block fails before it has
+    made `artifact` from the images, which may exist from others, a new file is removed again, and
+    the one that it replaced is put back.
 
     Raises:
         UsageError: the file exists with other images or labels, and `force` is not set.
@@ -106,6 +110,9 @@ def saved(
             f"{path} holds other images" + ("" if labels is None else " or labels"),
             hint="Use --force to start again, or --out to write elsewhere.",
         )
+    replaced = path.with_name(f"{path.name}.replaced")
+    if new and path.exists():
+        path.replace(replaced)
     if new and labels is None:
         header = io.BytesIO()
         npy.write_array_header_1_0(header, npy.header_data_from_array_1_0(images))
@@ -120,7 +127,11 @@ def saved(
     except BaseException:
         if new and _written(artifact) == before:
             path.unlink(missing_ok=True)
+            if replaced.exists():
+                replaced.replace(path)
         raise
+    finally:
+        replaced.unlink(missing_ok=True)
 
 
 def _written(path: Path) -> int | None:
@@ -135,9 +146,9 @@ def _holds(path: Path, images: Pixels, labels: NDArray[Any] | None) -> bool:
     try:
         if labels is None:
             return _equal(np.load(path, mmap_mode="r", allow_pickle=False), images)
-        with np.load(path, allow_pickle=False) as held:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
             return _equal(held["images"], images) and _equal(held["labels"], labels)
-    except (OSError, ValueError, EOFError, KeyError, TypeError, BadZipFile):
+    except Exception:  # a damaged archive raises almost anything
         return False
 
 

@@ -1,6 +1,7 @@
 """Images with labels: which class each image has, for classifiers and for priors with classes."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +28,12 @@ class LabelledImages:
 
     data: TrainingImages
     known: Labels
-    """Labels of the images that are kept, in their order, without shifted copies."""
+    """Labels of the images that are kept, in their order, without shifted copies.
+
+    Classes are those of training images; -1 is any other class of a held-out image.
+    """
+    absent: tuple[str, ...] = ()
+    """Names of the classes that no training image has."""
 
     @property
     def digest(self) -> str:
@@ -72,15 +78,36 @@ def labelled_training_images(
     """Load training images and split them as `training_images` does, with their labels.
 
     Raises:
-        DataError: they cannot be read, have no labels, or all have the same one.
+        DataError: they cannot be read, have no labels, or all have the same one, or no held-out
+            image is of a class of a training image.
         UsageError: as `training_images`.
     """
-    _, labels = load_labelled(source, "train", root, config, reading)
-    data = training_images(source, root, config, limit, progress, reading=reading)
-    count = len(data.train) // copies_per_image(config) + data.validation
-    values = shuffled_if_sorted(source, labels.values)[:count]
-    _check_several(values, source)
-    return LabelledImages(data, Labels(values, labels.classes))
+    if source.path is None:
+        _, labels = load_labelled(source, "train", root, config, reading)
+        data = training_images(source, root, config, limit, progress, reading=reading)
+        size = len(data.train) // copies_per_image(config)
+        values = shuffled_if_sorted(source, labels.values)[: size + data.validation]
+        classes = labels.classes
+    else:
+        data = training_images(source, root, config, limit, progress, reading=reading)
+        if data.labels is None:
+            raise _unlabelled(source, root, data.notes)
+        size = len(data.train) // copies_per_image(config)
+        first, last = data.labels[:size], data.labels[len(data.train) :]
+        values, classes = torch.cat([first, last]).numpy(), tuple(data.dataset["classes"])
+    _check_several(values[:size], source)
+    used = np.unique(values[:size])
+    numbers = np.full(len(classes), -1, np.int16)
+    numbers[used] = np.arange(len(used))
+    known = Labels(numbers[values], tuple(classes[number] for number in used))
+    if bool((known.values[size:] < 0).all()):
+        raise DataError(
+            f"the {data.validation:,} held-out images of {source}, its last, are of classes that "
+            "no training image has",
+            hint="Shuffle the images together with their labels.",
+        )
+    absent = tuple(name for number, name in zip(numbers, classes, strict=True) if number < 0)
+    return LabelledImages(data, known, absent)
 
 
 def load_labelled(
@@ -100,9 +127,7 @@ def load_labelled(
     if loaded.labels is not None:
         labels = Labels(loaded.labels, loaded.classes)
     if labels is None:
-        error = no_labels_error(source, root)
-        reasons = [note for note in loaded.notes if "label" in note or "not classes" in note]
-        raise DataError(error.message, hint=" ".join([*reasons, error.hint]))
+        raise _unlabelled(source, root, loaded.notes)
     if len(labels.values) != len(loaded.images):
         raise DataError(
             f"{source} has {len(labels.values):,} labels for {len(loaded.images):,} {split} images",
@@ -113,10 +138,11 @@ def load_labelled(
     return loaded, labels
 
 
-def absent(labels: Labels) -> list[str]:
-    """Return the names of the classes that no image has."""
-    used = set(labels.values.tolist())
-    return [name for number, name in enumerate(labels.classes) if number not in used]
+def _unlabelled(source: Source, root: Path, notes: Sequence[str]) -> DataError:
+    """Return the error for images without labels, with the notes on reading that say why."""
+    error = no_labels_error(source, root)
+    reasons = [note for note in notes if "label" in note or "class" in note]
+    return DataError(error.message, hint=" ".join([*reasons, error.hint]))
 
 
 def _check_several(values: np.ndarray, source: Source) -> None:

@@ -61,7 +61,7 @@ def changes(given: Given, **flags: Mapping[str, Any]) -> dict[str, dict[str, Any
     """Return section -> setting -> value: what is given, overridden by the flags that are not None.
 
     Raises:
-        UsageError: the file cannot be read, or `parse`, `prior` or `decoder` is not a section.
+        UsageError: the file cannot be read, or the value of a section is not a table.
     """
     merged: dict[str, Any] = dict(read_toml(given) if isinstance(given, Path) else given or {})
     for section in SECTIONS:

@@ -89,9 +89,13 @@ def _classes(run: Run, output: Outputs, limits: Limits) -> Classes:
     header = output.with_classes
     figures, names = header.metrics, header.dataset["classes"]
     shown = list(output.classes.items())[: limits.classes]
-    note = f"Held-out drawings cost {figures['class_nats']:.2f} nats each given their class, and "
-    note += f"{figures['nats_without_label']:.2f} without it; for {figures['class_accuracy']:.1%} "
-    note += "of them their own class is the most likely."
+    note = ""
+    if {"class_nats", "nats_without_label", "class_accuracy"} <= figures.keys():
+        note = (
+            f"Held-out drawings cost {figures['class_nats']:.2f} nats each given their class, and "
+        )
+        note += f"{figures['nats_without_label']:.2f} without it; for "
+        note += f"{figures['class_accuracy']:.1%} of them their own class is the most likely."
     if len(shown) < len(names):
         note += f" The first {len(shown)} of {len(names):,} classes are shown."
     strips = [

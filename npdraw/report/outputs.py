@@ -21,6 +21,7 @@ from npdraw.inputs.models import read_parse, stored_config
 from npdraw.model.brush import Brush, part_usage
 from npdraw.model.ink import InkBrush
 from npdraw.model.latents import Latents, concatenate
+from npdraw.model.prior import Prior
 from npdraw.pictures.ink import ink_colours
 from npdraw.pictures.sheet import draw, side_by_side, to_uint8
 from npdraw.report.closest import Closest, closest
@@ -185,13 +186,22 @@ def _show_classes(run: Run, model: DrawingModel, outputs: Outputs) -> None:
     names, prior = model.classes[:CLASSES], model.network.class_prior
     if prior is None:
         return
-    seeds = list(range(SAMPLES_OF_EACH)) * len(names)
-    labels = [label for label in range(len(names)) for _ in range(SAMPLES_OF_EACH)]
-    with torch.no_grad(), model.runtime.autocast(model.device):
-        z = draw(prior, seeds, labels=labels)
-    _, images = rendered(model, z.to(torch.device("cpu")))
+    try:
+        images = _of_classes(model, prior, len(names))
+    except DivergedError as error:
+        outputs.problems["classes"] = problem_of(error, model.path)
+        return
     outputs.classes = dict(zip(names, images.split(SAMPLES_OF_EACH), strict=True))
     outputs.with_classes = model.header
+
+
+def _of_classes(model: DrawingModel, prior: Prior, classes: int) -> Tensor:
+    """Return samples of the first classes of a model, uint8 [classes * N, C, H, W]."""
+    seeds = list(range(SAMPLES_OF_EACH)) * classes
+    labels = [label for label in range(classes) for _ in range(SAMPLES_OF_EACH)]
+    with torch.no_grad(), model.runtime.autocast(model.device):
+        z = draw(prior, seeds, labels=labels)
+    return rendered(model, z.to(torch.device("cpu")))[1]
 
 
 def _sketch(model: DrawingModel, z: Latents, label: str) -> Sketch:

@@ -34,6 +34,7 @@ IMAGES, LABELLED_IMAGES = "images.npy", "images.npz"
 """Files in the folder of a run: images that were given as an array, without and with labels."""
 
 _AGAIN = "Call npdraw.fit again with the same arguments to resume."
+_AGAIN_WITHOUT_FORCE = f"{_AGAIN[:-1]}, but without force=True."
 
 AnyPath = str | PathLike[str]
 
@@ -105,9 +106,10 @@ def fit(
                 return _make(chosen_for(source), folder, **how)
     except StoppedError as error:
         number = error.exit_code - 128
+        again = _AGAIN_WITHOUT_FORCE if runtime.force else _AGAIN
         if number == signal.SIGINT:  # an `except Exception` around the call must not continue
-            raise KeyboardInterrupt(f"{error.message}. {_AGAIN}") from error
-        raise StoppedError(error.message, hint=_AGAIN, signal_number=number) from error
+            raise KeyboardInterrupt(f"{error.message}. {again}") from error
+        raise StoppedError(error.message, hint=again, signal_number=number) from error
 
 
 def _make(
@@ -128,7 +130,7 @@ def _make(
     notes = chosen.notes
     if classes is not None:
         notes = tuple(note for note in notes if note != UNUSED)
-    if classes is not None and not (folder / WITH_CLASSES).exists():
+    if classes is not None and (how["runtime"].force or not (folder / WITH_CLASSES).exists()):
         # Labels that cannot be used should not be found after the training.
         source, config = parse_source(chosen.data), chosen.config.parse
         labelled_training_images(source, root, config, limit, Silent(), chosen.reading)

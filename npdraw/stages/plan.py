@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from math import ceil
 from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 from npdraw.config import Config
+from npdraw.decoder_config import DecoderConfig
 from npdraw.errors import UsageError
 from npdraw.header import read_header
 from npdraw.inputs.brushes import brush_of
@@ -152,8 +154,15 @@ def _costs(
 
         return step
 
+    model.prior.requires_grad_(settings.prior == "joint")
     cycle = settings.decoder_alone + 1
-    relaxed = _seconds(decoder_steps(0, cycle)) / cycle if settings.relaxed_steps else 0.0
+    relaxed = 0.0
+    if settings.relaxed_steps:
+        parsed, later = _parsed_steps(settings, cycle)
+        relaxed = _seconds(decoder_steps(0, cycle)) / cycle
+        if later < settings.relaxed_steps:  # then the parse is no longer computed
+            after = _seconds(decoder_steps(later, cycle)) / cycle
+            relaxed = parsed * relaxed + (1 - parsed) * after
     wakes = settings.relaxed_steps < settings.steps
     wake = _seconds(decoder_steps(settings.relaxed_steps, 1)) if wakes else 0.0
     model.eval()
@@ -176,3 +185,9 @@ def _seconds(work: Callable[[], object], least: int = PROBED_STEPS) -> float:
         work()
         times.append(time.perf_counter() - began)
     return mean(times)
+
+
+def _parsed_steps(settings: DecoderConfig, cycle: int) -> tuple[float, int]:
+    """Return the share of relaxed steps that compare with the parse, and the first cycle after."""
+    share = 1.0 if settings.final_parse_weight else settings.parse_until
+    return share, cycle * ceil((share * settings.relaxed_steps + 1) / cycle)

@@ -10,13 +10,14 @@ import torch
 
 from npdraw.config import BATCH_SIZE, SECTIONS, Config, as_dict
 from npdraw.datasets import parse_source
+from npdraw.errors import UsageError
 from npdraw.header import read_header
 from npdraw.inputs.brushes import brush_of, table_shapes
 from npdraw.inputs.images import check_test_images
 from npdraw.inputs.models import new_model
 from npdraw.reading import Reading
 from npdraw.runtime.distributed import check_batch, on_rank_zero, process_group
-from npdraw.runtime.group import Group, environment
+from npdraw.runtime.group import environment
 from npdraw.runtime.progress import Progress
 from npdraw.runtime.settings import Runtime
 from npdraw.stages.eval_nll import eval_nll
@@ -138,8 +139,13 @@ def train(
     began = time.perf_counter()
     for section in (config.prior, config.decoder):
         check_batch(environment(), section.batch_size)
+    if minutes is not None and environment().size > 1:
+        raise UsageError(
+            "--minutes times the steps of one process, but there are several",
+            hint="Use --steps with torchrun.",
+        )
     progress = NotesOnce(progress)
-    with process_group(runtime.start()) as group:
+    with process_group(runtime.start()):
         results: dict[str, Any] = {}
 
         results["parse"] = parse(
@@ -161,7 +167,17 @@ def train(
         if runtime.dry_run:
             return _plan(config, out)
         if minutes is not None:
-            config = _planned(config, out, minutes, began, source, root, runtime, progress, group)
+            steps = planned(
+                config,
+                out / PARSE,
+                minutes,
+                began,
+                source=source,
+                root=root,
+                runtime=runtime,
+                progress=progress,
+            )
+            config = with_steps(config, *steps)
         changes = {section: asdict(getattr(config, section)) for section in SECTIONS}
 
         results["train_prior"] = train_prior(
@@ -200,37 +216,6 @@ class NotesOnce:
         if text not in self._shown:
             self._shown.add(text)
             self._note(text)
-
-
-def _planned(
-    config: Config,
-    out: Path,
-    minutes: float,
-    began: float,
-    source: str,
-    root: Path,
-    runtime: Runtime,
-    progress: Progress,
-    group: Group,
-) -> Config:
-    """Return the settings with planned steps; rank zero plans for all processes.
-
-    Nine parameters, those of `train` that it needs.
-    """
-    steps: list[int] = on_rank_zero(
-        group,
-        lambda: planned(
-            config,
-            out / PARSE,
-            minutes,
-            began,
-            source=source,
-            root=root,
-            runtime=runtime,
-            progress=progress,
-        ),
-    )
-    return with_steps(config, *steps)
 
 
 def _with_parts(config: Config, path: Path, result: dict[str, Any]) -> Config:

@@ -13,14 +13,13 @@ import torch
 from torch import Tensor
 
 from npdraw.config import BATCH_SIZE, SECTIONS, Config, as_dict
-from npdraw.datasets.labels import Labels
+from npdraw.datasets.splits import evenly_spaced
 from npdraw.errors import DataError
 from npdraw.header import Header
-from npdraw.inputs.images import find_source, to_levels
+from npdraw.inputs.images import copies_per_image, find_source, to_levels
 from npdraw.inputs.labelled import (
     LABELLED,
     LabelledImages,
-    absent,
     labelled_training_images,
 )
 from npdraw.inputs.models import (
@@ -63,9 +62,11 @@ def train_classes(
 ) -> dict[str, Any]:
     """Train a prior with classes on drawings of labelled images; write the model with it to `out`.
 
-    The images are those that the model was made from, or those of `source`; `limit` keeps the first
-    ones. Returns the result of `npdraw train-classes --json`: `class_nats` is the mean of
-    -log p(z | label) over drawings of held-out images, `nats_without_label` that of -log p(z), and
+    The images are those that the model was made from, or all of `source`; `limit` keeps the first
+    ones. Classes are those of the training images.
+
+    Returns the result of `npdraw train-classes --json`: `class_nats` is the mean of -log p(z |
+    label) over drawings of held-out images, `nats_without_label` that of -log p(z), and
     `class_accuracy` the share of (up to 1,000 of) them to which the right class gives the highest
     probability. The artifact keeps the metrics of the model and adds these.
 
@@ -86,8 +87,11 @@ def train_classes(
     data = find_source(header, model_path, source)
     check_images(data, root, header, model_path, config.parse, progress)
     reading = reading_for(data, root, header, config.parse, progress)
+    if limit is None and source is None:
+        copies, split = copies_per_image(config.parse), header.dataset
+        limit = split["train"] // copies + split["validation"]
     images = labelled_training_images(data, root, config.parse, limit, progress, reading)
-    _note_absent(images.known, progress)
+    _note_absent(images, progress)
     run_key = RunKey(
         as_dict(config, SECTIONS),
         header.dataset | {"classes": list(images.known.classes), "labels": images.digest},
@@ -137,7 +141,8 @@ def train_classes(
         with session.autocast():
             metrics = validate(prior, held_out, session.group)
             unlabelled = validate(model.prior, Examples(held_out.z), session.group)
-            share = accuracy(prior, held_out[:ACCURACY_IMAGES])
+            compared = evenly_spaced(len(held_out), min(ACCURACY_IMAGES, len(held_out)))
+            share = accuracy(prior, held_out[torch.from_numpy(compared).to(device)])
         learned = (
             state.step,
             state.best_step,
@@ -163,14 +168,21 @@ def _own_source(header: Header, model_path: Path) -> dict[str, str]:
         return {}
 
 
-def _note_absent(known: Labels, progress: Progress) -> None:
-    """Say so if classes have no training image."""
-    names = absent(known)
+def _note_absent(images: LabelledImages, progress: Progress) -> None:
+    """Say so if classes have no training image, or if few have held-out ones."""
+    names, known = images.absent, images.known
     if names:
         shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
         progress.note(
-            f"{len(names)} of {len(known.classes)} classes have no labelled image, and cannot be "
-            f"learned: {shown}"
+            f"{len(names)} of {len(names) + len(known.classes)} classes have no training image and "
+            f"are left out: {shown}"
+        )
+    held_out = known.values[len(known.values) - images.data.validation :]
+    tested = len(set(held_out.tolist()) - {-1})
+    if tested < len(known.classes) / 2 and len(held_out) >= len(known.classes):
+        progress.note(
+            f"the held-out images show {tested} of {len(known.classes)} classes only: shuffle the "
+            "images together with their labels, if they are sorted"
         )
 
 
@@ -229,7 +241,8 @@ def _examples(
     needed = min(settings.drawings, settings.steps * settings.batch_size)
     copies = -(-needed // len(data.train))
     train_labels, held_out_labels = images.labels.split([len(data.train), data.validation])
-    total = copies * len(data.train) + data.validation
+    kept = held_out_labels >= 0
+    total = copies * len(data.train) + int(kept.sum())
     session.progress.start("draw", total, unit="drawings")
     done = 0
 
@@ -244,13 +257,13 @@ def _examples(
             session.stop.raise_if_stopped(step, settings.steps)
         return concatenate(drawings)
 
-    held_out = drawn(data.held_out, 0)
+    held_out = drawn(data.held_out[kept], 0)
     train = concatenate([drawn(data.train, copy) for copy in range(1, copies + 1)])
     session.progress.finish()
     device = session.device
     return (
         Examples(train, train_labels.repeat(copies).to(device)),
-        Examples(held_out, held_out_labels.to(device)),
+        Examples(held_out, held_out_labels[kept].to(device)),
     )
 
 

@@ -1,4 +1,4 @@
-"""What both training stages do around their loop: lock, resume or start, save, write the result.
+"""What all training stages do around their loop: lock, resume or start, save, write the result.
 
 A stage that is run again resumes, or reports that its output is up to date (docs/interface.md,
 rule 7).

@@ -1,4 +1,4 @@
-"""Plain functions of both trainings: state, schedule, optimiser step, moving average.
+"""Plain functions of all trainings: state, schedule, optimiser step, moving average.
 
 A run is a function of its settings and seed alone: batches and noise are keyed by step, so that a
 resumed run equals the uninterrupted one bit for bit (on one machine, device and thread count).

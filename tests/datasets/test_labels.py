@@ -118,3 +118,10 @@ def test_sets_without_labels_say_what_to_do(tmp_path):
         assert no_labels_error(parse_source(name), tmp_path).message == f"{name} has no labels"
     own = parse_source("folder:mine")
     assert no_labels_error(own, tmp_path).hint.startswith("Put pictures of each class in a folder")
+
+
+def test_labels_of_a_named_set_that_cannot_be_used_say_why(tmp_path):
+    images = np.zeros((4, 32, 32, 3), np.uint8)
+    np.savez(tmp_path / "cifar10.npz", train=images, test=images, train_labels=[-1, 0, 1, 2])
+    with pytest.raises(DataError, match=r"cifar10\.npz: .*train_labels"):
+        load_labels(parse_source("cifar10"), "train", root=tmp_path)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, features
 
+from npdraw.datasets.class_names import printable
 from npdraw.datasets.decode import decode, header_of
 from npdraw.datasets.listing import listed
 from npdraw.errors import DataError
@@ -128,3 +129,7 @@ def test_one_picture_is_spoken_of_as_one(wide: int, said: str, tmp_path: Path) -
     for number in range(wide):
         drawing(number, size=(30, 28)).save(tmp_path / f"wide{number}.png")
     assert any(said in line for line in surveyed(tmp_path).lines())
+
+
+def test_only_what_cannot_be_printed_is_escaped_in_a_name() -> None:
+    assert printable("Zoë\u00a01\x1b") == "Zoë\\xa01\\x1b"

@@ -11,8 +11,9 @@ import torch
 
 import npdraw
 from npdraw.artifacts import read_artifact
-from npdraw.config import BATCH_SIZE
+from npdraw.config import BATCH_SIZE, ParseConfig
 from npdraw.drawings.drawing_model import DrawingModel
+from npdraw.drawings.preprocess import check_levels
 from npdraw.drawings.strokes import fingerprint
 from npdraw.errors import ArtifactError, UsageError
 from npdraw.inputs.models import drawings_of
@@ -167,6 +168,21 @@ def test_arguments_out_of_range_are_refused(model: DrawingModel) -> None:
     ):
         with pytest.raises(UsageError):
             wrong()
+
+
+def test_only_values_that_the_model_explains_have_a_likelihood(model: DrawingModel) -> None:
+    soft = torch.full((1, 8, 8), 0.5)
+    assert model.encode(soft).whether.shape[0] == 1
+    for evaluate in (model.nll, model.classify):
+        with pytest.raises(UsageError, match=r"between the 2 that|has no classes"):
+            evaluate(soft)
+    with pytest.raises(UsageError, match="between the 2 that the model explains") as caught:
+        model.nll(soft)
+    assert "uint8" in caught.value.hint
+    levels = ParseConfig(image_size=8, part_size=4, stride=4, binarize=False)
+    check_levels(torch.arange(256) / 255, levels)
+    with pytest.raises(UsageError, match="between the 256"):
+        check_levels(torch.tensor([0.3, 100.5 / 255]), levels)
 
 
 def test_models_are_found_by_name(shipped: Path) -> None:

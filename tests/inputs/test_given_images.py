@@ -1,5 +1,6 @@
 """Arrays of images that are given from Python: what they become, what is said, what is kept."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,30 @@ def test_equal_images_leave_the_file_as_it_is_and_others_are_refused(tmp_path: P
     with pytest.raises(UsageError, match="holds other images"):
         saved(GREY, None, path, made, force=False).__enter__()
     assert path.read_bytes() == b"somebody's"
+
+
+def test_a_replaced_file_is_put_back_if_nothing_was_made(tmp_path: Path) -> None:
+    path, made = tmp_path / "images.npy", tmp_path / "made"
+    with saved(GREY, None, path, made, force=False):
+        made.touch()
+    with pytest.raises(DataError), saved(GREY ^ 1, None, path, made, force=True):
+        raise DataError("a misspelt preset")
+    np.testing.assert_array_equal(np.load(path), GREY)
+    with saved(GREY ^ 1, None, path, made, force=True):
+        pass
+    np.testing.assert_array_equal(np.load(path), GREY ^ 1)
+    assert sorted(tmp_path.iterdir()) == [path, made]
+
+
+def test_a_damaged_file_holds_other_images(tmp_path: Path, flip: Any) -> None:
+    path, labels = tmp_path / "images.npz", np.arange(len(GREY))
+    np.savez_compressed(path, images=GREY, labels=labels)
+    whole = path.read_bytes()
+    for at in range(0, len(whole), 3):
+        path.write_bytes(whole)
+        flip(path, at)
+        with suppress(UsageError), saved(GREY, labels, path, tmp_path / "made", force=False):
+            pass
 
 
 def test_a_file_of_which_nothing_was_made_is_removed(tmp_path: Path) -> None:

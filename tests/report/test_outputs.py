@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from npdraw.artifacts import read_artifact
+from npdraw.artifacts import read_artifact, write_artifact
 from npdraw.drawings.drawing_model import open_model
 from npdraw.drawings.frames import prefixes, rendered
 from npdraw.drawings.strokes import fingerprint, from_json
+from npdraw.errors import DivergedError
 from npdraw.report.limits import Limits
 from npdraw.report.outputs import IMAGES, USAGE_SAMPLES, outputs_of
 from npdraw.report.page import compose
 from npdraw.report.runs import find_runs
+from npdraw.run_key import RunKey
 from tests.report.pages import RUNTIME, Page, tile_of
 from tests.tiny_classes import left_and_right
 
@@ -79,6 +81,28 @@ def test_classes_beside_the_model_of_a_run_are_shown(
     beside.write_bytes(b"damaged")
     page = written(folder, name="damaged.html").content.decode()
     assert "classes.safetensors" in page and str(tmp_path) not in page
+
+
+def test_samples_stay_if_those_of_classes_cannot_be_drawn(
+    trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise DivergedError("NaN")
+
+    monkeypatch.setattr("npdraw.report.outputs._of_classes", fail)
+    outputs = outputs_of(*find_runs([left_and_right(trained.model, tmp_path)]), tmp_path, RUNTIME)
+    assert outputs.samples and outputs.problems["classes"] == "NaN"
+    assert "model" not in outputs.problems
+
+
+def test_classes_without_figures_are_shown(
+    trained: Any, written: Callable[..., Page], tmp_path: Path
+) -> None:
+    artifact = read_artifact(left_and_right(trained.model, tmp_path), kind="model")
+    path = tmp_path / "foreign.safetensors"
+    write_artifact(path, "model", artifact.tensors, run_key=RunKey.of(artifact.header), metrics={})
+    page = written(path).content.decode()
+    assert 'alt="Samples of class right"' in page and "nats each given their class" not in page
 
 
 def test_pictures_are_those_of_the_model(stages: Any, run: Path) -> None:

@@ -1,6 +1,7 @@
 """`npdraw.fit`: the files of `npdraw run`, from Python."""
 
 import json
+import math
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -141,6 +142,16 @@ def test_an_interrupted_run_resumes_to_the_same_files(
     assert [task[0] for task in seen.tasks] == ["train-decoder"]
     assert seen.tasks[0][2]["done"] == 3
     assert files(out) == files(fitted.path.parent)
+
+
+def test_a_forced_run_resumes_without_force(
+    images: np.ndarray, interrupt: Callable[..., Recorder], tmp_path: Path
+) -> None:
+    with pytest.raises(KeyboardInterrupt, match=r"same arguments to resume, but without force"):
+        fit(images, tmp_path / "run", force=True, progress=interrupt(3))
+    seen = Recorder()
+    fit(images, tmp_path / "run", progress=seen)
+    assert seen.tasks[0][2]["done"] == 3
 
 
 def test_termination_saves_too(
@@ -351,6 +362,8 @@ def test_labels_of_files_are_asked_for_by_true(images: np.ndarray, tmp_path: Pat
         (np.full(70, -1), "labels for 70 images are int64"),
         ([[1, 2], [3]], "labels for 70 images are object"),
         ([None] * 70, "labels for 70 images are object"),
+        (["cat", math.nan] * 35, "labels for 70 images are object"),
+        ([1, "a"] * 35, "labels for 70 images are object"),
         ("cat", r"labels for 70 images are <U3 \[\]"),
         (np.zeros(70, int), "have the same label"),
     ],
@@ -361,6 +374,17 @@ def test_labels_that_cannot_be_learned_are_an_error_before_the_training(
     with pytest.raises(DataError, match=message):
         fit(images, tmp_path / "run", labels=labels)
     assert list(tmp_path.rglob("*.*")) == []
+
+
+def test_labels_are_checked_again_with_force(images: np.ndarray, tmp_path: Path) -> None:
+    np.savez(tmp_path / "saved.npz", images=images, labels=np.arange(70) % 2)
+    model = fit(tmp_path / "saved.npz", tmp_path / "run", labels=True)
+    np.savez(tmp_path / "saved.npz", images=images)
+    seen = Recorder()
+    with pytest.raises(DataError, match="has no labels"):
+        fit(tmp_path / "saved.npz", tmp_path / "run", labels=True, force=True, progress=seen)
+    assert not any(task[0] == "train-prior" for task in seen.tasks)
+    assert npdraw.load(model.path).header.digest == model.header.digest
 
 
 def test_files_without_labels_are_an_error_before_the_training(

@@ -1,15 +1,19 @@
 """`--minutes`: steps that fit into a time, planned once."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from npdraw.decoder_config import DecoderConfig
 from npdraw.errors import UsageError
 from npdraw.header import read_header
+from npdraw.runtime.group import Group
 from npdraw.runtime.run_folder import read_json
 from npdraw.stages import plan
 from npdraw.stages.plan import Costs, steps_for
+from npdraw.training.decoder_step import schedule
 from npdraw.training.pauses import WATCHED_SHARE
 
 COSTS = Costs(prior=0.2, relaxed=0.5, wake=2.0, fixed=30.0)
@@ -83,3 +87,49 @@ def test_costs_are_measured(stages: Any, made: Any, monkeypatch: pytest.MonkeyPa
         stages.Recorder(),
     )
     assert min(found) > 0
+
+
+def test_several_processes_are_refused(
+    stages: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("npdraw.stages.run.environment", lambda: Group(0, 2, 0, 2))
+    with pytest.raises(UsageError, match="--minutes times the steps of one process"):
+        stages.run(tmp_path / "r", minutes=1.0)
+    assert not (tmp_path / "r").exists()
+
+
+def test_steps_with_the_parse_are_part_of_the_relaxed_phase() -> None:
+    settings = DecoderConfig(steps=100, wake=0.0, parse_until=0.15)
+    assert plan._parsed_steps(settings, 1) == (0.15, 16)
+    assert plan._parsed_steps(settings, 3) == (0.15, 18)
+    for step, weighs in ((14, True), (16, False)):
+        assert (schedule(step, settings)[1] > 0) is weighs
+    share, first = plan._parsed_steps(replace(settings, final_parse_weight=0.1), 1)
+    assert share == 1.0 and first >= settings.relaxed_steps
+
+
+def test_a_frozen_prior_is_not_trained_to_time_it(
+    stages: Any, made: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learned = []
+
+    def step(state: Any, model: Any, *_: Any) -> None:
+        learned.append(
+            {
+                name: any(p.requires_grad for p in part.parameters())
+                for name, part in (("prior", model.prior), ("decoder", model.decoder))
+            }
+        )
+
+    monkeypatch.setattr(plan, "PROBED_SECONDS", 0.0)
+    monkeypatch.setattr("npdraw.training.decoder_step.train_step", step)
+    frozen = stages.configured(decoder={"prior": "frozen"})
+    plan._costs(
+        frozen.config,
+        made.parse,
+        stages.source,
+        stages.npz.parent,
+        plan.Runtime(device="cpu", precision="fp32", threads=1),
+        stages.Recorder(),
+    )
+    assert learned and all(one == {"prior": False, "decoder": True} for one in learned)

@@ -140,7 +140,8 @@ def test_classes_without_images_and_labels_of_no_use_are_noted(
     np.savez(tmp_path / "gap.npz", **arrays)
     seen = stages.Recorder()
     teach(trained.model, tmp_path / "gap.npz", tmp_path / "c", progress=seen, steps=2, drawings=40)
-    assert "1 of 3 classes have no labelled image, and cannot be learned: 1" in seen.notes
+    assert "1 of 3 classes have no training image and are left out: 1" in seen.notes
+    assert read_header(tmp_path / "c").dataset["classes"] == ["0", "2"]
     seen.notes.clear()
     stage._note_useless(9.0, 9.5, seen)
     assert not seen.notes
@@ -181,8 +182,42 @@ def test_images_without_labels_and_a_single_class_are_refused(
     with np.load(labelled) as archive:
         arrays = dict(archive)
     np.savez(tmp_path / "same.npz", **arrays | {"train_labels": np.ones(TRAIN + VALIDATION, int)})
-    with pytest.raises(DataError, match=r"all 60 training images of .* have the same label"):
+    with pytest.raises(DataError, match=rf"all {TRAIN} training images of .* have the same label"):
         teach(trained.model, tmp_path / "same.npz", tmp_path / "c")
+
+
+def test_sorted_images_are_refused_or_noted(trained: Any, labelled: Path, tmp_path: Path) -> None:
+    with np.load(labelled) as archive:
+        arrays = dict(archive)
+    late = np.r_[np.arange(TRAIN) % 2, np.full(VALIDATION, 2)]
+    np.savez(tmp_path / "late.npz", **arrays | {"train_labels": late})
+    with pytest.raises(DataError, match=r"held-out images of .* are of classes that no"):
+        teach(trained.model, tmp_path / "late.npz", tmp_path / "c")
+    late[-1] = 1  # the only held-out image of a known class
+    np.savez(tmp_path / "late.npz", **arrays | {"train_labels": late})
+    seen = Recorder()
+    short = {"steps": 2, "drawings": 40}
+    teach(trained.model, tmp_path / "late.npz", tmp_path / "c", progress=seen, **short)
+    assert "1 of 3 classes have no training image and are left out: 2" in seen.notes
+    assert ("draw", TRAIN + 1, {"unit": "drawings"}) in seen.tasks
+    many = np.r_[np.arange(TRAIN) % 9, np.zeros(VALIDATION, int)]
+    np.savez(tmp_path / "many.npz", **arrays | {"train_labels": many})
+    teach(trained.model, tmp_path / "many.npz", tmp_path / "d", progress=seen, **short)
+    assert any("held-out images show 1 of 9 classes only" in note for note in seen.notes)
+
+
+def test_the_labelled_images_are_those_of_the_model(
+    labelled: Path, stages: Any, tmp_path: Path
+) -> None:
+    few, made = replace(stages, npz=labelled), tmp_path / "model"
+    few.parse(tmp_path / "parse", limit=30)
+    few.train_prior(tmp_path / "parse", tmp_path / "prior")
+    few.train_decoder(tmp_path / "parse", tmp_path / "prior", made)
+    short = {"steps": 2, "drawings": 40}
+    assert teach(made, None, tmp_path / "c", **short)["labelled"] == 30
+    assert teach(made, None, tmp_path / "d", limit=20, **short)["labelled"] == 20
+    more = teach(made, labelled, tmp_path / "e", **short)
+    assert more["labelled"] == TRAIN + VALIDATION
 
 
 @pytest.mark.parametrize(
@@ -270,7 +305,9 @@ def test_completions_take_a_label(taught: Path) -> None:
         model.complete(given, nothing, label="middle")
 
 
-def test_classes_are_recognised(taught: Path, labelled: Path, stages: Any) -> None:
+def test_classes_are_recognised(
+    taught: Path, labelled: Path, stages: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     common = {"root": labelled.parent, "runtime": Runtime(precision="fp32", threads=1)}
     test = {"source": f"npz:{labelled}", "images": None, "samples": 20, "seed": 0}
     result = classify_test(taught, progress=stages.Recorder(), **test, **common)
@@ -279,6 +316,9 @@ def test_classes_are_recognised(taught: Path, labelled: Path, stages: Any) -> No
     error = math.sqrt(result["accuracy"] * (1 - result["accuracy"]) / TEST)
     assert result["accuracy_se"] == pytest.approx(error)
     assert result["nats"] < math.log(2)
+    monkeypatch.setattr("npdraw.drawings.classify.IMAGES_AT_ONCE", 7)
+    again = classify_test(taught, progress=stages.Recorder(), **test, **common)
+    assert again["nats"] == pytest.approx(result["nats"], rel=1e-6)
     model = npdraw.load(taught, precision="fp32")
     images, labels = one_sided(TEST, 2)
     chances = model.classify(images, 20)
@@ -346,6 +386,12 @@ def test_a_name_with_a_comma_or_a_hyphen_is_a_name(taught: Path) -> None:
     assert labels_of(named, "-") == [2]
     assert labels_of(named, "a-b,b,a") == [1, 4, 3]
     assert labels_of(named, "all") == [5]
+    worn = ["t-shirt", "trouser", "ankle-boot"]
+    named = replace(header, dataset=header.dataset | {"classes": worn})
+    assert labels_of(named, "t-shirt-ankle-boot") == [0, 1, 2]
+    assert labels_of(named, "trouser - ankle-boot,t-shirt") == [1, 2, 0]
+    with pytest.raises(UsageError, match="no class 'coat'"):
+        labels_of(named, "t-shirt-coat")
 
 
 @pytest.mark.parametrize(

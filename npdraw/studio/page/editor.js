@@ -182,9 +182,15 @@ export class Editor {
 
   // --- Requests to the model -----------------------------------------------------------------
 
-  /** Replace the drawing by the one that the server returns, with the cells `locked` locked. */
+  /**
+   * Replace the drawing by the one that the server returns, with the cells `locked` locked. Return
+   * whether that was done.
+   */
   async take(asked, what, doing, locked = new Set()) {
-    if (this.busy) return;
+    if (this.busy) {
+      this.status.say("Please wait: the model is busy.");
+      return false;
+    }
     const version = this.#begin(doing);
     try {
       const reply = await asked;
@@ -192,8 +198,10 @@ export class Editor {
       this.#replace(Drawing.of(reply.drawing, locked), what);
       await this.#show(reply, version);
       this.status.say(`${what}.`);
+      return true;
     } catch (error) {
       this.status.fail(error);
+      return false;
     } finally {
       this.#end();
     }

@@ -18,15 +18,17 @@ export class Region {
     grid.element.addEventListener("focusout", () => this.#choose([]));
   }
 
-  /** Show the drawing that the server returns. */
+  /** Show the drawing that the server returns; return whether that was done. */
   async take(asked, what) {
     this.status.say("Loading drawing B …");
     try {
       const reply = await asked;
       await this.show(reply);
       this.status.say(`${what} loaded as drawing B.`);
+      return true;
     } catch (error) {
       this.status.fail(error);
+      return false;
     }
   }
 

@@ -6,8 +6,8 @@ const SEEDS = 1_000_000;
 
 /**
  * Fill the form with the controls that load drawing `name`. `load(asked, what)` is called with the
- * promise of the server's answer; samples are of the class `label()`, or with null of any. Files
- * can also be dropped on `stage`.
+ * promise of the server's answer, and returns whether it was shown; samples are of the class
+ * `label()`, or with null of any. Files can also be dropped on `stage`.
  */
 export function loader(form, stage, name, label, load) {
   form.append(document.getElementById("load-controls").content.cloneNode(true));
@@ -22,9 +22,8 @@ export function loader(form, stage, name, label, load) {
   word.ariaLabel = `Sample or test image to load as ${name}: seed:N or test:N`;
 
   const loading = async (asked, what) => {
-    load(asked, what);
-    const reply = await asked.catch(() => null); // `load` reports it
-    if (!reply) return;
+    if (!(await load(asked, what))) return; // it said why
+    const reply = await asked;
     source.hidden = reply.source === null;
     source.alt = reply.source === null ? "" : `${what}, as the model sees it`;
     source.title = (reply.notes ?? []).join("; ");
