@@ -125,6 +125,7 @@ PRESETS: Mapping[str, Config] = {
         decoder=_SHORT,
     ),
     # For an hour and a half of one thread. Images are deformed, because each is seen eleven times.
+    # With 7,000 steps it overfits (LOG.md, 2026-12-01, static MNIST overfits).
     "mnist-static-best": Config(
         preset="mnist-static-best",
         data="mnist-static",

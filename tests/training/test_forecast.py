@@ -36,6 +36,15 @@ def test_a_training_that_only_became_worse_gains_nothing() -> None:
     assert gain_if_doubled(curve(lambda step: step)) == 0
 
 
+def test_a_training_that_began_to_overfit_gains_nothing() -> None:
+    def score(turn: int) -> float | None:
+        points = curve(lambda step: 90 - 3 * np.log2(max(min(step, turn), 1)) + 0.1 * (step > turn))
+        return gain_if_doubled(points)
+
+    assert score(800) == 0
+    assert score(900) > 1  # a single worse validation at the end may be noise
+
+
 @pytest.mark.parametrize("points", [[], [(0, 9.0)], [(0, 9.0), (4, 8.0)]])
 def test_too_few_validations_say_nothing(points: list[tuple[int, float]]) -> None:
     assert gain_if_doubled(points) is None
