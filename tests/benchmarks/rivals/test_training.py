@@ -175,7 +175,8 @@ def test_what_is_there_is_not_trained_again(
         (["empty canvas", "--data", "cifar10", "mnist"], "unknown model empty canvas for mnist"),
         (["--drawings", 5], "--drawings 5: at least 6"),
         (["--seconds", 0], "must be above 0"),
-        (["--samples", 0], "--samples and --images must be at least 1"),
+        (["--samples", 0], "--samples must be at least 1, --images at least 2"),
+        (["--images", 1], "--samples must be at least 1, --images at least 2"),
     ],
 )
 def test_what_cannot_be_measured_is_said_at_once(
