@@ -22,8 +22,7 @@ CLASSES = {
 }
 """Names of the classes of named data sets whose labels do not name them."""
 
-
-USABLE = "Labels are one name or whole number from 0 for each image, in the same order."
+_USABLE = "Labels are one name or whole number from 0 for each image, in the same order."
 
 
 class Labels(NamedTuple):
@@ -56,7 +55,7 @@ def load_labels(source: Source, split: str, *, root: Path) -> Labels | None:
     if archive.exists():
         read = npz.read_native(archive, "", split)
         if read.labels is None and read.notes:
-            raise DataError(f"{archive}: {' '.join(read.notes)}", hint=USABLE)
+            raise DataError(f"{archive}: {' '.join(read.notes)}", hint=_USABLE)
         if read.labels is None:
             return None
         numbered = read.classes == tuple(str(number) for number in range(len(read.classes)))

@@ -131,7 +131,7 @@ def outputs_of(run: Run, root: Path, runtime: Runtime) -> Outputs:
             outputs.counted_over = f"{USAGE_SAMPLES} samples"
         canvases, images = rendered(model, z[:SAMPLES])
         outputs.samples = list(side_by_side(canvases, images))
-        _show_classes(run, model, outputs)
+        _show_classes(model, outputs)
         sketches = [_sketch(model, z[n : n + 1], f"Sample {n}") for n in range(SAMPLE_SKETCHES)]
         outputs.sketches = sketches
         outputs.sketches = [*sketches, *_reconstruct(run, model, root, outputs)]
@@ -167,7 +167,7 @@ def _show_brush(brush: Brush, outputs: Outputs) -> None:
         outputs.inks = [ink_colours(brush, layer) for layer in range(len(outputs.bank))]
 
 
-def _show_classes(run: Run, model: DrawingModel, outputs: Outputs) -> None:
+def _show_classes(model: DrawingModel, outputs: Outputs) -> None:
     """Fill in samples of the first classes of a model.
 
     Without any, those of `classes.safetensors` beside it, which npdraw train-classes makes from it.
