@@ -5,10 +5,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from npdraw.config import BATCH_SIZE
+from npdraw.datasets.labels import Labels
 from npdraw.datasets.splits import evenly_spaced
 from npdraw.drawings.bounds import bounds
 from npdraw.drawings.drawing_model import DrawingModel, open_model
@@ -86,13 +89,13 @@ def classify_test(
     """Classify test images, and compare with their labels.
 
     The images are those of the data set that the model was made from, or of `source`; `images` of
-    them, evenly spaced, or all. Returns the result of `npdraw classify --json`: `accuracy`, the
-    share that is right, with its standard error, and `nats`, the mean of -log p(label | image) of
-    the right class. Eight parameters, because each is a flag of the command.
+    them, evenly spaced, or all, without those of classes that the model has not learned. Returns the
+    result of `npdraw classify --json`: `accuracy`, the share that is right, with its standard
+    error, and `nats`, the mean of -log p(label | image) of the right class. Eight parameters, because each is a flag of the command.
 
     Raises:
-        DataError: the images cannot be read or have no labels, or are of classes that the model
-            does not know.
+        DataError: the images cannot be read or have no labels, or none is of a class that the model
+            has learned.
         UsageError: the model has no classes, or the images do not fit it.
     """
     # Read the images.
@@ -102,11 +105,12 @@ def classify_test(
     check_images(data, root, model.header, model_path, config, progress)
     reading = reading_for(data, root, model.header, config, progress)
     loaded, labels = load_labelled(data, "test", root, config, reading)
-    labels = in_terms_of(classes, labels, data)
     chosen = evenly_spaced(len(loaded.images), images or len(loaded.images))
+    chosen = _of_learned(chosen, labels, classes, progress)
+    labels = in_terms_of(classes, Labels(labels.values[chosen], labels.classes), data)
     # Binarise all, so that an image does not depend on how many are chosen.
     values = model.network.in_unit(to_levels(torch.tensor(loaded.images), config, seed)[chosen])
-    expected = torch.from_numpy(labels.values[chosen]).long()
+    expected = torch.from_numpy(labels.values).long()
 
     # Classify them.
     began, found = time.perf_counter(), []
@@ -139,3 +143,21 @@ def classify_test(
         "split": "test",
         "seconds": time.perf_counter() - began,
     }
+
+
+def _of_learned(
+    chosen: NDArray[np.int64], labels: Labels, classes: tuple[str, ...], progress: Progress
+) -> NDArray[np.int64]:
+    """Return the indices of images whose class has been learned, and say how many are left out.
+
+    If none has, all are returned, for the error that names one.
+    """
+    learned = np.isin(np.array(labels.classes)[labels.values[chosen]], classes)
+    if learned.all() or not learned.any():
+        return chosen
+    progress.note(
+        f"{(~learned).sum():,} of {len(chosen):,} test images are of classes that the model has not "
+        "learned, and are left out"
+    )
+    kept: NDArray[np.int64] = chosen[learned]
+    return kept

@@ -335,6 +335,25 @@ def test_classes_are_recognised(
     assert named[0]["probabilities"]["0"] == pytest.approx(float(best[0]), abs=1e-5)
 
 
+def test_test_images_of_other_classes_are_left_out(
+    taught: Path, labelled: Path, tmp_path: Path
+) -> None:
+    with np.load(labelled) as archive:
+        arrays = dict(archive)
+    common = {"root": tmp_path, "runtime": Runtime(precision="fp32", threads=1)}
+    test = {"source": f"npz:{tmp_path / 'more.npz'}", "images": None, "samples": 2, "seed": 0}
+    arrays["test_labels"] = np.where(np.arange(TEST) < 5, 2, arrays["test_labels"])
+    np.savez(tmp_path / "more.npz", **arrays)
+    seen = Recorder()
+    result = classify_test(taught, progress=seen, **test, **common)
+    assert result["images"] == TEST - 5
+    assert result["accuracy"] > 0.9
+    assert any(note.startswith(f"5 of {TEST} test images are of classes") for note in seen.notes)
+    np.savez(tmp_path / "more.npz", **arrays | {"test_labels": np.full(TEST, 2)})
+    with pytest.raises(DataError, match="test images of the class 2"):
+        classify_test(taught, progress=seen, **test, **common)
+
+
 def test_likelihoods_of_given_labels(taught: Path, labelled: Path, stages: Any) -> None:
     source = f"npz:{labelled}"
     given = stages.eval_nll(taught, source=source, given_labels=True, samples=4)
