@@ -89,9 +89,10 @@ def classify_test(
     """Classify test images, and compare with their labels.
 
     The images are those of the data set that the model was made from, or of `source`; `images` of
-    them, evenly spaced, or all, without those of classes that the model has not learned. Returns the
-    result of `npdraw classify --json`: `accuracy`, the share that is right, with its standard
-    error, and `nats`, the mean of -log p(label | image) of the right class. Eight parameters, because each is a flag of the command.
+    them, evenly spaced, or all, without those of classes that the model has not learned. Returns
+    the result of `npdraw classify --json`: `accuracy`, the share that is right, with its standard
+    error, and `nats`, the mean of -log p(label | image) of the right class. Eight parameters,
+    because each is a flag of the command.
 
     Raises:
         DataError: the images cannot be read or have no labels, or none is of a class that the model
@@ -156,8 +157,8 @@ def _of_learned(
     if learned.all() or not learned.any():
         return chosen
     progress.note(
-        f"{(~learned).sum():,} of {len(chosen):,} test images are of classes that the model has not "
-        "learned, and are left out"
+        f"{(~learned).sum():,} of {len(chosen):,} test images are of classes that the model has "
+        "not learned, and are left out"
     )
     kept: NDArray[np.int64] = chosen[learned]
     return kept
