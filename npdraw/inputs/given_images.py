@@ -110,19 +110,18 @@ def saved(
             f"{path} holds other images" + ("" if labels is None else " or labels"),
             hint="Use --force to start again, or --out to write elsewhere.",
         )
-    replaced = path.with_name(f"{path.name}.replaced")
-    if new and path.exists():
-        path.replace(replaced)
-    if new and labels is None:
-        header = io.BytesIO()
-        npy.write_array_header_1_0(header, npy.header_data_from_array_1_0(images))
-        write_atomic(path, [header.getvalue(), images.data.cast("B")])
-    elif new and labels is not None:
-        archive = io.BytesIO()
-        np.savez(archive, images=images, labels=labels)
-        write_atomic(path, [archive.getbuffer()])
-    before = _written(artifact)
+    replaced, before = path.with_name(f"{path.name}.replaced"), _written(artifact)
     try:
+        if new and path.exists():
+            path.replace(replaced)
+        if new and labels is None:
+            header = io.BytesIO()
+            npy.write_array_header_1_0(header, npy.header_data_from_array_1_0(images))
+            write_atomic(path, [header.getvalue(), images.data.cast("B")])
+        elif new and labels is not None:
+            archive = io.BytesIO()
+            np.savez(archive, images=images, labels=labels)
+            write_atomic(path, [archive.getbuffer()])
         yield f"npz:{path}"
     except BaseException:
         if new and _written(artifact) == before:

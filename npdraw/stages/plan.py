@@ -160,7 +160,7 @@ def _costs(
     if settings.relaxed_steps:
         parsed, later = _parsed_steps(settings, cycle)
         relaxed = _seconds(decoder_steps(0, cycle)) / cycle
-        if later < settings.relaxed_steps:  # then the parse is no longer computed
+        if later < settings.relaxed_steps:  # these steps do not compute the parse
             after = _seconds(decoder_steps(later, cycle)) / cycle
             relaxed = parsed * relaxed + (1 - parsed) * after
     wakes = settings.relaxed_steps < settings.steps

@@ -114,12 +114,21 @@ def test_equal_images_leave_the_file_as_it_is_and_others_are_refused(tmp_path: P
     assert path.read_bytes() == b"somebody's"
 
 
-def test_a_replaced_file_is_put_back_if_nothing_was_made(tmp_path: Path) -> None:
+def test_a_replaced_file_is_put_back_if_nothing_was_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError("the disk is full")
+
     path, made = tmp_path / "images.npy", tmp_path / "made"
     with saved(GREY, None, path, made, force=False):
         made.touch()
     with pytest.raises(DataError), saved(GREY ^ 1, None, path, made, force=True):
         raise DataError("a misspelt preset")
+    np.testing.assert_array_equal(np.load(path), GREY)
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="full"):
+        patch.setattr("npdraw.inputs.given_images.write_atomic", fail)
+        saved(GREY ^ 1, None, path, made, force=True).__enter__()
     np.testing.assert_array_equal(np.load(path), GREY)
     with saved(GREY ^ 1, None, path, made, force=True):
         pass
